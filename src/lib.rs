@@ -1,0 +1,46 @@
+//! A broadcast node for [Maelstrom](https://github.com/jepsen-io/maelstrom), in two designs, and a test bench
+//! that runs any Maelstrom node without a JVM.
+//!
+//! # Map
+//!
+//! Dependence goes one way, down this list and never up:
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`protocol`] | messages, parser, encoder, framing |
+//! | [`node`] | what a node is: the [`Node`](node::Node) trait, [`Time`](node::Time), the [`Outbox`](node::Outbox) |
+//! | [`config`] | a node's settings and their defaults |
+//! | [`queue`] | concurrent containers: seen set, peer queue, in-flight slots, pools |
+//! | [`gossip`] | the lock-free design |
+//! | [`simple`] | the simple design: one mutex, one timer a peer |
+//! | [`runtime`] | threads, clocks and stdio for a node |
+//! | `workbench` | network, clients, faults, checkers, reports (feature `workbench`) |
+//!
+//! # Guarantees of both designs
+//!
+//! * A value whose broadcast was acknowledged reaches every node that the network lets be reached, however
+//!   many messages are lost, repeated or reordered, as long as its holder lives.
+//! * Reads and acknowledgements are never delayed, and a read shows all that the node holds.
+//! * No input makes a node panic.
+//!
+//! Nothing is kept on disk: a node that is killed forgets.
+//!
+//! # What "lock-free" covers
+//!
+//! From a line's arrival to its reply, and from a value's arrival to its last retry, the lock-free design
+//! takes no lock of its own: a stalled thread cannot keep another one waiting in code of ours. Below it,
+//! `DashMap` locks one of its shards for the length of a probe, `SegQueue`'s pop may spin while a push to the
+//! same place is stalled, and the allocator is the allocator. What happens once (`init`, making a link) goes
+//! through `OnceLock`.
+
+pub mod config;
+pub mod gossip;
+pub mod node;
+pub mod protocol;
+pub mod queue;
+mod random;
+pub mod runtime;
+pub mod simple;
+mod sync;
+#[cfg(feature = "workbench")]
+pub mod workbench;

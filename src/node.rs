@@ -1,0 +1,146 @@
+//! What a node is, whichever design it follows: a state machine from lines to lines.
+//!
+//! A [`Node`] owns no clock, thread or file. Whoever drives it (the runtime, a test, a bench) tells it the
+//! time and carries its [`Outbox`] away.
+
+use std::fmt;
+use std::ops::Add;
+use std::time::Duration;
+
+/// A point in time: nanoseconds since an origin that the driver chose. Never compared between drivers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(u64);
+
+impl Time {
+    /// The driver's origin.
+    pub const ZERO: Time = Time(0);
+    /// Later than everything; stands for "no deadline" where an atomic holds a time.
+    pub const NEVER: Time = Time(u64::MAX);
+
+    /// The time `nanos` nanoseconds after the origin.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Time(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it isn't.
+    #[must_use]
+    pub const fn since(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Itself, or nothing if it is [`Time::NEVER`].
+    #[must_use]
+    pub fn if_ever(self) -> Option<Time> {
+        (self != Time::NEVER).then_some(self)
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Time;
+
+    /// Saturates at [`Time::NEVER`].
+    fn add(self, delay: Duration) -> Time {
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        Time(self.0.saturating_add(nanos))
+    }
+}
+
+/// What a call to a [`Node`] wants done: messages to send and things an operator should hear of.
+///
+/// Messages are encoded as they are sent, each one line of JSON with its newline, one after the other in one
+/// buffer, so that a driver writes many of them at once.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    lines: Vec<u8>,
+    reports: Vec<String>,
+}
+
+impl Outbox {
+    /// An empty outbox that appends to `buffer`, which it empties first.
+    #[must_use]
+    pub fn with_buffer(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { lines: buffer, reports: Vec::new() }
+    }
+
+    /// Where to append the next message: whole lines only.
+    pub fn lines_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.lines
+    }
+
+    /// The messages so far: whole lines.
+    #[must_use]
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// Exchanges the buffer of messages for `buffer`, which must be empty.
+    #[must_use]
+    pub fn replace_lines(&mut self, buffer: Vec<u8>) -> Vec<u8> {
+        debug_assert!(buffer.is_empty());
+        std::mem::replace(&mut self.lines, buffer)
+    }
+
+    /// Something an operator should hear of. Off the message path: it allocates.
+    pub fn report(&mut self, what: fmt::Arguments<'_>) {
+        self.reports.push(what.to_string());
+    }
+
+    /// Takes the reports away, oldest first.
+    pub fn take_reports(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.reports)
+    }
+}
+
+/// A Maelstrom node of some design.
+///
+/// Threads share it: one may be in [`handle`](Node::handle) while another is in [`tick`](Node::tick).
+/// Neither ever waits for time to pass, and neither panics on any input.
+pub trait Node: Send + Sync {
+    /// Working memory of one thread that handles lines, such as a parser's buffers.
+    type Scratch: Default + Send;
+
+    /// Handles one line of input, without its newline. The line is scratch space: parsers may overwrite it.
+    fn handle(&self, now: Time, line: &mut [u8], scratch: &mut Self::Scratch, out: &mut Outbox);
+
+    /// Does what is due: flushes, retries. Calling it too early or too often does no harm.
+    fn tick(&self, now: Time, out: &mut Outbox);
+
+    /// When [`tick`](Node::tick) is next needed. May move nearer in any `handle`, and changes in any `tick`.
+    fn next_deadline(&self) -> Option<Time>;
+
+    /// Sends at once what waits for its flush. The last call before the node goes away.
+    fn finish(&self, now: Time, out: &mut Outbox);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adding_to_never_stays_never() {
+        assert_eq!(Time::NEVER + Duration::from_secs(1), Time::NEVER);
+        assert_eq!(Time::from_nanos(7) + Duration::MAX, Time::NEVER);
+    }
+
+    #[test]
+    fn since_a_later_time_is_zero() {
+        assert_eq!(Time::from_nanos(5).since(Time::from_nanos(9)), Duration::ZERO);
+        assert_eq!(Time::from_nanos(9).since(Time::from_nanos(5)), Duration::from_nanos(4));
+    }
+
+    #[test]
+    fn replaced_lines_come_out_once() {
+        let mut out = Outbox::default();
+        out.lines_mut().extend_from_slice(b"{}\n");
+        assert_eq!(out.replace_lines(Vec::new()), b"{}\n");
+        assert!(out.lines().is_empty());
+    }
+}

@@ -1,0 +1,102 @@
+//! What can be wrong with a line, and the codes in which Maelstrom wants to hear of it.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// Maelstrom's error codes, as far as a node of ours answers with them. All are definite: the operation did
+/// not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// 10: the node has no operation of that type.
+    NotSupported,
+    /// 11: not now; the node has not been initialised yet.
+    TemporarilyUnavailable,
+    /// 12: the request makes no sense.
+    MalformedRequest,
+}
+
+impl ErrorCode {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            ErrorCode::NotSupported => 10,
+            ErrorCode::TemporarilyUnavailable => 11,
+            ErrorCode::MalformedRequest => 12,
+        }
+    }
+}
+
+/// Why a line could not be taken as a message at all. Nobody can be answered; nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LineError {
+    /// The line is not a JSON text, or not UTF-8.
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// The line is JSON, but not an object with `src`, `dest` and a `body` that is an object with a `type`.
+    #[error("not a message: {0}")]
+    NotMessage(String),
+    /// The line is longer than the limit.
+    #[error("longer than the limit of {limit} bytes")]
+    TooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+}
+
+/// A message that came from somebody who can be told that it is wrong. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// The `msg_id` of the refused message, if it has one.
+    pub in_reply_to: Option<i64>,
+    /// What is wrong with it.
+    pub reason: Reason<'a>,
+}
+
+/// What is wrong with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason<'a> {
+    /// No operation has this type: code 10.
+    UnknownType(&'a str),
+    /// A field that must be there is not: code 12.
+    Missing(&'static str),
+    /// A field has a value of the wrong type: code 12.
+    WrongType {
+        /// The field's name.
+        field: &'static str,
+        /// What it must be, as the object of "must be".
+        expected: &'static str,
+    },
+    /// No request but `init` is served before `init`: code 11.
+    NotInitialised,
+    /// `init` came a second time: code 12.
+    AlreadyInitialised,
+    /// `node_ids` lacks the node's own id: code 12.
+    NotAMember,
+}
+
+impl Reason<'_> {
+    /// The code that goes with the reason.
+    #[must_use]
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Reason::UnknownType(_) => ErrorCode::NotSupported,
+            Reason::NotInitialised => ErrorCode::TemporarilyUnavailable,
+            _ => ErrorCode::MalformedRequest,
+        }
+    }
+}
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::UnknownType(kind) => write!(f, "no operation has the type `{kind}`"),
+            Reason::Missing(field) => write!(f, "missing field `{field}`"),
+            Reason::WrongType { field, expected } => write!(f, "field `{field}` must be {expected}"),
+            Reason::NotInitialised => f.write_str("not initialised yet: send `init` first"),
+            Reason::AlreadyInitialised => f.write_str("already initialised: `init` comes once"),
+            Reason::NotAMember => f.write_str("field `node_ids` must contain `node_id`"),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The wire: one JSON object a line, as Maelstrom speaks it, and natter's own gossip messages.
+//!
+//! Owns the borrowed message types, the parser, the encoder and the framing of lines. Knows nothing of what
+//! a node does with a message. Nothing here panics on any input, and no call reads past its line.
+//!
+//! natter's own messages between nodes:
+//!
+//! | body | meaning |
+//! | --- | --- |
+//! | `{"type":"delta","generation":G,"values":[V,…]}` | values the receiver may lack; resent until acknowledged |
+//! | `{"type":"delta_ok","generation":G}` | the receiver holds everything that delta carried |
+//!
+//! A delta may carry a `msg_id`, and is then answered with `in_reply_to` as well.
+
+pub mod encode;
+mod error;
+mod lines;
+mod parse;
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+pub use self::error::{ErrorCode, LineError, Reason, Refusal};
+pub use self::lines::{Line, Lines};
+pub use self::parse::{Body, Message, Request, Scratch, parse};
+
+/// A value that is broadcast.
+pub type Value = i64;
+
+/// The most values one delta carries. Small messages are lost less often, and are cheap to resend.
+pub const BATCH_MAX: usize = 64;
+
+/// The values of one delta. One of natter's own never leaves its inline storage.
+pub type Batch = SmallVec<[Value; BATCH_MAX]>;
+
+/// Names one delta between one sender and one receiver; an acknowledgement names the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);

@@ -1,0 +1,552 @@
+//! The parser: one pass of simd-json over the line, in place, into types that borrow from it.
+//!
+//! A field of the wrong type must not hide the rest of the message, or nobody could be told which field it
+//! was. So each field is read leniently, as [`Field`], and judged when the message's type is known.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use simd_json::{BorrowedValue, Buffers};
+
+use super::error::{LineError, Reason, Refusal};
+use super::{Batch, Generation, Value};
+
+const STRING: &str = "a string";
+const INTEGER: &str = "a 64-bit signed integer";
+const NON_NEGATIVE: &str = "an integer from 0 to 2^63 - 1";
+const INTEGERS: &str = "an array of 64-bit signed integers";
+const STRINGS: &str = "an array of strings";
+const NEIGHBOURS: &str = "an object whose values are arrays of strings";
+
+/// The parser's working memory, for one thread. Grows to the longest line seen.
+#[derive(Default)]
+pub struct Scratch {
+    buffers: Buffers,
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scratch").finish_non_exhaustive()
+    }
+}
+
+/// One message, borrowing from its line.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// Who sent it.
+    pub src: &'a str,
+    /// To whom it is addressed.
+    pub dest: &'a str,
+    /// What it says, or why it can't be taken.
+    pub body: Result<Body<'a>, Refusal<'a>>,
+}
+
+/// The body of a message.
+#[derive(Debug, PartialEq)]
+pub enum Body<'a> {
+    /// Something that wants an answer.
+    Request {
+        /// The requester's number for it.
+        msg_id: i64,
+        /// What is wanted.
+        request: Request<'a>,
+    },
+    /// Values from a peer.
+    Delta {
+        /// The sender's number for the message, if it gave one.
+        msg_id: Option<i64>,
+        /// The delta's name, to be acknowledged.
+        generation: Generation,
+        /// The values. Any number, if the peer isn't one of ours.
+        values: Batch,
+    },
+    /// A peer's acknowledgement.
+    DeltaOk {
+        /// The delta that it acknowledges.
+        generation: Generation,
+    },
+    /// An answer that nobody here waits for.
+    Reply {
+        /// Its type.
+        kind: &'a str,
+    },
+}
+
+/// What clients ask for.
+#[derive(Debug, PartialEq)]
+pub enum Request<'a> {
+    /// The cluster's members, and which of them this node is.
+    Init {
+        /// This node.
+        node_id: &'a str,
+        /// All nodes, this one included.
+        node_ids: Vec<&'a str>,
+    },
+    /// A suggestion of who should talk to whom: each node with its neighbours.
+    Topology(Vec<(&'a str, Vec<&'a str>)>),
+    /// Send the value back.
+    Echo(BorrowedValue<'a>),
+    /// Make a unique id.
+    Generate,
+    /// Spread the value to every node.
+    Broadcast(Value),
+    /// Tell all values seen.
+    Read,
+}
+
+/// Parses one line, without its newline, in place: the line's bytes are overwritten where strings have
+/// escapes, and the message borrows from them.
+///
+/// # Errors
+/// If the line can't be taken as a message from anybody. If it can, but is wrong, the message's body says so.
+pub fn parse<'a>(line: &'a mut [u8], scratch: &mut Scratch) -> Result<Message<'a>, LineError> {
+    let raw: RawMessage<'a> =
+        simd_json::serde::from_slice_with_buffers(line, &mut scratch.buffers).map_err(line_error)?;
+    raw.judge()
+}
+
+fn line_error(error: simd_json::Error) -> LineError {
+    use simd_json::ErrorType::{ExpectedMap, Serde};
+    match error.error() {
+        Serde(text) => LineError::NotMessage(text.clone()),
+        ExpectedMap => LineError::NotMessage("not an object".to_owned()),
+        _ => LineError::NotJson(error.to_string()),
+    }
+}
+
+/// A message's fields as they are, before anybody asked which of them it needs.
+#[derive(Default)]
+struct RawMessage<'a> {
+    src: Field<&'a str>,
+    dest: Field<&'a str>,
+    body: Option<RawBody<'a>>,
+}
+
+#[derive(Default)]
+struct RawBody<'a> {
+    kind: Field<&'a str>,
+    msg_id: Field<i64>,
+    in_reply_to: Field<i64>,
+    echo: Option<BorrowedValue<'a>>,
+    message: Field<i64>,
+    node_id: Field<&'a str>,
+    node_ids: Field<Vec<&'a str>>,
+    topology: Field<Vec<(&'a str, Vec<&'a str>)>>,
+    generation: Field<i64>,
+    values: Field<Batch>,
+}
+
+impl<'a> RawMessage<'a> {
+    fn judge(self) -> Result<Message<'a>, LineError> {
+        let src = self.src.required("src", STRING).map_err(not_message)?;
+        let dest = self.dest.required("dest", STRING).map_err(not_message)?;
+        let body = self.body.ok_or_else(|| not_message(Reason::Missing("body")))?;
+        if matches!((&body.kind, &body.msg_id), (Field::Missing, Field::Missing)) {
+            return Err(not_message(Reason::Missing("type")));
+        }
+        let in_reply_to = if let Field::Is(id) = body.msg_id { Some(id) } else { None };
+        let body = body.judge().map_err(|reason| Refusal { in_reply_to, reason });
+        Ok(Message { src, dest, body })
+    }
+}
+
+fn not_message(reason: Reason<'_>) -> LineError {
+    LineError::NotMessage(reason.to_string())
+}
+
+impl<'a> RawBody<'a> {
+    fn judge(self) -> Result<Body<'a>, Reason<'a>> {
+        let kind = self.kind.required("type", STRING)?;
+        let request = match kind {
+            "delta" => {
+                return Ok(Body::Delta {
+                    msg_id: self.msg_id.optional("msg_id", INTEGER)?,
+                    generation: generation(self.generation)?,
+                    values: self.values.required("values", INTEGERS)?,
+                });
+            }
+            "delta_ok" => return Ok(Body::DeltaOk { generation: generation(self.generation)? }),
+            _ if !matches!(self.in_reply_to, Field::Missing) => return Ok(Body::Reply { kind }),
+            "init" => Request::Init {
+                node_id: self.node_id.required("node_id", STRING)?,
+                node_ids: self.node_ids.required("node_ids", STRINGS)?,
+            },
+            "topology" => Request::Topology(self.topology.required("topology", NEIGHBOURS)?),
+            "echo" => Request::Echo(self.echo.ok_or(Reason::Missing("echo"))?),
+            "generate" => Request::Generate,
+            "broadcast" => Request::Broadcast(self.message.required("message", INTEGER)?),
+            "read" => Request::Read,
+            _ => return Err(Reason::UnknownType(kind)),
+        };
+        Ok(Body::Request { msg_id: self.msg_id.required("msg_id", INTEGER)?, request })
+    }
+}
+
+fn generation<'a>(field: Field<i64>) -> Result<Generation, Reason<'a>> {
+    let number = field.required("generation", NON_NEGATIVE)?;
+    let number = u64::try_from(number)
+        .map_err(|_| Reason::WrongType { field: "generation", expected: NON_NEGATIVE })?;
+    Ok(Generation(number))
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawMessage<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = RawMessage<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut raw = RawMessage::default();
+                while let Some(key) = map.next_key::<&'de str>()? {
+                    match key {
+                        "src" => raw.src = map.next_value()?,
+                        "dest" => raw.dest = map.next_value()?,
+                        "body" => {
+                            let body =
+                                map.next_value().map_err(|_| A::Error::custom("`body` is not an object"));
+                            raw.body = Some(body?);
+                        }
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(raw)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawBody<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = RawBody<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut raw = RawBody::default();
+                while let Some(key) = map.next_key::<&'de str>()? {
+                    match key {
+                        "type" => raw.kind = map.next_value()?,
+                        "msg_id" => raw.msg_id = map.next_value()?,
+                        "in_reply_to" => raw.in_reply_to = map.next_value()?,
+                        "echo" => raw.echo = Some(map.next_value()?),
+                        "message" => raw.message = map.next_value()?,
+                        "node_id" => raw.node_id = map.next_value()?,
+                        "node_ids" => raw.node_ids = map.next_value()?,
+                        "topology" => raw.topology = map.next_value()?,
+                        "generation" => raw.generation = map.next_value()?,
+                        "values" => raw.values = map.next_value()?,
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(raw)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// A field that may be missing or of another type than hoped for; null counts as missing.
+#[derive(Debug, Default)]
+enum Field<T> {
+    #[default]
+    Missing,
+    Wrong,
+    Is(T),
+}
+
+impl<T> Field<T> {
+    fn required<'a>(self, field: &'static str, expected: &'static str) -> Result<T, Reason<'a>> {
+        self.optional(field, expected)?.ok_or(Reason::Missing(field))
+    }
+
+    fn optional<'a>(self, field: &'static str, expected: &'static str) -> Result<Option<T>, Reason<'a>> {
+        match self {
+            Field::Missing => Ok(None),
+            Field::Wrong => Err(Reason::WrongType { field, expected }),
+            Field::Is(value) => Ok(Some(value)),
+        }
+    }
+}
+
+/// What a [`Field`] may hold: says which JSON values it can be made from. Anything else is read past.
+trait Wanted<'de>: Sized {
+    fn from_int(_: i64) -> Option<Self> {
+        None
+    }
+
+    fn from_str(_: &'de str) -> Option<Self> {
+        None
+    }
+
+    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+}
+
+impl<'de> Wanted<'de> for i64 {
+    fn from_int(int: i64) -> Option<Self> {
+        Some(int)
+    }
+}
+
+impl<'de> Wanted<'de> for &'de str {
+    fn from_str(str: &'de str) -> Option<Self> {
+        Some(str)
+    }
+}
+
+impl<'de> Wanted<'de> for Batch {
+    fn from_seq<A: SeqAccess<'de>>(seq: A) -> Result<Option<Self>, A::Error> {
+        collect(seq)
+    }
+}
+
+impl<'de, T: Wanted<'de>> Wanted<'de> for Vec<T> {
+    fn from_seq<A: SeqAccess<'de>>(seq: A) -> Result<Option<Self>, A::Error> {
+        collect(seq)
+    }
+}
+
+impl<'de, T: Wanted<'de>> Wanted<'de> for Vec<(&'de str, T)> {
+    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let mut entries = Some(Vec::new());
+        while let Some((key, value)) = map.next_entry::<&'de str, Field<T>>()? {
+            match (&mut entries, value) {
+                (Some(entries), Field::Is(value)) => entries.push((key, value)),
+                _ => entries = None,
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// All elements, or none if one of them is wrong. Reads to the end in either case.
+fn collect<'de, T, C, A>(mut seq: A) -> Result<Option<C>, A::Error>
+where
+    T: Wanted<'de>,
+    C: Default + Extend<T> + IntoIterator<Item = T>,
+    A: SeqAccess<'de>,
+{
+    let mut all = Some(C::default());
+    while let Some(element) = seq.next_element::<Field<T>>()? {
+        match (&mut all, element) {
+            (Some(all), Field::Is(element)) => all.extend([element]),
+            _ => all = None,
+        }
+    }
+    Ok(all)
+}
+
+impl<'de, T: Wanted<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FieldVisitor(PhantomData))
+    }
+}
+
+struct FieldVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Wanted<'de>> Visitor<'de> for FieldVisitor<T> {
+    type Value = Field<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Field<T>, E> {
+        Ok(Field::Missing)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Field<T>, E> {
+        Ok(Field::Wrong)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Field<T>, E> {
+        Ok(Field::Wrong)
+    }
+
+    fn visit_i64<E>(self, int: i64) -> Result<Field<T>, E> {
+        Ok(found(T::from_int(int)))
+    }
+
+    fn visit_u64<E>(self, int: u64) -> Result<Field<T>, E> {
+        Ok(found(i64::try_from(int).ok().and_then(T::from_int)))
+    }
+
+    fn visit_borrowed_str<E>(self, str: &'de str) -> Result<Field<T>, E> {
+        Ok(found(T::from_str(str)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Field<T>, A::Error> {
+        T::from_seq(seq).map(found)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Field<T>, A::Error> {
+        T::from_map(map).map(found)
+    }
+}
+
+fn found<T>(value: Option<T>) -> Field<T> {
+    value.map_or(Field::Wrong, Field::Is)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<R>(line: &str, check: impl FnOnce(Result<Message<'_>, LineError>) -> R) -> R {
+        let mut bytes = line.as_bytes().to_vec();
+        check(parse(&mut bytes, &mut Scratch::default()))
+    }
+
+    fn body_is(body: &str, expected: Result<Body<'_>, Refusal<'_>>) {
+        let line = format!(r#"{{"id":7,"src":"c1","dest":"n1","body":{body}}}"#);
+        with(&line, |message| assert_eq!(message.expect("a message").body, expected, "{body}"));
+    }
+
+    fn request(request: Request<'_>) -> Result<Body<'_>, Refusal<'_>> {
+        Ok(Body::Request { msg_id: 1, request })
+    }
+
+    #[test]
+    fn each_request_is_understood_whatever_the_order_of_its_fields() {
+        body_is(r#"{"type":"read","msg_id":1}"#, request(Request::Read));
+        body_is(r#"{"msg_id":1,"x":[{"y":2}],"type":"generate"}"#, request(Request::Generate));
+        body_is(
+            r#"{"type":"broadcast","msg_id":1,"message":-9223372036854775808}"#,
+            request(Request::Broadcast(i64::MIN)),
+        );
+        body_is(
+            r#"{"node_ids":["n1","n2"],"type":"init","msg_id":1,"node_id":"n1"}"#,
+            request(Request::Init { node_id: "n1", node_ids: vec!["n1", "n2"] }),
+        );
+        body_is(
+            r#"{"type":"topology","msg_id":1,"topology":{"n1":["n2"],"n2":[]}}"#,
+            request(Request::Topology(vec![("n1", vec!["n2"]), ("n2", vec![])])),
+        );
+    }
+
+    #[test]
+    fn echo_keeps_any_value_null_included() {
+        body_is(r#"{"type":"echo","msg_id":1,"echo":null}"#, request(Request::Echo(BorrowedValue::from(()))));
+        body_is(r#"{"type":"echo","msg_id":1,"echo":"a\n\u00e9"}"#, request(Request::Echo("a\né".into())));
+    }
+
+    #[test]
+    fn a_delta_may_carry_more_than_a_batch_and_a_message_id() {
+        let values: Vec<String> = (0..100).map(|v| v.to_string()).collect();
+        body_is(
+            &format!(r#"{{"type":"delta","msg_id":4,"generation":9,"values":[{}]}}"#, values.join(",")),
+            Ok(Body::Delta { msg_id: Some(4), generation: Generation(9), values: (0..100).collect() }),
+        );
+        body_is(
+            r#"{"type":"delta_ok","in_reply_to":4,"generation":9}"#,
+            Ok(Body::DeltaOk { generation: Generation(9) }),
+        );
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_named_and_the_message_id_kept() {
+        for bad in ["1.5", "9223372036854775808", "\"1\"", "true", "[1]", "{}", "1e3"] {
+            body_is(
+                &format!(r#"{{"type":"broadcast","message":{bad},"msg_id":1}}"#),
+                Err(Refusal {
+                    in_reply_to: Some(1),
+                    reason: Reason::WrongType { field: "message", expected: INTEGER },
+                }),
+            );
+        }
+        body_is(
+            r#"{"type":"init","node_id":"n1","node_ids":["n1",2,["x"]],"msg_id":1}"#,
+            Err(Refusal {
+                in_reply_to: Some(1),
+                reason: Reason::WrongType { field: "node_ids", expected: STRINGS },
+            }),
+        );
+        body_is(
+            r#"{"type":"delta","generation":-1,"values":[]}"#,
+            Err(Refusal {
+                in_reply_to: None,
+                reason: Reason::WrongType { field: "generation", expected: NON_NEGATIVE },
+            }),
+        );
+        body_is(
+            r#"{"type":5,"msg_id":1}"#,
+            Err(Refusal {
+                in_reply_to: Some(1),
+                reason: Reason::WrongType { field: "type", expected: STRING },
+            }),
+        );
+    }
+
+    #[test]
+    fn a_missing_field_is_named() {
+        for (body, field) in [
+            (r#"{"type":"broadcast","msg_id":1}"#, "message"),
+            (r#"{"type":"echo","msg_id":1}"#, "echo"),
+            (r#"{"type":"init","msg_id":1,"node_id":"n1"}"#, "node_ids"),
+            (r#"{"msg_id":1}"#, "type"),
+        ] {
+            body_is(body, Err(Refusal { in_reply_to: Some(1), reason: Reason::Missing(field) }));
+        }
+        body_is(r#"{"type":"read"}"#, Err(Refusal { in_reply_to: None, reason: Reason::Missing("msg_id") }));
+    }
+
+    #[test]
+    fn an_unknown_type_is_refused_unless_it_is_a_reply() {
+        body_is(
+            r#"{"type":"txn","msg_id":1}"#,
+            Err(Refusal { in_reply_to: Some(1), reason: Reason::UnknownType("txn") }),
+        );
+        body_is(r#"{"type":"error","in_reply_to":3,"code":11}"#, Ok(Body::Reply { kind: "error" }));
+    }
+
+    #[test]
+    fn a_line_that_is_no_message_says_why() {
+        for line in ["[]", "3", "null", r#"{"src":"a"}"#, r#"{"src":"a","dest":"b","body":[]}"#] {
+            with(line, |result| match result {
+                Err(LineError::NotMessage(cause)) => assert!(!cause.is_empty(), "{line}"),
+                other => panic!("{line}: {other:?}"),
+            });
+        }
+        for line in
+            ["", "{", r#"{"src":"a""#, "hello", "{} {}", r#"{"src":"a","dest":"b","body":{"type":"x"}"#]
+        {
+            with(line, |result| match result {
+                Err(LineError::NotJson(cause)) => assert!(!cause.is_empty(), "{line}"),
+                other => panic!("{line}: {other:?}"),
+            });
+        }
+    }
+
+    #[test]
+    fn invalid_utf8_is_not_json() {
+        let mut line = br#"{"src":"a","dest":"b","body":{"type":"X"}}"#.to_vec();
+        let x = line.iter().position(|&b| b == b'X').expect("an X");
+        line[x] = 0xff;
+        assert!(matches!(parse(&mut line, &mut Scratch::default()), Err(LineError::NotJson(_))));
+    }
+
+    #[test]
+    fn the_last_of_two_equal_fields_counts() {
+        body_is(
+            r#"{"type":"broadcast","message":"x","msg_id":1,"message":4}"#,
+            request(Request::Broadcast(4)),
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Buffers that are used again.
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::protocol::Batch;
+
+/// A thing that a [`Pool`] may hand out again.
+pub trait Reuse: Default {
+    /// Empties it. False if it should rather be dropped, because it has grown too large to keep.
+    fn reset(&mut self) -> bool;
+}
+
+/// A bounded stock of idle buffers. Taking from an empty pool makes a new one, giving to a full pool drops
+/// it: the pool bounds what is kept, not what is in use.
+#[derive(Debug)]
+pub struct Pool<T> {
+    idle: ArrayQueue<T>,
+}
+
+impl<T: Reuse> Pool<T> {
+    /// A pool that keeps at most `capacity` idle buffers (at least one).
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { idle: ArrayQueue::new(capacity.max(1)) }
+    }
+
+    /// An empty buffer.
+    #[must_use]
+    pub fn take(&self) -> T {
+        self.idle.pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back.
+    pub fn give(&self, mut buffer: T) {
+        if buffer.reset() {
+            // A full pool hands it back, and it is dropped.
+            drop(self.idle.push(buffer));
+        }
+    }
+}
+
+impl Reuse for Box<Batch> {
+    fn reset(&mut self) -> bool {
+        self.clear();
+        !self.spilled()
+    }
+}
+
+/// The largest buffer of messages that is kept. A few large reads must not hold memory for ever.
+const BUFFER_KEPT_MAX: usize = 1 << 20;
+
+impl Reuse for Vec<u8> {
+    fn reset(&mut self) -> bool {
+        self.clear();
+        self.capacity() <= BUFFER_KEPT_MAX
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_given_is_taken_again_and_empty() {
+        let pool = Pool::<Vec<u8>>::new(1);
+        let mut buffer = Vec::with_capacity(100);
+        buffer.push(1);
+        let address = buffer.as_ptr();
+        pool.give(buffer);
+        let again = pool.take();
+        assert!(again.is_empty() && again.as_ptr() == address);
+        assert_eq!(pool.take().capacity(), 0, "the pool was empty");
+    }
+
+    #[test]
+    fn a_full_pool_and_an_outsized_buffer_keep_nothing() {
+        let pool = Pool::<Vec<u8>>::new(1);
+        pool.give(Vec::with_capacity(BUFFER_KEPT_MAX + 1));
+        assert_eq!(pool.take().capacity(), 0);
+        pool.give(Vec::with_capacity(10));
+        pool.give(Vec::with_capacity(20));
+        assert_eq!(pool.take().capacity(), 10);
+        assert_eq!(pool.take().capacity(), 0);
+    }
+
+    #[test]
+    fn a_batch_that_has_spilled_is_dropped() {
+        let pool = Pool::<Box<Batch>>::new(2);
+        pool.give(Box::new((0..100).collect()));
+        assert!(!pool.take().spilled());
+    }
+}

@@ -1,0 +1,363 @@
+//! The simple design: one mutex around everything, one timer for each peer, serde_json, the given topology.
+//!
+//! Written to be obvious. It is what the lock-free design is compared with, and checked against.
+//!
+//! Each peer has a list of values that wait, at most one batch that was sent and is not yet acknowledged,
+//! and one timer. When the timer fires, the batch is sent again; or, if there is none, one is made of what
+//! waits. An acknowledgement drops the batch and sets the timer for the next one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::config::Config;
+use crate::node::{Node, Outbox, Time};
+use crate::protocol::{Reason, Value};
+use crate::random::Random;
+
+/// A node of the simple design.
+#[derive(Debug)]
+pub struct Simple {
+    config: Config,
+    random: Random,
+    /// What tells this life of this node from any other, in the ids it makes.
+    life: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// This node and all nodes; none before `init`.
+    cluster: Option<(String, Vec<String>)>,
+    seen: BTreeSet<Value>,
+    /// The neighbours; none before gossip has started.
+    peers: BTreeMap<String, Peer>,
+    /// When to start without a topology; none once gossip has started.
+    start_at: Option<Time>,
+    ids_made: u64,
+    batches_made: u64,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    waiting: VecDeque<Value>,
+    /// More values came than may wait; all are offered again when those that wait have been sent.
+    overflowed: bool,
+    unacknowledged: Option<Sent>,
+    timer: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    generation: u64,
+    values: Vec<Value>,
+    failures: u32,
+}
+
+impl Peer {
+    fn push(&mut self, value: Value, config: &Config, now: Time) {
+        if self.waiting.len() < config.queue_limit {
+            self.waiting.push_back(value);
+        } else {
+            self.overflowed = true;
+        }
+        self.timer.get_or_insert(now + config.flush_interval);
+    }
+
+    /// The batch to send now that the timer has fired: the old one again, or a new one.
+    fn next_batch(&mut self, state: &mut u64, seen: &BTreeSet<Value>, config: &Config) -> Option<&Sent> {
+        if let Some(sent) = &mut self.unacknowledged {
+            sent.failures = sent.failures.saturating_add(1);
+        } else {
+            if self.waiting.is_empty() && std::mem::take(&mut self.overflowed) {
+                self.waiting.extend(seen);
+            }
+            if self.waiting.is_empty() {
+                return None;
+            }
+            let size = self.waiting.len().min(config.batch_max);
+            let values = self.waiting.drain(..size).collect();
+            *state += 1;
+            self.unacknowledged = Some(Sent { generation: *state, values, failures: 0 });
+        }
+        self.unacknowledged.as_ref()
+    }
+
+    fn acknowledge(&mut self, generation: u64, config: &Config, now: Time) {
+        if self.unacknowledged.as_ref().is_some_and(|sent| sent.generation == generation) {
+            self.unacknowledged = None;
+            let more = !self.waiting.is_empty() || self.overflowed;
+            self.timer = more.then(|| now + config.flush_interval);
+        }
+    }
+}
+
+impl Simple {
+    /// A node that waits for `init`. Everything random about it comes from `seed`: two lives of a node must
+    /// not get the same one.
+    #[must_use]
+    pub fn new(config: Config, seed: u64) -> Self {
+        let random = Random::new(seed);
+        let life = random.bits();
+        // The top 52 bits, so that generations differ from those of a former life.
+        let state = State { batches_made: random.bits() >> 12, ..State::default() };
+        Self { config, random, life, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a request: the reply's type and its other fields.
+    fn request(
+        &self,
+        state: &mut State,
+        now: Time,
+        kind: &str,
+        body: &Map<String, Json>,
+    ) -> Result<(&'static str, Json), Reason<'static>> {
+        if kind == "init" {
+            let node_id = string(body, "node_id")?;
+            let node_ids = strings(body, "node_ids")?;
+            if !node_ids.contains(&node_id) {
+                return Err(Reason::NotAMember);
+            }
+            if state.cluster.is_some() {
+                return Err(Reason::AlreadyInitialised);
+            }
+            state.cluster = Some((node_id, node_ids));
+            state.start_at = Some(now + self.config.start_grace);
+            return Ok(("init_ok", json!({})));
+        }
+        // Whether the request makes sense comes before whether this is the time for it.
+        let message = (kind == "broadcast").then(|| integer(body, "message")).transpose()?;
+        let topology = (kind == "topology").then(|| neighbours(body)).transpose()?;
+        let echo = (kind == "echo").then(|| body.get("echo").ok_or(Reason::Missing("echo"))).transpose()?;
+        let (me, nodes) = state.cluster.clone().ok_or(Reason::NotInitialised)?;
+        match kind {
+            "topology" => {
+                let mine = topology.and_then(|mut all| all.remove(&me)).unwrap_or_default();
+                self.start(
+                    state,
+                    now,
+                    mine.into_iter().filter(|name| nodes.contains(name) && *name != me).collect(),
+                );
+                Ok(("topology_ok", json!({})))
+            }
+            "echo" => Ok(("echo_ok", json!({ "echo": echo }))),
+            "generate" => {
+                state.ids_made += 1;
+                Ok(("generate_ok", json!({ "id": format!("{me}-{:x}-{}", self.life, state.ids_made) })))
+            }
+            "broadcast" => {
+                self.learn(state, now, message, "");
+                Ok(("broadcast_ok", json!({})))
+            }
+            _ => Ok(("read_ok", json!({ "messages": state.seen }))),
+        }
+    }
+
+    /// Takes up values from `source`: the new ones travel on to every other neighbour.
+    fn learn(&self, state: &mut State, now: Time, values: impl IntoIterator<Item = Value>, source: &str) {
+        for value in values {
+            if state.seen.insert(value) {
+                for (_, peer) in state.peers.iter_mut().filter(|(name, _)| *name != source) {
+                    peer.push(value, &self.config, now);
+                }
+            }
+        }
+    }
+
+    /// Starts gossip, or changes whom it goes to. Every neighbour that is new is told everything.
+    fn start(&self, state: &mut State, now: Time, neighbours: BTreeSet<String>) {
+        state.start_at = None;
+        state.peers.retain(|name, _| neighbours.contains(name));
+        for name in neighbours {
+            let seen = &state.seen;
+            state.peers.entry(name).or_insert_with(|| {
+                let mut peer = Peer::default();
+                seen.iter().for_each(|&value| peer.push(value, &self.config, now));
+                peer
+            });
+        }
+    }
+
+    /// Without a topology, every other node is a neighbour: costly, but right.
+    fn start_without_topology(&self, state: &mut State, now: Time) {
+        if let Some((me, nodes)) = state.cluster.clone() {
+            self.start(state, now, nodes.into_iter().filter(|name| *name != me).collect());
+        }
+    }
+
+    /// Handles one message that is JSON; says why if it isn't a message.
+    fn message(&self, now: Time, message: &Json, out: &mut Outbox) -> Result<(), Reason<'static>> {
+        let message = message.as_object().ok_or(Reason::Missing("src"))?;
+        let src = string(message, "src")?;
+        let dest = string(message, "dest")?;
+        let body = message.get("body").and_then(Json::as_object).ok_or(Reason::Missing("body"))?;
+        let msg_id = integer(body, "msg_id");
+        if present(body, "type").is_none() && present(body, "msg_id").is_none() {
+            return Err(Reason::Missing("type"));
+        }
+
+        let mut state = self.lock();
+        let is_peer = state.cluster.as_ref().is_some_and(|(me, nodes)| *me != src && nodes.contains(&src));
+        if is_peer && state.start_at.is_some() {
+            self.start_without_topology(&mut state, now);
+        }
+        let answer = string(body, "type").and_then(|kind| match kind.as_str() {
+            "delta" => {
+                let generation = generation(body)?;
+                if present(body, "msg_id").is_some() {
+                    integer(body, "msg_id")?;
+                }
+                let values = integers(body, "values")?;
+                if state.cluster.is_none() {
+                    return Ok(None);
+                }
+                self.learn(&mut state, now, values, &src);
+                Ok(Some(("delta_ok", json!({ "generation": generation }))))
+            }
+            "delta_ok" => {
+                let generation = generation(body)?;
+                if let Some(peer) = state.peers.get_mut(&src) {
+                    peer.acknowledge(generation, &self.config, now);
+                }
+                Ok(None)
+            }
+            _ if present(body, "in_reply_to").is_some() => Ok(None),
+            "init" | "topology" | "echo" | "generate" | "broadcast" | "read" => {
+                msg_id?;
+                self.request(&mut state, now, &kind, body).map(Some)
+            }
+            _ => Ok(Some(("error", refusal(&Reason::UnknownType(&kind))))),
+        });
+        let me = state.cluster.as_ref().map_or(dest, |(me, _)| me.clone());
+        drop(state);
+
+        let reply = answer.unwrap_or_else(|reason| Some(("error", refusal(&reason))));
+        if let Some((kind, mut body)) = reply {
+            if kind == "error" {
+                out.report(format_args!("refused a message from {src}: {}", body["text"]));
+            }
+            body["type"] = json!(kind);
+            if let Ok(msg_id) = msg_id {
+                body["in_reply_to"] = json!(msg_id);
+            }
+            write(out, &json!({ "src": me, "dest": src, "body": body }));
+        }
+        Ok(())
+    }
+}
+
+impl Node for Simple {
+    type Scratch = ();
+
+    fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
+        match serde_json::from_slice::<Json>(line) {
+            Ok(message) => {
+                if let Err(reason) = self.message(now, &message, out) {
+                    out.report(format_args!("skipped a line: not a message: {reason}"));
+                }
+            }
+            Err(error) => out.report(format_args!("skipped a line: not JSON: {error}")),
+        }
+    }
+
+    fn tick(&self, now: Time, out: &mut Outbox) {
+        let mut state = self.lock();
+        if state.start_at.is_some_and(|at| at <= now) {
+            self.start_without_topology(&mut state, now);
+        }
+        let State { cluster: Some((me, _)), seen, peers, batches_made, .. } = &mut *state else { return };
+        for (name, peer) in peers {
+            if peer.timer.is_some_and(|timer| timer <= now) {
+                let Some(sent) = peer.next_batch(batches_made, seen, &self.config) else {
+                    peer.timer = None;
+                    continue;
+                };
+                let retry = self.config.retry.interval(sent.failures, self.random.bits());
+                let body = json!({ "type": "delta", "generation": sent.generation, "values": sent.values });
+                write(out, &json!({ "src": me, "dest": name, "body": body }));
+                peer.timer = Some(now + retry);
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let state = self.lock();
+        state.peers.values().filter_map(|peer| peer.timer).chain(state.start_at).min()
+    }
+
+    fn finish(&self, _: Time, out: &mut Outbox) {
+        let mut state = self.lock();
+        let State { cluster: Some((me, _)), seen, peers, batches_made, .. } = &mut *state else { return };
+        for (name, peer) in peers {
+            peer.unacknowledged = None;
+            while let Some(sent) = peer.next_batch(batches_made, seen, &self.config) {
+                let body = json!({ "type": "delta", "generation": sent.generation, "values": sent.values });
+                write(out, &json!({ "src": me, "dest": name, "body": body }));
+                peer.unacknowledged = None;
+            }
+        }
+    }
+}
+
+fn write(out: &mut Outbox, message: &Json) {
+    let lines = out.lines_mut();
+    serde_json::to_writer(&mut *lines, message).expect("writing to memory does not fail");
+    lines.push(b'\n');
+}
+
+fn refusal(reason: &Reason<'_>) -> Json {
+    json!({ "code": reason.code().number(), "text": reason.to_string() })
+}
+
+/// A field that is there and not null.
+fn present<'a>(body: &'a Map<String, Json>, field: &str) -> Option<&'a Json> {
+    body.get(field).filter(|value| !value.is_null())
+}
+
+/// A field, read by `read`, which returns nothing for a value of the wrong type.
+fn field<'a, T>(
+    body: &'a Map<String, Json>,
+    field: &'static str,
+    expected: &'static str,
+    read: impl FnOnce(&'a Json) -> Option<T>,
+) -> Result<T, Reason<'static>> {
+    let value = present(body, field).ok_or(Reason::Missing(field))?;
+    read(value).ok_or(Reason::WrongType { field, expected })
+}
+
+fn string(body: &Map<String, Json>, name: &'static str) -> Result<String, Reason<'static>> {
+    field(body, name, "a string", |value| value.as_str().map(str::to_owned))
+}
+
+fn strings(body: &Map<String, Json>, name: &'static str) -> Result<Vec<String>, Reason<'static>> {
+    field(body, name, "an array of strings", string_array)
+}
+
+fn string_array<C: FromIterator<String>>(value: &Json) -> Option<C> {
+    value.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+fn integer(body: &Map<String, Json>, name: &'static str) -> Result<i64, Reason<'static>> {
+    field(body, name, "a 64-bit signed integer", Json::as_i64)
+}
+
+fn integers(body: &Map<String, Json>, name: &'static str) -> Result<Vec<i64>, Reason<'static>> {
+    field(body, name, "an array of 64-bit signed integers", |value| {
+        value.as_array()?.iter().map(Json::as_i64).collect()
+    })
+}
+
+fn generation(body: &Map<String, Json>) -> Result<u64, Reason<'static>> {
+    field(body, "generation", "an integer from 0 to 2^63 - 1", |value| u64::try_from(value.as_i64()?).ok())
+}
+
+fn neighbours(body: &Map<String, Json>) -> Result<BTreeMap<String, BTreeSet<String>>, Reason<'static>> {
+    field(body, "topology", "an object whose values are arrays of strings", |value| {
+        value.as_object()?.iter().map(|(node, names)| Some((node.clone(), string_array(names)?))).collect()
+    })
+}
