@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use crate::protocol::BATCH_MAX;
 
 /// Who talks to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Topology {
-    /// Every node talks to a hub, the first of all node ids; the hub talks to everyone.
+    /// Everyone to one hub, the first of all node ids, and the hub to everyone
     Star,
-    /// Every node sends its clients' values to every other node itself.
+    /// Everyone to everyone
     Direct,
-    /// Every node talks to the neighbours that the `topology` message gives it.
+    /// Everyone to the neighbours in the `topology` message
     Given,
 }
 

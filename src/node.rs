@@ -59,17 +59,19 @@ impl Add<Duration> for Time {
 #[derive(Debug, Default)]
 pub struct Outbox {
     lines: Vec<u8>,
-    reports: Vec<String>,
+    reports: Vec<Report>,
+}
+
+/// Something an operator should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A line of input was skipped, and why.
+    Skipped(String),
+    /// Anything else.
+    Note(String),
 }
 
 impl Outbox {
-    /// An empty outbox that appends to `buffer`, which it empties first.
-    #[must_use]
-    pub fn with_buffer(mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
-        Self { lines: buffer, reports: Vec::new() }
-    }
-
     /// Where to append the next message: whole lines only.
     pub fn lines_mut(&mut self) -> &mut Vec<u8> {
         &mut self.lines
@@ -88,13 +90,18 @@ impl Outbox {
         std::mem::replace(&mut self.lines, buffer)
     }
 
-    /// Something an operator should hear of. Off the message path: it allocates.
-    pub fn report(&mut self, what: fmt::Arguments<'_>) {
-        self.reports.push(what.to_string());
+    /// A line of input can't be taken as a message. Off the message path: it allocates.
+    pub fn skip(&mut self, why: &dyn fmt::Display) {
+        self.reports.push(Report::Skipped(why.to_string()));
+    }
+
+    /// Something else that an operator should hear of. Off the message path: it allocates.
+    pub fn note(&mut self, what: fmt::Arguments<'_>) {
+        self.reports.push(Report::Note(what.to_string()));
     }
 
     /// Takes the reports away, oldest first.
-    pub fn take_reports(&mut self) -> Vec<String> {
+    pub fn take_reports(&mut self) -> Vec<Report> {
         std::mem::take(&mut self.reports)
     }
 }

@@ -48,7 +48,7 @@ impl LockFree {
             }
             if let Some(claim) = link.slots.reclaim(generation) {
                 if age == 0 && link.note_failure() {
-                    out.report(format_args!("{} does not answer", members.name(peer)));
+                    out.note(format_args!("{} does not answer", members.name(peer)));
                 }
                 self.send(now, members, peer, link, claim, out);
             }
@@ -114,7 +114,7 @@ impl LockFree {
             Ack::Stale => return,
         }
         if link.note_answer() {
-            out.report(format_args!("{} answers again", members.name(peer)));
+            out.note(format_args!("{} answers again", members.name(peer)));
             // What else was in flight to it is likely lost.
             link.slots.hasten(now);
         }

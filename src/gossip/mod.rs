@@ -158,7 +158,7 @@ impl Node for LockFree {
     fn handle(&self, now: Time, line: &mut [u8], scratch: &mut Scratch, out: &mut Outbox) {
         let message = match parse(line, scratch) {
             Ok(message) => message,
-            Err(error) => return out.report(format_args!("skipped a line: {error}")),
+            Err(error) => return out.skip(&error),
         };
         let members = self.membership.get();
         // Before `init` the node has no name but the one it is called by.
@@ -177,7 +177,7 @@ impl Node for LockFree {
             Ok(Body::Delta { msg_id, generation, values }) => match members {
                 Some(members) => self.delta(now, members, route(msg_id), generation, &values, out),
                 // Its sender will send it again.
-                None => out.report(format_args!("ignored a delta from {}: not initialised yet", message.src)),
+                None => out.note(format_args!("ignored a delta from {}: not initialised yet", message.src)),
             },
             Ok(Body::DeltaOk { generation }) => {
                 if let Some(members) = members {
@@ -185,11 +185,11 @@ impl Node for LockFree {
                 }
             }
             Ok(Body::Reply { kind: "error" }) => {
-                out.report(format_args!("{} answered with an error", message.src))
+                out.note(format_args!("{} answered with an error", message.src))
             }
             Ok(Body::Reply { .. }) => {}
             Err(refusal) => {
-                out.report(format_args!("refused a message from {}: {}", message.src, refusal.reason));
+                out.note(format_args!("refused a message from {}: {}", message.src, refusal.reason));
                 self.refuse(refusal, route(refusal.in_reply_to), out);
             }
         }

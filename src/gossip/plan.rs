@@ -26,7 +26,7 @@ pub(super) fn neighbours(
                 match members.find(name) {
                     Some(peer) => drop(found.insert(peer)),
                     None if name == members.me() => {}
-                    None => out.report(format_args!("ignored {name} in the topology: not one of the nodes")),
+                    None => out.note(format_args!("ignored {name} in the topology: not one of the nodes")),
                 }
             }
             found

@@ -239,7 +239,7 @@ impl Simple {
         let reply = answer.unwrap_or_else(|reason| Some(("error", refusal(&reason))));
         if let Some((kind, mut body)) = reply {
             if kind == "error" {
-                out.report(format_args!("refused a message from {src}: {}", body["text"]));
+                out.note(format_args!("refused a message from {src}: {}", body["text"]));
             }
             body["type"] = json!(kind);
             if let Ok(msg_id) = msg_id {
@@ -258,10 +258,10 @@ impl Node for Simple {
         match serde_json::from_slice::<Json>(line) {
             Ok(message) => {
                 if let Err(reason) = self.message(now, &message, out) {
-                    out.report(format_args!("skipped a line: not a message: {reason}"));
+                    out.skip(&format_args!("not a message: {reason}"));
                 }
             }
-            Err(error) => out.report(format_args!("skipped a line: not JSON: {error}")),
+            Err(error) => out.skip(&format_args!("not JSON: {error}")),
         }
     }
 

@@ -1,0 +1,157 @@
+//! The node's command line, which `natter-node` and `natter node` share.
+
+use std::io::{Write, stderr};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{Failure, Output, run};
+use crate::config::{Config, RetryPolicy, Topology};
+use crate::gossip::LockFree;
+use crate::protocol::BATCH_MAX;
+use crate::simple::Simple;
+
+/// A Maelstrom broadcast node on stdin and stdout.
+#[derive(Args, Clone, Debug)]
+pub struct NodeArgs {
+    /// How the node is built inside
+    #[arg(long, value_enum, default_value_t = Design::LockFree)]
+    pub design: Design,
+
+    /// Whom the lock-free design talks to; the simple one always uses the topology it is given
+    #[arg(long, value_enum, default_value_t = Config::default().topology)]
+    pub topology: Topology,
+
+    /// Least time between two flushes to the same peer
+    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.flush_interval), value_parser = ms())]
+    pub flush_interval: u64,
+
+    /// The same for the hub of the star, which sends to everyone
+    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.hub_interval), value_parser = ms())]
+    pub hub_interval: u64,
+
+    /// How long to wait for the first acknowledgement before sending again
+    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.retry.min), value_parser = ms())]
+    pub retry_min: u64,
+
+    /// The longest wait between two retries; waits double from the least one up to this
+    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.retry.max), value_parser = ms())]
+    pub retry_max: u64,
+
+    /// How long to wait for a topology after init before starting without
+    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.start_grace), value_parser = ms())]
+    pub start_grace: u64,
+
+    /// The most values in one message between nodes
+    #[arg(long, value_name = "VALUES", default_value_t = Config::default().batch_max as u64,
+          value_parser = clap::value_parser!(u64).range(1..=BATCH_MAX as u64))]
+    pub batch_max: u64,
+
+    /// The most values that wait for one peer; one that falls further behind is later told everything anew
+    #[arg(long, value_name = "VALUES", default_value_t = Config::default().queue_limit as u64,
+          value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    pub queue_limit: u64,
+
+    /// The longest line of input; longer ones are skipped
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20,
+          value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    pub line_limit: u64,
+
+    /// Fixes what the node draws at random [default: drawn by the operating system]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+fn default_ms(pick: fn(&Config) -> Duration) -> u64 {
+    u64::try_from(pick(&Config::default()).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn ms() -> clap::builder::RangedU64ValueParser {
+    // An hour; longer is a slip of the finger.
+    clap::value_parser!(u64).range(0..=3_600_000)
+}
+
+/// How a node is built inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Design {
+    /// No locks of its own on the message path, batches, one writer thread
+    LockFree,
+    /// One mutex, a timer for each peer, one write a reply
+    Simple,
+}
+
+impl Design {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Design::LockFree => "lock-free",
+            Design::Simple => "simple",
+        }
+    }
+}
+
+impl NodeArgs {
+    /// The settings that the arguments stand for.
+    ///
+    /// # Errors
+    /// In words for the user, if arguments contradict each other.
+    pub fn config(&self) -> Result<Config, String> {
+        if self.retry_min > self.retry_max {
+            let (min, max) = (self.retry_min, self.retry_max);
+            return Err(format!("--retry-min {min} is more than --retry-max {max}"));
+        }
+        if self.retry_min == 0 {
+            return Err("--retry-min 0 would send everything again without end; use 1 or more".to_owned());
+        }
+        Ok(Config {
+            topology: self.topology,
+            flush_interval: Duration::from_millis(self.flush_interval),
+            hub_interval: Duration::from_millis(self.hub_interval),
+            retry: RetryPolicy {
+                min: Duration::from_millis(self.retry_min),
+                max: Duration::from_millis(self.retry_max),
+            },
+            start_grace: Duration::from_millis(self.start_grace),
+            batch_max: bounded(self.batch_max),
+            queue_limit: bounded(self.queue_limit),
+        })
+    }
+}
+
+/// Exact on 64-bit machines; a limit that a smaller one can't count to is none.
+fn bounded(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// Runs a node on this process's stdin and stdout, and says on stderr in one line why if it can't go on.
+#[must_use]
+pub fn main(args: &NodeArgs, config: Config) -> ExitCode {
+    match serve(args, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody to tell if stderr is closed too.
+            let _ = writeln!(stderr(), "natter-node: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &NodeArgs, config: Config) -> Result<(), Failure> {
+    let own = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().map_err(Failure::Start);
+    let (stdin, stdout) = (own(&std::io::stdin())?, own(&std::io::stdout())?);
+    let seed = args.seed.unwrap_or_else(entropy);
+    let limit = bounded(args.line_limit);
+    match args.design {
+        Design::LockFree => run(&LockFree::new(config, seed), stdin, stdout, Output::WriterThread, limit),
+        Design::Simple => run(&Simple::new(config, seed), stdin, stdout, Output::EachReply, limit),
+    }
+}
+
+/// Sixty-four bits from the operating system, by way of the keys that std draws for its hash maps.
+pub(crate) fn entropy() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

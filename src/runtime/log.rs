@@ -1,0 +1,86 @@
+//! What an operator hears, on stderr.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::node::{Outbox, Report, Time};
+
+/// Lines a second. Enough to see what is wrong; a flood of bad input costs no more than that.
+const LINES_MAX: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Prints reports at a limited rate, and counts what it leaves out.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    skipped_lines: u64,
+    window_started: Time,
+    printed: u32,
+    left_out: u64,
+}
+
+impl Log {
+    /// Prints the outbox's reports and takes them away. Costs nothing when there are none.
+    pub(super) fn print(&self, out: &mut Outbox, now: Time) {
+        let reports = out.take_reports();
+        if reports.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for report in reports {
+            if let Some(text) = state.line(report, now) {
+                // Nobody to tell if stderr is closed.
+                let _ = writeln!(std::io::stderr(), "natter-node: {text}");
+            }
+        }
+    }
+}
+
+impl State {
+    /// The line to print, if it is one that is printed.
+    fn line(&mut self, report: Report, now: Time) -> Option<String> {
+        let text = match report {
+            Report::Skipped(why) => {
+                self.skipped_lines += 1;
+                format!("skipped a line of input ({} so far): {why}", self.skipped_lines)
+            }
+            Report::Note(text) => text,
+        };
+        if now.since(self.window_started) >= WINDOW {
+            self.window_started = now;
+            self.printed = 0;
+        }
+        if self.printed == LINES_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        self.printed += 1;
+        match std::mem::take(&mut self.left_out) {
+            0 => Some(text),
+            left_out => Some(format!("{text} ({left_out} reports left out before this one)")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_prints_a_bounded_number_of_lines_and_counts_the_rest() {
+        let mut state = State::default();
+        let mut print = |at: u64| state.line(Report::Skipped("x".into()), Time::from_nanos(at));
+        let printed = (0..1000).filter_map(|_| print(5)).count();
+        assert_eq!(printed, LINES_MAX as usize);
+        assert_eq!(
+            print(1_000_000_000).as_deref(),
+            Some("skipped a line of input (1001 so far): x (980 reports left out before this one)")
+        );
+        assert_eq!(print(1_000_000_001).as_deref(), Some("skipped a line of input (1002 so far): x"));
+    }
+}

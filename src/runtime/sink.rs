@@ -1,0 +1,220 @@
+//! How replies get from their makers to stdout: two ways, one for each design.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+
+use crossbeam::queue::{ArrayQueue, SegQueue};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::input::Wake;
+use crate::node::Outbox;
+use crate::queue::Pool;
+
+/// Takes replies from the reader and the ticker.
+pub(super) trait Sink: Sync {
+    /// Takes the replies if it is time to, with more to come soon.
+    fn offer(&self, out: &mut Outbox);
+
+    /// Takes the replies: nothing more is to come for now.
+    fn flush(&self, out: &mut Outbox);
+
+    /// Why writing failed, if it did. Says so once.
+    fn failure(&self) -> Option<io::Error>;
+}
+
+/// The simple way: one write a reply, under a mutex.
+#[derive(Debug)]
+pub(super) struct Locked<'a> {
+    stdout: Mutex<File>,
+    failed: Failed<'a>,
+}
+
+impl<'a> Locked<'a> {
+    pub(super) fn new(stdout: File, wake: &'a Wake) -> Self {
+        Self { stdout: Mutex::new(stdout), failed: Failed::new(wake) }
+    }
+}
+
+impl Sink for Locked<'_> {
+    fn offer(&self, out: &mut Outbox) {
+        self.flush(out);
+    }
+
+    fn flush(&self, out: &mut Outbox) {
+        if !out.lines().is_empty() {
+            let mut stdout = self.stdout.lock().unwrap_or_else(PoisonError::into_inner);
+            self.failed.unless(|| write_all(&mut stdout, out.lines()));
+            out.lines_mut().clear();
+        }
+    }
+
+    fn failure(&self) -> Option<io::Error> {
+        self.failed.take()
+    }
+}
+
+/// Hand over at this size: what a pipe holds. Also the most a reply can wait for others while input is
+/// plenty; when there is none, everything is handed over at once.
+const BUFFER_FULL: usize = 64 * 1024;
+
+/// Buffers that may wait for the writer. With stdout stuck, this many times [`BUFFER_FULL`] (or the largest
+/// read, if that is more) is all that is held; then the makers wait, and the input with them.
+const BUFFERS_WAITING: usize = 8;
+
+/// Those that wait, one being written, one being filled by the reader and one by the ticker.
+const BUFFERS_KEPT: usize = BUFFERS_WAITING + 1 + 1 + 1;
+
+/// The lock-free way: full buffers, through a bounded queue, to one writer thread.
+///
+/// Whoever pushes unparks the writer; the writer parks only after it found the queue empty, and `park`
+/// remembers an unpark that came between. A maker that finds the queue full notes its thread in `blocked`
+/// and tries again before it parks; the writer, after every buffer it takes, unparks all that are noted. So
+/// either the second try finds room, or the note is there when room is next made.
+#[derive(Debug)]
+pub(super) struct Piped<'a> {
+    ready: ArrayQueue<Vec<u8>>,
+    buffers: Pool<Vec<u8>>,
+    writer: OnceLock<Thread>,
+    blocked: SegQueue<Thread>,
+    closed: AtomicBool,
+    failed: Failed<'a>,
+}
+
+impl<'a> Piped<'a> {
+    pub(super) fn new(wake: &'a Wake) -> Self {
+        Self {
+            ready: ArrayQueue::new(BUFFERS_WAITING),
+            buffers: Pool::new(BUFFERS_KEPT),
+            writer: OnceLock::new(),
+            blocked: SegQueue::new(),
+            closed: AtomicBool::new(false),
+            failed: Failed::new(wake),
+        }
+    }
+
+    /// Names the thread that runs [`write_all`](Piped::write_all), before anything is sent. Dropping what
+    /// this returns lets that thread finish when it has written everything.
+    pub(super) fn start(&self, writer: Thread) -> Closing<'_> {
+        self.writer.get_or_init(|| writer);
+        Closing(self)
+    }
+
+    /// The writer thread's whole life: writes what is ready until the sink is closed.
+    pub(super) fn write_all(&self, mut stdout: File) {
+        loop {
+            // Acquire: pairs with the release in `Closing::drop`; what was pushed before is found below.
+            let closed = self.closed.load(Ordering::Acquire);
+            if let Some(buffer) = self.ready.pop() {
+                while let Some(maker) = self.blocked.pop() {
+                    maker.unpark();
+                }
+                self.failed.unless(|| write_all(&mut stdout, &buffer));
+                self.buffers.give(buffer);
+            } else if closed {
+                return;
+            } else {
+                thread::park();
+            }
+        }
+    }
+
+    fn wake_writer(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+}
+
+impl Sink for Piped<'_> {
+    fn offer(&self, out: &mut Outbox) {
+        if out.lines().len() >= BUFFER_FULL {
+            self.flush(out);
+        }
+    }
+
+    fn flush(&self, out: &mut Outbox) {
+        if out.lines().is_empty() {
+            return;
+        }
+        let mut buffer = out.replace_lines(self.buffers.take());
+        while let Err(back) = self.ready.push(buffer) {
+            self.blocked.push(thread::current());
+            match self.ready.push(back) {
+                Ok(()) => break,
+                Err(back) => {
+                    thread::park();
+                    buffer = back;
+                }
+            }
+        }
+        self.wake_writer();
+    }
+
+    fn failure(&self) -> Option<io::Error> {
+        self.failed.take()
+    }
+}
+
+/// Closes a [`Piped`] when dropped.
+#[derive(Debug)]
+pub(super) struct Closing<'a>(&'a Piped<'a>);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        // Release: pairs with the acquire in `Piped::write_all`.
+        self.0.closed.store(true, Ordering::Release);
+        self.0.wake_writer();
+    }
+}
+
+/// Whether writing has failed: if so, the reader is woken to stop, and the rest is thrown away.
+#[derive(Debug)]
+struct Failed<'a> {
+    /// Relaxed throughout: it spares writes that would fail, and publishes nothing.
+    yes: AtomicBool,
+    /// Only touched by a failure and at the end.
+    error: Mutex<Option<io::Error>>,
+    wake: &'a Wake,
+}
+
+impl<'a> Failed<'a> {
+    fn new(wake: &'a Wake) -> Self {
+        Self { yes: AtomicBool::new(false), error: Mutex::new(None), wake }
+    }
+
+    fn unless(&self, write: impl FnOnce() -> io::Result<()>) {
+        if !self.yes.load(Ordering::Relaxed)
+            && let Err(error) = write()
+        {
+            *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            self.yes.store(true, Ordering::Relaxed);
+            self.wake.wake();
+        }
+    }
+
+    fn take(&self) -> Option<io::Error> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Writes everything, also to a stream that somebody made non-blocking.
+fn write_all(stdout: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stdout.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                match poll(&mut [PollFd::new(stdout, PollFlags::OUT)], None) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
