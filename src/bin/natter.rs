@@ -1,1 +1,216 @@
-fn main() {}
+//! The test bench's command line: parses, calls the library, prints.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use mimalloc::MiMalloc;
+use natter::runtime::cli::{self, Design, NodeArgs};
+use natter::workbench::challenge::{Challenge, Row, failed, table};
+use natter::workbench::check::Valid;
+use natter::workbench::process::{self, NodeCommand, RunError};
+use natter::workbench::report::{Progress, summary, to_stderr};
+use natter::workbench::scenario::{Scenario, Verbosity};
+use natter::workbench::store::RunDir;
+use natter::workbench::trial::Results;
+use serde::Serialize;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Maelstrom's exit statuses.
+const INVALID: u8 = 1;
+const UNKNOWN: u8 = 2;
+const BAD_ARGUMENTS: u8 = 254;
+const CRASHED: u8 = 255;
+/// The shell's for a process that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
+/// Runs Maelstrom nodes without a JVM, and judges them as Maelstrom does.
+#[derive(Parser)]
+#[command(name = "natter", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one test of a node; Maelstrom's options, and its exit statuses
+    Test(TestArgs),
+    /// Run the Gossip Glomers challenges with natter's own node, and print who met which target
+    Challenge(ChallengeArgs),
+    /// Be a node, on stdin and stdout: the same as the program natter-node
+    Node(NodeArgs),
+}
+
+#[derive(Args)]
+struct TestArgs {
+    /// The program that is a node [default: natter's own]
+    #[arg(long, value_name = "PATH")]
+    bin: Option<PathBuf>,
+
+    #[command(flatten)]
+    scenario: Scenario,
+
+    #[command(flatten)]
+    verbosity: Verbosity,
+
+    /// Print the results alone, as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Arguments for the node
+    #[arg(last = true, value_name = "NODE ARGS")]
+    node_args: Vec<String>,
+}
+
+#[derive(Args)]
+struct ChallengeArgs {
+    /// Which challenges, in that order
+    #[arg(value_enum, value_name = "NAME", default_values_t = Challenge::DEFAULT)]
+    names: Vec<Challenge>,
+
+    /// Run this design of the node alone [default: both]
+    #[arg(long, value_enum)]
+    design: Option<Design>,
+
+    /// Fixes what the bench itself draws at random [default: drawn by the operating system]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Print the table as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `natter challenge --json` prints.
+#[derive(Serialize)]
+struct Verdict<'a> {
+    met: bool,
+    rows: &'a [Row],
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody to tell if the stream is closed.
+            let _ = error.print();
+            return if error.use_stderr() { BAD_ARGUMENTS.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match cli.command {
+        Command::Test(args) => test(args),
+        Command::Challenge(args) => challenge(&args),
+        Command::Node(args) => match args.config() {
+            Ok(config) => return cli::main(&args, config),
+            Err(why) => {
+                let _ = Cli::command().error(ErrorKind::ValueValidation, why).print();
+                return BAD_ARGUMENTS.into();
+            }
+        },
+    };
+    match done {
+        Ok(status) => status.into(),
+        Err(error) if matches!(error.downcast_ref(), Some(RunError::Interrupted)) => {
+            to_stderr("natter: interrupted; all nodes are stopped");
+            INTERRUPTED.into()
+        }
+        Err(error) => {
+            to_stderr(&format!("natter: {error:#}"));
+            CRASHED.into()
+        }
+    }
+}
+
+fn test(args: TestArgs) -> anyhow::Result<u8> {
+    let command = match &args.bin {
+        Some(program) => NodeCommand::new(program, args.node_args)?,
+        None => own_node(args.node_args)?,
+    };
+    let title = args.scenario.workload.name().to_owned();
+    let (results, dir) = run(title, &args.scenario, &command, args.verbosity)?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&results)? + "\n"
+    } else {
+        summary(&args.scenario, &results, &dir.path().display().to_string())
+    };
+    print(&text)?;
+    Ok(match results.valid {
+        Valid::True => 0,
+        Valid::False => INVALID,
+        Valid::Unknown => UNKNOWN,
+    })
+}
+
+fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
+    let designs = args.design.map_or_else(|| vec![Design::LockFree, Design::Simple], |design| vec![design]);
+    let mut rows = Vec::new();
+    for &name in &args.names {
+        for &design in &designs {
+            let command = own_node(vec![format!("--design={}", design.name())])?;
+            let scenario = Scenario { seed: args.seed, ..name.scenario() };
+            let title = format!("{:<12} {:<9}", name.name(), design.name());
+            match run(title, &scenario, &command, Verbosity::default()) {
+                Ok((results, _)) => rows.extend(name.rows(design, &results)),
+                Err(error)
+                    if matches!(
+                        error.downcast_ref(),
+                        Some(RunError::Fault { .. } | RunError::Died { .. })
+                    ) =>
+                {
+                    to_stderr(&format!("natter: {} with {}: {error:#}", name.name(), design.name()));
+                    rows.push(failed(name, design, &error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    // The simple design is there to compare with: it decides only where it runs alone.
+    let judged = designs[0].name();
+    let met = rows.iter().filter(|row| row.design == judged).all(|row| row.met != Some(false));
+    if args.json {
+        print(&(serde_json::to_string_pretty(&Verdict { met, rows: &rows })? + "\n"))?;
+    } else {
+        print(&format!("{}\n", table(&rows)))?;
+    }
+    Ok(if met { 0 } else { INVALID })
+}
+
+/// This program in its role as a node: what `natter test` and `natter challenge` run by default, so that
+/// both are always of the same build.
+fn own_node(node_args: Vec<String>) -> anyhow::Result<NodeCommand> {
+    let program = std::env::current_exe().context("cannot find natter's own program")?;
+    let args = std::iter::once("node".to_owned()).chain(node_args).collect();
+    Ok(NodeCommand::new(&program, args)?)
+}
+
+/// Runs a scenario with a progress line, and stores what came of it.
+fn run(
+    title: String,
+    scenario: &Scenario,
+    command: &NodeCommand,
+    verbosity: Verbosity,
+) -> anyhow::Result<(Results, RunDir)> {
+    let store = |error: io::Error| anyhow!("cannot write to the folder `store` here: {error}");
+    let dir = RunDir::create(scenario.workload.name()).map_err(store)?;
+    let seed = scenario.seed.unwrap_or_else(cli::entropy);
+    let progress = Progress::new(title, scenario);
+    let mut watch = |snapshot: &_, log| progress.show(snapshot, log);
+    let (results, history) = process::run(scenario, seed, command, &dir, verbosity, &mut watch)?;
+    drop(progress);
+    dir.write(&results, &history).map_err(store)?;
+    Ok((results, dir))
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to stdout"),
+    }
+}

@@ -151,7 +151,8 @@ fn serve(args: &NodeArgs, config: Config) -> Result<(), Failure> {
 }
 
 /// Sixty-four bits from the operating system, by way of the keys that std draws for its hash maps.
-pub(crate) fn entropy() -> u64 {
+#[must_use]
+pub fn entropy() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())
 }

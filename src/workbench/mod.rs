@@ -1,1 +1,28 @@
+//! The test bench: runs a Maelstrom node in a cluster over a network of our own, with clients, faults and
+//! checkers, and no JVM.
+//!
+//! A [`Trial`](trial::Trial) is one run as a state machine: it knows the network, the clients, the faults and
+//! the history, and no clock, thread or process. A driver tells it the time, hands it what nodes print, and
+//! delivers what it wants delivered; [`process`] does that with real processes.
+//!
+//! What Maelstrom does, this does the same way, from option names to the checker's arithmetic, so that a
+//! figure here means what it means there. The differences:
+//!
+//! * Each message is delivered when it is due. In Maelstrom, a message that a node waits for holds back the
+//!   ones that come after, a client's included.
+//! * Duplicates in a read make the run invalid. Jepsen means to do that as well, but its comparison is off.
+//! * A node that dies, or prints what is no message, ends the run at once rather than at its end.
+//! * An answer for a client that has given up is dropped; in Maelstrom it is an error in the log.
 
+pub mod challenge;
+pub mod check;
+pub mod history;
+pub mod nemesis;
+pub mod network;
+pub mod process;
+pub mod report;
+pub mod scenario;
+pub mod store;
+pub mod topology;
+pub mod trial;
+pub mod workload;

@@ -1,0 +1,498 @@
+//! The driver for real processes: starts the nodes, moves lines between their pipes and the trial, and makes
+//! sure that none of them outlives the run.
+//!
+//! One thread does it all: it waits in `poll` for output of the nodes, for room in their stdin, for a signal,
+//! or for the trial's next event.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, PipeReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
+use signal_hook::SigId;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use thiserror::Error;
+
+use super::history::History;
+use super::scenario::{Scenario, Verbosity};
+use super::store::RunDir;
+use super::trial::{Cluster, Fault, Results, Snapshot, Trial};
+use crate::node::Time;
+use crate::protocol::{Line, Lines};
+use crate::runtime::Clock;
+
+/// The longest line that a node may print. A read of ten million values fits.
+const LINE_MAX: usize = 256 << 20;
+/// The most bytes that may wait for a node that doesn't read its stdin.
+const BACKLOG_MAX: usize = 256 << 20;
+/// How many of a node's last lines of stderr are shown when it fails.
+const LAST_WORDS: usize = 10;
+/// The longest line of stderr that is kept for that.
+const LAST_WORDS_LINE_MAX: usize = 1000;
+/// Between two looks at how far the run is.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// How long to wait for the exit status of a node that closed its stdout.
+const EXIT_GRACE: Duration = Duration::from_millis(500);
+
+/// The program that is a node, with its arguments.
+#[derive(Clone, Debug)]
+pub struct NodeCommand {
+    program: PathBuf,
+    args: Vec<String>,
+}
+
+impl NodeCommand {
+    /// Looks for the program: relative paths are relative to the current folder, as nodes run elsewhere.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn new(program: &Path, args: Vec<String>) -> Result<Self, RunError> {
+        let missing = |source| RunError::NoProgram { program: program.to_owned(), source };
+        let absolute = std::path::absolute(program).map_err(missing)?;
+        let kind = std::fs::metadata(&absolute).map_err(missing)?;
+        if kind.is_dir() {
+            return Err(missing(ErrorKind::IsADirectory.into()));
+        }
+        Ok(Self { program: absolute, args })
+    }
+}
+
+/// Why a run could not be finished.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The program isn't there.
+    #[error("--bin {}: {source}. Give the path of a program that is a Maelstrom node", program.display())]
+    NoProgram {
+        /// The path.
+        program: PathBuf,
+        /// What the file system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A node could not be started.
+    #[error("cannot start n{node} as {}: {source}{}", program.display(), hint(source))]
+    Spawn {
+        /// The node.
+        node: usize,
+        /// The path.
+        program: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A node misbehaved.
+    #[error("{fault}{}", last_words(words))]
+    Fault {
+        /// What it did.
+        #[source]
+        fault: Fault,
+        /// Its last lines on stderr.
+        words: Vec<String>,
+    },
+    /// A node's process ended, or can no longer be talked to.
+    #[error("n{node} {how}{}", last_words(words))]
+    Died {
+        /// The node.
+        node: usize,
+        /// How.
+        how: String,
+        /// Its last lines on stderr.
+        words: Vec<String>,
+    },
+    /// The user, or somebody else, wants natter to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The run can't be kept.
+    #[error("cannot write to {}: {source}", path.display())]
+    Store {
+        /// The folder.
+        path: PathBuf,
+        /// What the file system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Something that natter itself needs failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => ". Is it executable? chmod +x makes it so",
+        _ if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
+            ". A script must begin with #! and its interpreter"
+        }
+        _ => "",
+    }
+}
+
+fn last_words(words: &[String]) -> String {
+    if words.is_empty() {
+        return "\nIt wrote nothing to stderr".to_owned();
+    }
+    format!("\nIts last lines on stderr:\n  {}", words.join("\n  "))
+}
+
+/// Runs a scenario on real processes. Calls `watch` about ten times a second, and hands it what there is to
+/// log.
+///
+/// # Errors
+/// If the run could not be finished. No node is left in any case.
+pub fn run(
+    scenario: &Scenario,
+    seed: u64,
+    command: &NodeCommand,
+    dir: &RunDir,
+    verbosity: Verbosity,
+    watch: &mut dyn FnMut(&Snapshot, Vec<String>),
+) -> Result<(Results, History), RunError> {
+    let signals = Signals::new()?;
+    let clock = Clock::start();
+    let mut nodes = Processes::start(scenario.nodes(), command, dir, verbosity.log_stderr)?;
+    let mut trial = Trial::new(scenario, seed, verbosity, clock.now());
+    let mut watch_at = clock.now();
+    loop {
+        let now = clock.now();
+        trial.advance(now, &mut nodes).map_err(|fault| nodes.fault(fault))?;
+        let finished = trial.is_done();
+        if finished || watch_at <= now {
+            let mut log = trial.take_log();
+            log.append(&mut nodes.said);
+            watch(&trial.snapshot(now), log);
+            watch_at = now + WATCH_INTERVAL;
+        }
+        if finished {
+            break;
+        }
+        let until = trial.next_event().map_or(watch_at, |event| event.min(watch_at));
+        if nodes.wait(&signals, until.since(clock.now()))? {
+            return Err(RunError::Interrupted);
+        }
+        let now = clock.now();
+        nodes.pump(|node, line| trial.receive(now, node, line))?;
+    }
+    drop(nodes);
+    Ok(trial.finish())
+}
+
+/// The nodes' processes.
+#[derive(Debug)]
+struct Processes {
+    nodes: Vec<Process>,
+    /// What nodes said on stderr and is to be shown.
+    said: Vec<String>,
+}
+
+impl Processes {
+    fn start(count: usize, command: &NodeCommand, dir: &RunDir, show: bool) -> Result<Self, RunError> {
+        let mut all = Self { nodes: Vec::with_capacity(count), said: Vec::new() };
+        for node in 0..count {
+            let store = |source| RunError::Store { path: dir.path().to_owned(), source };
+            let log = dir.node_log(&format!("n{node}")).map_err(store)?;
+            let spawned = Process::spawn(command, node, log, show);
+            let spawn = |source| RunError::Spawn { node, program: command.program.clone(), source };
+            all.nodes.push(spawned.map_err(spawn)?);
+        }
+        Ok(all)
+    }
+
+    /// Waits until there is something to do, at most so long. True if a signal wants natter to stop.
+    fn wait(&self, signals: &Signals, at_most: Duration) -> Result<bool, RunError> {
+        let mut interests = vec![PollFd::new(&signals.pipe, PollFlags::IN)];
+        for node in &self.nodes {
+            interests.push(PollFd::new(&node.stdout, PollFlags::IN));
+            interests.extend(node.stderr.file.as_ref().map(|file| PollFd::new(file, PollFlags::IN)));
+            interests.extend(node.writable_interest().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
+        }
+        let timeout =
+            Timespec::try_from(at_most).map_err(|_| ErrorKind::InvalidInput).map_err(io::Error::from)?;
+        match poll(&mut interests, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(!interests[0].revents().is_empty()),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// Reads what nodes have printed, and writes what waits for them.
+    fn pump(&mut self, mut receive: impl FnMut(usize, &[u8]) -> Result<(), Fault>) -> Result<(), RunError> {
+        for node in 0..self.nodes.len() {
+            self.nodes[node].stderr.pump(&mut self.said)?;
+            self.nodes[node].write();
+            let open = self.nodes[node].read(&mut |line| receive(node, line));
+            match open {
+                Ok(None) => {}
+                Ok(Some(how)) => return Err(self.died(node, how)),
+                Err(fault) => return Err(self.fault(fault)),
+            }
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, fault: Fault) -> RunError {
+        let words = self.last_words(fault.node());
+        RunError::Fault { fault, words }
+    }
+
+    fn died(&mut self, node: usize, how: String) -> RunError {
+        let words = self.last_words(node);
+        RunError::Died { node, how, words }
+    }
+
+    fn last_words(&mut self, node: usize) -> Vec<String> {
+        let stderr = &mut self.nodes[node].stderr;
+        // What can't be read now was not its last word.
+        let _ = stderr.pump(&mut self.said);
+        stderr.last.drain(..).collect()
+    }
+}
+
+impl Cluster for Processes {
+    fn deliver(&mut self, node: usize, line: String) {
+        let node = &mut self.nodes[node];
+        node.backlog.extend(line.as_bytes());
+        node.write();
+    }
+}
+
+/// One node's process. Dropping it kills it, with everything it started, and waits for its end.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    /// None once the node has closed its end.
+    stdin: Option<File>,
+    stdout: File,
+    stderr: Stderr,
+    lines: Lines,
+    /// What waits to be written to its stdin.
+    backlog: VecDeque<u8>,
+}
+
+impl Process {
+    fn spawn(command: &NodeCommand, index: usize, log: File, show: bool) -> io::Result<Self> {
+        let mut spawn = Command::new(&command.program);
+        spawn
+            .args(&command.args)
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own: Ctrl-C reaches natter alone, and its children die with it.
+            .process_group(0);
+        die_with_parent(&mut spawn);
+        let mut child = spawn.spawn()?;
+        let ends = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        // From here on, an early return kills the process: `Process` is dropped.
+        let (Some(stdin), Some(stdout), Some(stderr)) = ends else {
+            return Err(ErrorKind::BrokenPipe.into());
+        };
+        let name = format!("n{index}");
+        let process = Self {
+            child,
+            stdin: Some(File::from(OwnedFd::from(stdin))),
+            stdout: File::from(OwnedFd::from(stdout)),
+            stderr: Stderr {
+                name,
+                file: Some(File::from(OwnedFd::from(stderr))),
+                log,
+                show,
+                partial: Vec::new(),
+                last: VecDeque::new(),
+            },
+            lines: Lines::new(LINE_MAX),
+            backlog: VecDeque::new(),
+        };
+        for stream in [&process.stdin, &process.stderr.file].into_iter().flatten().chain([&process.stdout]) {
+            rustix::io::ioctl_fionbio(stream, true)?;
+        }
+        Ok(process)
+    }
+
+    /// Its stdin, if something waits for room there.
+    fn writable_interest(&self) -> Option<BorrowedFd<'_>> {
+        self.stdin.as_ref().filter(|_| !self.backlog.is_empty()).map(AsFd::as_fd)
+    }
+
+    /// Writes as much of the backlog as there is room for.
+    fn write(&mut self) {
+        while let Some(stdin) = &mut self.stdin
+            && !self.backlog.is_empty()
+        {
+            match stdin.write(self.backlog.as_slices().0) {
+                Ok(count) => drop(self.backlog.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // It has closed its stdin. If it is dying, its stdout will tell; if not, it just hears nothing.
+                Err(_) => {
+                    self.stdin = None;
+                    self.backlog.clear();
+                }
+            }
+        }
+    }
+
+    /// Reads what it printed, line by line. Says how it came to its end, if it did.
+    fn read(&mut self, receive: &mut dyn FnMut(&[u8]) -> Result<(), Fault>) -> Result<Option<String>, Fault> {
+        if self.backlog.len() > BACKLOG_MAX {
+            return Ok(Some(format!("does not read its stdin: {} bytes wait for it", self.backlog.len())));
+        }
+        match self.stdout.read(self.lines.room()) {
+            Ok(0) => return Ok(Some(self.end())),
+            Ok(count) => self.lines.filled(count),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Ok(Some(format!("cannot be read: {error}"))),
+        }
+        while let Some(line) = self.lines.next_line() {
+            match line {
+                Line::Complete(line) => receive(line)?,
+                Line::TooLong => return Ok(Some(format!("printed a line of more than {LINE_MAX} bytes"))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// How a node that closed its stdout ended.
+    fn end(&mut self) -> String {
+        let closed = "closed its stdout and lives on".to_owned();
+        // A process closes its streams shortly before it can be waited for.
+        let clock = Clock::start();
+        while clock.now().since(Time::ZERO) < EXIT_GRACE {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return describe(status),
+                Ok(None) => {
+                    // Nothing else is waited for: this is a pause.
+                    let pause = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+                    let _ = poll(&mut [], Some(&pause));
+                }
+                Err(error) => return format!("cannot be waited for: {error}"),
+            }
+        }
+        closed
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Errors mean that it is gone already.
+        if let Some(group) = Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => format!("ended: {status}"),
+    }
+}
+
+/// What a node writes to stderr: kept in a file, its end in memory, and shown if wanted.
+#[derive(Debug)]
+struct Stderr {
+    name: String,
+    /// None once the node has closed it.
+    file: Option<File>,
+    log: File,
+    show: bool,
+    partial: Vec<u8>,
+    last: VecDeque<String>,
+}
+
+impl Stderr {
+    fn pump(&mut self, said: &mut Vec<String>) -> io::Result<()> {
+        let mut chunk = [0; 16 * 1024];
+        while let Some(file) = &mut self.file {
+            match file.read(&mut chunk) {
+                Ok(0) => self.file = None,
+                Ok(count) => {
+                    self.log.write_all(&chunk[..count])?;
+                    self.remember(&chunk[..count], said);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => self.file = None,
+            }
+        }
+        if !self.partial.is_empty() {
+            self.remember(b"\n", said);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, bytes: &[u8], said: &mut Vec<String>) {
+        for &byte in bytes {
+            if byte != b'\n' {
+                if self.partial.len() < LAST_WORDS_LINE_MAX {
+                    self.partial.push(byte);
+                }
+                continue;
+            }
+            let line = String::from_utf8_lossy(&self.partial).into_owned();
+            self.partial.clear();
+            if self.show {
+                said.push(format!("{}: {line}", self.name));
+            }
+            if self.last.len() == LAST_WORDS {
+                self.last.pop_front();
+            }
+            self.last.push_back(line);
+        }
+    }
+}
+
+/// Asks the kernel to kill the process when natter dies, however it does.
+#[cfg(target_os = "linux")]
+fn die_with_parent(command: &mut Command) {
+    use rustix::process::{getpid, getppid, set_parent_process_death_signal};
+    let parent = getpid();
+    let before_exec = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have died before the line above.
+        if getppid() == Some(parent) { Ok(()) } else { Err(ErrorKind::BrokenPipe.into()) }
+    };
+    // SAFETY: between fork and exec a child may only do what is async-signal-safe. The closure makes two
+    // system calls, prctl and getppid, through rustix's thin wrappers; it compares integers and builds an
+    // `io::Error` from a bare kind or code. None of that allocates, locks, or touches memory that another
+    // thread of the parent may have left half-changed.
+    unsafe { command.pre_exec(before_exec) };
+}
+
+/// Elsewhere, nodes end with natter unless natter is killed outright.
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent(_: &mut Command) {}
+
+/// Signals that want natter to stop, as a pipe that becomes readable.
+#[derive(Debug)]
+struct Signals {
+    pipe: PipeReader,
+    ids: Vec<SigId>,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let (pipe, write) = io::pipe()?;
+        let mut signals = Self { pipe, ids: Vec::new() };
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signals.ids.push(signal_hook::low_level::pipe::register(signal, write.try_clone()?)?);
+        }
+        Ok(signals)
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for id in self.ids.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+    }
+}

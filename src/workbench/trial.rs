@@ -1,0 +1,731 @@
+//! One run as a state machine: the network, the clients, the faults and the history, but no clock.
+//!
+//! A driver calls [`Trial::receive`] with each line that a node prints, and [`Trial::advance`] whenever
+//! [`Trial::next_event`] is due or something was received. Each phase waits for the one before it:
+//!
+//! ```text
+//! init ▶ set-up ▶ operations and faults ▶ their completion ▶ healing, 10 s of quiet ▶ final reads ▶ done
+//! ```
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use rand::RngExt;
+use rand_pcg::Pcg64;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
+use thiserror::Error;
+
+use super::check::{AvailabilityResult, Stats, Valid};
+use super::history::{EventKind, History, OpValue, Process};
+use super::nemesis::{Nemesis, Step};
+use super::network::{Endpoint, Latency, NetStats, Network};
+use super::scenario::{FaultKind, Scenario, Verbosity, seconds};
+use super::workload::{self, Op, Workload, WorkloadResult};
+use crate::node::Time;
+
+/// How long a node may take to answer `init`.
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client waits for an answer.
+const RPC_TIMEOUT: Duration = Duration::from_secs(5);
+/// The quiet between the last operation and the final reads.
+const RECOVERY: Duration = Duration::from_secs(10);
+/// How much of a bad line is shown.
+const EXCERPT: usize = 200;
+
+/// Where the trial delivers what nodes are to receive.
+pub trait Cluster {
+    /// Hands a line, newline included, to a node's stdin.
+    fn deliver(&mut self, node: usize, line: String);
+}
+
+/// What a node did that ends the run.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// It printed something else than a message.
+    #[error("n{node} printed a line that is not a message ({why}): {line}")]
+    NotMessage {
+        /// The node.
+        node: usize,
+        /// What is wrong with the line.
+        why: String,
+        /// The line, or its beginning.
+        line: String,
+    },
+    /// It addressed somebody who isn't there, or spoke for them.
+    #[error("n{node} sent a message whose `{field}` is {name:?}, which does not exist")]
+    NoSuchNode {
+        /// The node.
+        node: usize,
+        /// `src` or `dest`.
+        field: &'static str,
+        /// Who isn't there.
+        name: String,
+    },
+    /// It did not answer before the first operation.
+    #[error("n{node} did not answer `{request}` within {} s", timeout.as_secs())]
+    Silent {
+        /// The node.
+        node: usize,
+        /// The request.
+        request: &'static str,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// Its answer before the first operation was not the one it should have been.
+    #[error("n{node} answered `{request}` with {answer}")]
+    Refused {
+        /// The node.
+        node: usize,
+        /// The request.
+        request: &'static str,
+        /// The answer's body.
+        answer: String,
+    },
+}
+
+impl Fault {
+    /// The node that did it.
+    #[must_use]
+    pub fn node(&self) -> usize {
+        match self {
+            Fault::NotMessage { node, .. }
+            | Fault::NoSuchNode { node, .. }
+            | Fault::Silent { node, .. }
+            | Fault::Refused { node, .. } => *node,
+        }
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nodes are being initialised.
+    Starting {
+        deadline: Time,
+        waiting: usize,
+    },
+    /// Clients make their first requests.
+    SettingUp {
+        waiting: usize,
+    },
+    /// Clients operate, the nemesis acts.
+    Running {
+        ends: Time,
+    },
+    /// The last operations end.
+    Completing,
+    /// Everything comes to rest.
+    Recovering {
+        ends: Time,
+    },
+    /// Clients do their final operations.
+    Final,
+    Done,
+}
+
+/// A client worker: does one thing at a time.
+#[derive(Debug)]
+struct Worker {
+    node: usize,
+    client: usize,
+    process: usize,
+    next_msg_id: i64,
+    waiting: Option<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    msg_id: i64,
+    /// None while setting up.
+    op: Option<Op>,
+}
+
+/// Whose a client number is.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    /// It initialises a node.
+    Init(usize),
+    Worker(usize),
+}
+
+/// How far a run is, for those who watch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What is going on.
+    pub phase: &'static str,
+    /// Since clients began.
+    pub elapsed: Duration,
+    /// Operations that succeeded.
+    pub ok: usize,
+    /// Operations that did not, or may not have.
+    pub not_ok: usize,
+    /// Messages under way.
+    pub in_flight: usize,
+    /// The partition in force.
+    pub fault: Option<&'static str>,
+}
+
+/// What came of a run, by Maelstrom's names.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Results {
+    /// The worst of the verdicts.
+    pub valid: Valid,
+    /// The seed of what the bench drew.
+    pub seed: u64,
+    /// How operations ended.
+    pub stats: Stats,
+    /// Whether enough succeeded.
+    pub availability: AvailabilityResult,
+    /// Counts of messages.
+    pub net: Net,
+    /// The workload's verdict.
+    pub workload: WorkloadResult,
+}
+
+/// Counts of messages, by who was at the ends.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Net {
+    /// All messages.
+    pub all: NetStats,
+    /// A client at one end.
+    pub clients: NetStats,
+    /// Nodes at both ends.
+    pub servers: NetStats,
+}
+
+/// One run.
+#[derive(Debug)]
+pub struct Trial {
+    scenario: Scenario,
+    seed: u64,
+    verbosity: Verbosity,
+    workload: Box<dyn Workload>,
+    network: Network,
+    nemesis: Option<Nemesis>,
+    rng: Pcg64,
+    history: History,
+    log: Vec<String>,
+    phase: Phase,
+    began: Time,
+    /// When the next operation is to begin.
+    next_op: Time,
+    /// No client was free then.
+    late: bool,
+    workers: Vec<Worker>,
+    free: Vec<usize>,
+    /// When whose answer is overdue, soonest first: all wait equally long.
+    timeouts: VecDeque<(Time, usize, i64)>,
+    /// By client number.
+    owners: Vec<Owner>,
+    initialised: Vec<bool>,
+    ok: usize,
+    not_ok: usize,
+}
+
+impl Trial {
+    /// A run that begins now. The seed decides all that the bench draws.
+    #[must_use]
+    pub fn new(scenario: &Scenario, seed: u64, verbosity: Verbosity, now: Time) -> Self {
+        // A stream for each purpose, so that drawing more for one doesn't change another.
+        let stream = |number: u64| Pcg64::new(u128::from(seed), u128::from(number));
+        let nodes = scenario.nodes();
+        let latency = Latency { mean: seconds(scenario.latency / 1000.0), dist: scenario.latency_dist };
+        let mut trial = Self {
+            seed,
+            verbosity,
+            workload: workload::of(scenario),
+            network: Network::new(nodes, latency, stream(1)),
+            nemesis: None,
+            rng: stream(2),
+            history: History::default(),
+            log: Vec::new(),
+            phase: Phase::Starting { deadline: now + INIT_TIMEOUT, waiting: nodes },
+            began: now,
+            next_op: now,
+            late: false,
+            workers: Vec::new(),
+            free: Vec::new(),
+            timeouts: VecDeque::new(),
+            owners: (0..nodes).map(Owner::Init).collect(),
+            initialised: vec![false; nodes],
+            ok: 0,
+            not_ok: 0,
+            scenario: scenario.clone(),
+        };
+        let node_ids: Vec<String> = (0..nodes).map(|n| Endpoint::Node(n).to_string()).collect();
+        for (node, node_id) in node_ids.iter().enumerate() {
+            let body = json!({ "type": "init", "msg_id": 1, "node_id": node_id, "node_ids": node_ids });
+            trial.send(now, Endpoint::Client(node), Endpoint::Node(node), body.to_string().into());
+        }
+        trial
+    }
+
+    /// Whether the run is over.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// When [`advance`](Trial::advance) is next needed, if nothing is received before.
+    #[must_use]
+    pub fn next_event(&self) -> Option<Time> {
+        let own = match self.phase {
+            Phase::Starting { deadline, .. } => Some(deadline),
+            Phase::Running { ends } => {
+                let op = (!self.free.is_empty() && self.scenario.rate > 0.0).then_some(self.next_op);
+                let fault = self.nemesis.as_ref().map(Nemesis::next_step);
+                [Some(ends), op, fault].into_iter().flatten().min()
+            }
+            Phase::Recovering { ends } => Some(ends),
+            Phase::SettingUp { .. } | Phase::Completing | Phase::Final | Phase::Done => None,
+        };
+        let timeout = self.timeouts.front().map(|(due, ..)| *due);
+        [own, timeout, self.network.next_due()].into_iter().flatten().min()
+    }
+
+    /// How far the run is.
+    #[must_use]
+    pub fn snapshot(&self, now: Time) -> Snapshot {
+        let phase = match self.phase {
+            Phase::Starting { .. } => "starting",
+            Phase::SettingUp { .. } => "setting up",
+            Phase::Running { .. } | Phase::Completing => "running",
+            Phase::Recovering { .. } => "recovering",
+            Phase::Final => "final reads",
+            Phase::Done => "done",
+        };
+        let before = matches!(self.phase, Phase::Starting { .. } | Phase::SettingUp { .. });
+        Snapshot {
+            phase,
+            elapsed: if before { Duration::ZERO } else { now.since(self.began) },
+            ok: self.ok,
+            not_ok: self.not_ok,
+            in_flight: self.network.in_flight(),
+            fault: self.nemesis.as_ref().and_then(Nemesis::in_force).map(|kind| kind.name()),
+        }
+    }
+
+    /// Takes what there is to log, if the run was told to.
+    pub fn take_log(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.log)
+    }
+
+    /// A node has printed a line.
+    ///
+    /// # Errors
+    /// If the line is no message to somebody.
+    pub fn receive(&mut self, now: Time, node: usize, line: &[u8]) -> Result<(), Fault> {
+        #[derive(Deserialize)]
+        struct Envelope<'a> {
+            #[serde(borrow)]
+            src: Cow<'a, str>,
+            #[serde(borrow)]
+            dest: Cow<'a, str>,
+            #[serde(borrow)]
+            body: &'a RawValue,
+        }
+        let not_message = |why: String| {
+            let mut line = String::from_utf8_lossy(line).into_owned();
+            if let Some((end, _)) = line.char_indices().nth(EXCERPT) {
+                line.truncate(end);
+                line.push('…');
+            }
+            Fault::NotMessage { node, why, line }
+        };
+        let Envelope { src, dest, body } =
+            serde_json::from_slice(line).map_err(|error| not_message(error.to_string()))?;
+        if !body.get().starts_with('{') {
+            return Err(not_message("its body is not an object".to_owned()));
+        }
+        let endpoint = |field, name: &str| match Endpoint::parse(name) {
+            Some(end @ Endpoint::Node(index)) if index < self.scenario.nodes() => Ok(end),
+            Some(end @ Endpoint::Client(number)) if number < self.owners.len() => Ok(end),
+            _ => Err(Fault::NoSuchNode { node, field, name: name.to_owned() }),
+        };
+        let (src, dest) = (endpoint("src", &src)?, endpoint("dest", &dest)?);
+        self.send(now, src, dest, body.get().into());
+        Ok(())
+    }
+
+    /// Does all that is due by `now`.
+    ///
+    /// # Errors
+    /// If a node does not behave before the first operation.
+    pub fn advance(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<(), Fault> {
+        loop {
+            while let Some(packet) = self.network.receive(now) {
+                if self.verbosity.log_net_recv {
+                    self.log.push(format!("recv {}", packet.line().trim_end()));
+                }
+                match packet.dest {
+                    Endpoint::Node(node) => cluster.deliver(node, packet.line()),
+                    Endpoint::Client(client) => self.answered(now, client, packet.src, &packet.body)?,
+                }
+            }
+            self.time_out(now)?;
+            if !self.step(now)? && self.network.next_due().is_none_or(|due| due > now) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The run's results, with the history they come from.
+    #[must_use]
+    pub fn finish(self) -> (Results, History) {
+        let history = self.history;
+        let stats = Stats::of(&history);
+        let availability = AvailabilityResult::of(&history, self.scenario.availability);
+        let ops = history.invocations();
+        let journal = self.network.journal();
+        let workload = self.workload.check(&history);
+        let valid = stats.all.valid.max(availability.valid).max(workload.valid());
+        let net = Net {
+            all: journal.all().stats(ops),
+            clients: journal.clients.stats(ops),
+            servers: journal.servers.stats(ops),
+        };
+        (Results { valid, seed: self.seed, stats, availability, net, workload }, history)
+    }
+
+    fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Box<str>) {
+        if self.verbosity.log_net_send {
+            self.log.push(format!("send {{\"src\":\"{src}\",\"dest\":\"{dest}\",\"body\":{body}}}"));
+        }
+        self.network.send(now, src, dest, body);
+    }
+
+    /// Moves on as far as the phase allows. True if that made something new to do.
+    fn step(&mut self, now: Time) -> Result<bool, Fault> {
+        match self.phase {
+            Phase::Starting { deadline, waiting } => {
+                if waiting == 0 {
+                    self.set_up(now);
+                    return Ok(true);
+                }
+                match self.initialised.iter().position(|&done| !done) {
+                    Some(node) if deadline <= now => {
+                        Err(Fault::Silent { node, request: "init", timeout: INIT_TIMEOUT })
+                    }
+                    _ => Ok(false),
+                }
+            }
+            Phase::SettingUp { waiting: 0 } => {
+                self.begin(now);
+                Ok(true)
+            }
+            Phase::Running { ends } => {
+                if ends <= now {
+                    self.phase = Phase::Completing;
+                    return Ok(true);
+                }
+                Ok(self.inject(now) || self.operate(now))
+            }
+            Phase::Completing if self.all_free() => {
+                self.heal(now);
+                let more = self.workload.final_op().is_some();
+                self.phase = if more { Phase::Recovering { ends: now + RECOVERY } } else { Phase::Done };
+                Ok(true)
+            }
+            Phase::Recovering { ends } if ends <= now => {
+                self.phase = Phase::Final;
+                self.free.clear();
+                for worker in 0..self.workers.len() {
+                    if let Some(op) = self.workload.final_op() {
+                        self.invoke(now, worker, op);
+                    }
+                }
+                Ok(true)
+            }
+            Phase::Final if self.all_free() => {
+                self.phase = Phase::Done;
+                Ok(false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// All nodes are there: lets clients make their first requests.
+    fn set_up(&mut self, now: Time) {
+        for index in 0..self.scenario.workers() {
+            let client = self.new_client(index);
+            let node = index % self.scenario.nodes();
+            self.workers.push(Worker { node, client, process: index, next_msg_id: 1, waiting: None });
+        }
+        let Some(request) = self.workload.setup() else {
+            self.free.extend(0..self.workers.len());
+            self.phase = Phase::SettingUp { waiting: 0 };
+            return;
+        };
+        for worker in 0..self.workers.len() {
+            self.request(now, worker, request.clone(), None);
+        }
+        self.phase = Phase::SettingUp { waiting: self.workers.len() };
+    }
+
+    /// Everything is set up: the clock of the history starts here.
+    fn begin(&mut self, now: Time) {
+        self.began = now;
+        self.next_op = now;
+        self.phase = Phase::Running { ends: now + self.scenario.time_limit() };
+        if self.scenario.nemesis.contains(&FaultKind::Partition) {
+            let rng = Pcg64::new(u128::from(self.seed), 3);
+            let interval = seconds(self.scenario.nemesis_interval);
+            self.nemesis = Some(Nemesis::new(self.scenario.nodes(), interval, now, rng));
+        }
+    }
+
+    /// The nemesis's next step, if it is due.
+    fn inject(&mut self, now: Time) -> bool {
+        let Some(nemesis) = self.nemesis.as_mut().filter(|nemesis| nemesis.next_step() <= now) else {
+            return false;
+        };
+        let step = nemesis.step();
+        self.apply(now, step);
+        true
+    }
+
+    fn heal(&mut self, now: Time) {
+        if let Some(nemesis) = &mut self.nemesis {
+            let step = nemesis.stop();
+            self.apply(now, step);
+        }
+    }
+
+    fn apply(&mut self, now: Time, step: Step) {
+        // A new partition takes the place of the old one.
+        self.network.heal();
+        let (f, value) = match step {
+            Step::StartPartition(kind, cuts) => {
+                let mut deaf: BTreeMap<String, Vec<String>> = BTreeMap::new();
+                for (receiver, source) in cuts {
+                    self.network.cut(receiver, source);
+                    let name = |index| Endpoint::Node(index).to_string();
+                    deaf.entry(name(receiver)).or_default().push(name(source));
+                }
+                ("start-partition", json!([kind, deaf]))
+            }
+            Step::StopPartition => ("stop-partition", Json::Null),
+        };
+        self.record(now, Process::Nemesis, EventKind::Info, f, OpValue::Json(value), None);
+    }
+
+    /// The next operation, if it is due and a client is free.
+    fn operate(&mut self, now: Time) -> bool {
+        if self.next_op > now || self.scenario.rate == 0.0 {
+            return false;
+        }
+        if self.free.is_empty() {
+            self.late = true;
+            return false;
+        }
+        let begun = if std::mem::take(&mut self.late) { now } else { self.next_op };
+        self.next_op = begun + seconds(2.0 * self.rng.random::<f64>() / self.scenario.rate);
+        let worker = self.free.swap_remove(self.rng.random_range(0..self.free.len()));
+        let op = self.workload.next_op(&mut self.rng);
+        self.invoke(now, worker, op);
+        true
+    }
+
+    fn invoke(&mut self, now: Time, worker: usize, op: Op) {
+        let process = Process::Client(self.workers[worker].process);
+        self.record(now, process, EventKind::Invoke, op.f, op.value.clone(), None);
+        let request = self.workload.request(&op);
+        self.request(now, worker, request, Some(op));
+    }
+
+    fn request(&mut self, now: Time, worker: usize, mut body: Json, op: Option<Op>) {
+        let state = &mut self.workers[worker];
+        let msg_id = state.next_msg_id;
+        state.next_msg_id += 1;
+        state.waiting = Some(Waiting { msg_id, op });
+        let (src, dest) = (Endpoint::Client(state.client), Endpoint::Node(state.node));
+        self.timeouts.push_back((now + RPC_TIMEOUT, worker, msg_id));
+        body["msg_id"] = json!(msg_id);
+        self.send(now, src, dest, body.to_string().into());
+    }
+
+    /// A client has received something.
+    fn answered(&mut self, now: Time, client: usize, src: Endpoint, body: &str) -> Result<(), Fault> {
+        let reply = Reply::parse(body);
+        match self.owners[client] {
+            Owner::Init(node) => {
+                if reply.in_reply_to == Some(1) && src == Endpoint::Node(node) && !self.initialised[node] {
+                    if reply.kind != "init_ok" {
+                        return Err(Fault::Refused { node, request: "init", answer: body.to_owned() });
+                    }
+                    self.initialised[node] = true;
+                    if let Phase::Starting { waiting, .. } = &mut self.phase {
+                        *waiting -= 1;
+                    }
+                }
+            }
+            Owner::Worker(worker) => {
+                let state = &mut self.workers[worker];
+                let expected = state.waiting.as_ref().map(|waiting| waiting.msg_id);
+                // Anything else answers what was given up long ago.
+                if state.client == client && expected.is_some() && reply.in_reply_to == expected {
+                    let op = state.waiting.take().and_then(|waiting| waiting.op);
+                    self.completed(now, worker, op, &reply, body)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A request was answered.
+    fn completed(
+        &mut self,
+        now: Time,
+        worker: usize,
+        op: Option<Op>,
+        reply: &Reply<'_>,
+        body: &str,
+    ) -> Result<(), Fault> {
+        let Some(op) = op else {
+            if reply.kind != "topology_ok" {
+                let node = self.workers[worker].node;
+                return Err(Fault::Refused { node, request: "topology", answer: body.to_owned() });
+            }
+            self.free.push(worker);
+            if let Phase::SettingUp { waiting } = &mut self.phase {
+                *waiting -= 1;
+            }
+            return Ok(());
+        };
+        match self.judge(&op, reply) {
+            Ok(value) => self.complete(now, worker, EventKind::Ok, op.f, value, None),
+            Err((definite, error)) => self.complete_badly(now, worker, op, definite, error),
+        }
+        Ok(())
+    }
+
+    /// The result of an operation, or whether it certainly did not happen, and why.
+    fn judge(&self, op: &Op, reply: &Reply<'_>) -> Result<OpValue, (bool, String)> {
+        if reply.kind == "error" {
+            let text = reply.text("text").unwrap_or_default();
+            let code = reply.fields.get("code").and_then(|code| code.get().parse::<i64>().ok());
+            let definite = matches!(code, Some(1 | 10 | 11 | 12 | 14 | 20 | 21 | 22 | 30));
+            let code = code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
+            return Err((definite, format!("{code}: {text}")));
+        }
+        let request = self.workload.request(op);
+        let expected = format!("{}_ok", request["type"].as_str().unwrap_or_default());
+        if reply.kind != expected {
+            return Err((false, format!("malformed reply: expected {expected}, got {:?}", reply.kind)));
+        }
+        let result_field = self.workload.result_field(op);
+        let allowed =
+            |name: &str| ["type", "msg_id", "in_reply_to"].contains(&name) || result_field == Some(name);
+        if let Some(name) = reply.fields.keys().find(|name| !allowed(name)) {
+            return Err((false, format!("malformed {expected}: no field {name:?} belongs there")));
+        }
+        let field = match result_field {
+            None => "",
+            Some(name) => match reply.fields.get(name) {
+                Some(value) => value.get(),
+                None => return Err((false, format!("malformed {expected}: missing field {name:?}"))),
+            },
+        };
+        self.workload.result(op, field).map_err(|error| (false, format!("malformed {expected}: {error}")))
+    }
+
+    /// Gives up on answers that are overdue.
+    fn time_out(&mut self, now: Time) -> Result<(), Fault> {
+        while let Some(&(due, worker, msg_id)) = self.timeouts.front()
+            && due <= now
+        {
+            self.timeouts.pop_front();
+            let state = &mut self.workers[worker];
+            let Some(waiting) = state.waiting.take_if(|waiting| waiting.msg_id == msg_id) else { continue };
+            match waiting.op {
+                Some(op) => self.complete_badly(now, worker, op, false, "timed out".to_owned()),
+                None => {
+                    return Err(Fault::Silent {
+                        node: state.node,
+                        request: "topology",
+                        timeout: RPC_TIMEOUT,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn complete_badly(&mut self, now: Time, worker: usize, op: Op, definite: bool, error: String) {
+        let did_not_happen = definite || self.workload.is_idempotent(op.f);
+        let kind = if did_not_happen { EventKind::Fail } else { EventKind::Info };
+        self.complete(now, worker, kind, op.f, op.value, Some(error));
+    }
+
+    fn complete(
+        &mut self,
+        now: Time,
+        worker: usize,
+        kind: EventKind,
+        f: &'static str,
+        value: OpValue,
+        error: Option<String>,
+    ) {
+        let process = Process::Client(self.workers[worker].process);
+        self.record(now, process, kind, f, value, error);
+        if kind == EventKind::Ok {
+            self.ok += 1;
+        } else {
+            self.not_ok += 1;
+        }
+        if kind == EventKind::Info {
+            let client = self.new_client(worker);
+            self.workers[worker].client = client;
+            self.workers[worker].process += self.workers.len();
+        }
+        self.free.push(worker);
+    }
+
+    fn record(
+        &mut self,
+        now: Time,
+        process: Process,
+        kind: EventKind,
+        f: &'static str,
+        value: OpValue,
+        error: Option<String>,
+    ) {
+        let time = Time::ZERO + now.since(self.began);
+        self.history.push(time, process, kind, f, value, error);
+    }
+
+    fn new_client(&mut self, worker: usize) -> usize {
+        self.owners.push(Owner::Worker(worker));
+        self.owners.len() - 1
+    }
+
+    fn all_free(&self) -> bool {
+        self.free.len() == self.workers.len()
+    }
+}
+
+/// A reply's body, as far as every reply has the same fields.
+struct Reply<'a> {
+    kind: String,
+    in_reply_to: Option<i64>,
+    fields: BTreeMap<Cow<'a, str>, &'a RawValue>,
+}
+
+impl<'a> Reply<'a> {
+    /// Any body is a reply, if only one to nothing.
+    fn parse(body: &'a str) -> Self {
+        let fields = serde_json::from_str(body).unwrap_or_default();
+        let mut reply = Reply { kind: String::new(), in_reply_to: None, fields };
+        reply.kind = reply.text("type").unwrap_or_default();
+        reply.in_reply_to = reply.fields.get("in_reply_to").and_then(|id| id.get().parse().ok());
+        reply
+    }
+
+    fn text(&self, field: &str) -> Option<String> {
+        self.fields.get(field).and_then(|text| serde_json::from_str(text.get()).ok())
+    }
+}
