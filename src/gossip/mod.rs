@@ -241,6 +241,3 @@ impl LockFree {
         self.flush_soon(now, members, None);
     }
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests;

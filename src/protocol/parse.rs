@@ -158,7 +158,7 @@ fn not_message(reason: Reason<'_>) -> LineError {
 impl<'a> RawBody<'a> {
     fn judge(self) -> Result<Body<'a>, Reason<'a>> {
         let kind = self.kind.required("type", STRING)?;
-        let request = match kind {
+        let msg_id = match kind {
             "delta" => {
                 return Ok(Body::Delta {
                     msg_id: self.msg_id.optional("msg_id", INTEGER)?,
@@ -168,6 +168,12 @@ impl<'a> RawBody<'a> {
             }
             "delta_ok" => return Ok(Body::DeltaOk { generation: generation(self.generation)? }),
             _ if !matches!(self.in_reply_to, Field::Missing) => return Ok(Body::Reply { kind }),
+            "init" | "topology" | "echo" | "generate" | "broadcast" | "read" => {
+                self.msg_id.required("msg_id", INTEGER)?
+            }
+            _ => return Err(Reason::UnknownType(kind)),
+        };
+        let request = match kind {
             "init" => Request::Init {
                 node_id: self.node_id.required("node_id", STRING)?,
                 node_ids: self.node_ids.required("node_ids", STRINGS)?,
@@ -176,10 +182,9 @@ impl<'a> RawBody<'a> {
             "echo" => Request::Echo(self.echo.ok_or(Reason::Missing("echo"))?),
             "generate" => Request::Generate,
             "broadcast" => Request::Broadcast(self.message.required("message", INTEGER)?),
-            "read" => Request::Read,
-            _ => return Err(Reason::UnknownType(kind)),
+            _ => Request::Read,
         };
-        Ok(Body::Request { msg_id: self.msg_id.required("msg_id", INTEGER)?, request })
+        Ok(Body::Request { msg_id, request })
     }
 }
 

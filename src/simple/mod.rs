@@ -208,10 +208,10 @@ impl Simple {
         }
         let answer = string(body, "type").and_then(|kind| match kind.as_str() {
             "delta" => {
-                let generation = generation(body)?;
                 if present(body, "msg_id").is_some() {
                     integer(body, "msg_id")?;
                 }
+                let generation = generation(body)?;
                 let values = integers(body, "values")?;
                 if state.cluster.is_none() {
                     return Ok(None);

@@ -3,7 +3,7 @@
 //!
 //! A [`Trial`](trial::Trial) is one run as a state machine: it knows the network, the clients, the faults and
 //! the history, and no clock, thread or process. A driver tells it the time, hands it what nodes print, and
-//! delivers what it wants delivered; [`process`] does that with real processes.
+//! delivers what it wants delivered: [`process`] with real processes, [`virtual_time`] with nodes in this process.
 //!
 //! What Maelstrom does, this does the same way, from option names to the checker's arithmetic, so that a
 //! figure here means what it means there. The differences:
@@ -25,4 +25,5 @@ pub mod scenario;
 pub mod store;
 pub mod topology;
 pub mod trial;
+pub mod virtual_time;
 pub mod workload;

@@ -421,6 +421,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn both_twins_say_the_same_of_any_history(
             broadcasts in prop::collection::vec((0u64..40, 0u64..40), 1..6),
