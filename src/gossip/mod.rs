@@ -211,10 +211,12 @@ impl Node for LockFree {
         self.deadline.get().if_ever()
     }
 
-    fn finish(&self, _: Time, out: &mut Outbox) {
-        if let Some(members) = self.membership.get() {
-            self.flush_all(members, out);
+    fn finish(&self, now: Time, out: &mut Outbox) {
+        let Some(members) = self.membership.get() else { return };
+        if !members.has_started() {
+            self.start(now, members, None, out);
         }
+        self.flush_all(members, out);
     }
 }
 

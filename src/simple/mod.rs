@@ -290,8 +290,11 @@ impl Node for Simple {
         state.peers.values().filter_map(|peer| peer.timer).chain(state.start_at).min()
     }
 
-    fn finish(&self, _: Time, out: &mut Outbox) {
+    fn finish(&self, now: Time, out: &mut Outbox) {
         let mut state = self.lock();
+        if state.start_at.is_some() {
+            self.start_without_topology(&mut state, now);
+        }
         let State { cluster: Some((me, _)), seen, peers, batches_made, .. } = &mut *state else { return };
         for (name, peer) in peers {
             peer.unacknowledged = None;

@@ -124,13 +124,8 @@ pub enum RunError {
 }
 
 fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::PermissionDenied => ". Is it executable? chmod +x makes it so",
-        _ if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
-            ". A script must begin with #! and its interpreter"
-        }
-        _ => "",
-    }
+    let not_executable = error.kind() == ErrorKind::PermissionDenied;
+    if not_executable { ". Is it executable? chmod +x makes it so" } else { "" }
 }
 
 fn last_words(words: &[String]) -> String {

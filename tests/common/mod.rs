@@ -1,5 +1,7 @@
 //! A small cluster driven by hand: every message can be looked at, lost or repeated.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::time::Duration;
 
 use natter::config::Config;

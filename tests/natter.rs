@@ -1,0 +1,322 @@
+//! The test bench's program, with real processes.
+
+#![cfg(all(feature = "workbench", not(loom)))]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+const NATTER: &str = env!("CARGO_BIN_EXE_natter");
+
+fn natter(folder: &Path, args: &[&str]) -> Output {
+    Command::new(NATTER).args(args).current_dir(folder).stdin(Stdio::null()).output().expect("natter starts")
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// A node written in shell.
+fn script(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("node.sh");
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("writable");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("allowed");
+    path
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout_json(output: &Output) -> Json {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
+}
+
+#[test]
+fn a_run_is_reported_by_maelstroms_names_and_stored() {
+    let folder = folder();
+    let args = [
+        "test",
+        "-w",
+        "broadcast",
+        "--node-count",
+        "3",
+        "--time-limit",
+        "2",
+        "--rate",
+        "50",
+        "--json",
+        "--seed",
+        "7",
+    ];
+    let output = natter(folder.path(), &args);
+    assert_eq!(
+        (output.status.code(), stderr(&output).as_str()),
+        (Some(0), ""),
+        "no progress without a terminal"
+    );
+    let results = stdout_json(&output);
+    assert_eq!((&results["valid"], &results["seed"]), (&Json::from(true), &Json::from(7)));
+    for name in ["all", "clients", "servers"] {
+        for key in ["send-count", "recv-count", "msg-count", "msgs-per-op"] {
+            assert!(results["net"][name][key].is_number(), "net.{name}.{key}");
+        }
+    }
+    for key in ["0", "0.5", "0.95", "0.99", "1"] {
+        assert!(results["workload"]["stable-latencies"][key].is_u64(), "{key}");
+    }
+    let workload = &results["workload"];
+    let counts = [
+        "attempt-count",
+        "stable-count",
+        "lost-count",
+        "stale-count",
+        "never-read-count",
+        "duplicated-count",
+    ];
+    assert!(counts.iter().all(|key| workload[key].is_u64()), "{workload}");
+    assert_eq!(results["availability"]["ok-fraction"], 1.0);
+    assert_eq!(results["stats"]["by-f"]["read"]["valid"], true);
+    assert_eq!(results["stats"]["count"], results["stats"]["ok-count"]);
+
+    // init, topology and each operation are a message there and one back.
+    let messages = results["net"]["clients"]["msg-count"].as_u64().expect("a count");
+    assert_eq!(messages, 2 * (3 + 3 + results["stats"]["count"].as_u64().expect("a count")));
+
+    let latest = folder.path().join("store/latest");
+    assert_eq!(
+        fs::canonicalize(&latest).expect("a link").parent(),
+        Some(&*fs::canonicalize(folder.path().join("store/broadcast")).expect("a folder"))
+    );
+    let stored: Json =
+        serde_json::from_slice(&fs::read(latest.join("results.json")).expect("a file")).expect("JSON");
+    assert_eq!(stored, results);
+    let history = fs::read_to_string(latest.join("history.jsonl")).expect("a file");
+    let events: Vec<Json> = history.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(events.len() as u64, 2 * results["stats"]["count"].as_u64().expect("a count"));
+    assert!(events.iter().all(|event| ["invoke", "ok"].contains(&event["type"].as_str().expect("a type"))));
+    assert!((0..3).all(|node| latest.join(format!("n{node}.log")).is_file()));
+}
+
+#[test]
+fn the_summary_is_for_people() {
+    let folder = folder();
+    let output = natter(folder.path(), &["test", "-w", "unique-ids", "--time-limit", "1", "--rate", "200"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    for part in
+        ["operations", "between servers", "0 duplicated", "store/unique-ids/", "valid             yes"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+/// The counts are exact whatever the machine does; the latencies are in `virtual_time`, where time is exact.
+#[test]
+fn flooding_costs_24_messages_a_value_on_a_tree_and_56_on_a_grid() {
+    let flood = Path::new(NATTER).with_file_name("examples").join("flood");
+    assert!(
+        flood.is_file(),
+        "{} is not built: cargo test builds it, cargo test --test natter does not",
+        flood.display()
+    );
+    let run = |topology: &str| {
+        let folder = folder();
+        let bin = flood.to_str().expect("UTF-8");
+        let output = natter(
+            folder.path(),
+            &[
+                "test",
+                "-w",
+                "broadcast",
+                "--bin",
+                bin,
+                "--node-count",
+                "25",
+                "--latency",
+                "100",
+                "--rate",
+                "50",
+                "--time-limit",
+                "2",
+                "--topology",
+                topology,
+                "--json",
+            ],
+        );
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let results = stdout_json(&output);
+        let messages = results["net"]["servers"]["msg-count"].as_u64().expect("a count");
+        let values = results["workload"]["attempt-count"].as_u64().expect("a count");
+        assert!(values > 0);
+        (messages / values, messages % values)
+    };
+    std::thread::scope(|scope| {
+        let tree = scope.spawn(|| run("tree4"));
+        assert_eq!(run("grid"), (56, 0));
+        assert_eq!(tree.join().expect("no panic"), (24, 0));
+    });
+}
+
+#[test]
+fn a_challenge_prints_who_met_which_target() {
+    let folder = folder();
+    let output = natter(folder.path(), &["challenge", "echo", "--design", "lock-free"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(
+        text.lines().any(|row| ["echo", "lock-free", "valid", "yes"].iter().all(|cell| row.contains(cell))),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_wrong_answer_is_invalid_and_status_1() {
+    // Answers init, and every echo with the same text.
+    let answer = r#"while read -r line; do
+        id=$(printf %s "$line" | sed 's/.*"msg_id":\([0-9]*\).*/\1/')
+        src=$(printf %s "$line" | sed 's/.*"src":"\([^"]*\)".*/\1/')
+        case $line in
+            *'"init"'*) printf '{"src":"n0","dest":"%s","body":{"type":"init_ok","in_reply_to":%s}}\n' "$src" "$id";;
+            *) printf '{"src":"n0","dest":"%s","body":{"type":"echo_ok","in_reply_to":%s,"echo":"?"}}\n' "$src" "$id";;
+        esac
+    done"#;
+    let folder = folder();
+    let bin = script(folder.path(), answer);
+    let bin = bin.to_str().expect("UTF-8");
+    let args = ["test", "-w", "echo", "--bin", bin, "--node-count", "1", "--time-limit", "1", "--json"];
+    let output = natter(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(stdout_json(&output)["valid"], false);
+}
+
+#[test]
+fn a_run_that_shows_nothing_is_unknown_and_status_2() {
+    let folder = folder();
+    let args = ["test", "-w", "broadcast", "--node-count", "1", "--time-limit", "0", "--rate", "0"];
+    let output = natter(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
+fn bad_arguments_are_status_254() {
+    let folder = folder();
+    for args in [
+        &["test"][..],
+        &["test", "-w", "lin-kv"],
+        &["test", "-w", "echo", "--node-count", "0"],
+        &["test", "-w", "echo", "--rate", "-1"],
+        &["test", "-w", "echo", "--latency-dist", "normal"],
+        &["test", "-w", "echo", "--nemesis", "meteor"],
+        &["test", "-w", "echo", "--availability", "2"],
+        &["challenge", "9z"],
+        &["fly"],
+        &[],
+    ] {
+        let output = natter(folder.path(), args);
+        assert_eq!(output.status.code(), Some(254), "{args:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{args:?}");
+    }
+    assert_eq!(natter(folder.path(), &["test", "--help"]).status.code(), Some(0));
+    assert!(!folder.path().join("store").exists());
+}
+
+/// Runs a broken node, which must end the run with status 255 and a message with all of `named`.
+fn crashes(bin: &str, named: &[&str]) {
+    let folder = folder();
+    let bin = bin.replace("FOLDER", folder.path().to_str().expect("UTF-8"));
+    let output = natter(
+        folder.path(),
+        &["test", "-w", "echo", "--bin", &bin, "--node-count", "2", "--time-limit", "30"],
+    );
+    let text = stderr(&output);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(255), 0), "{text}");
+    assert!(named.iter().all(|part| text.contains(part)) && !text.contains("panicked"), "{named:?}: {text}");
+}
+
+fn broken_node(text: &str, named: &[&str]) {
+    let place = folder();
+    crashes(script(place.path(), text).to_str().expect("UTF-8"), named);
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_explained() {
+    crashes("FOLDER/no-such-node", &["no-such-node", "No such file"]);
+    crashes("FOLDER", &["--bin", "directory"]);
+    let place = folder();
+    let file = place.path().join("not-executable");
+    fs::write(&file, "hello").expect("writable");
+    crashes(file.to_str().expect("UTF-8"), &["n0", "not-executable", "chmod +x"]);
+}
+
+#[test]
+fn a_node_that_dies_is_named_with_its_status_and_last_words() {
+    broken_node(
+        "echo first >&2; echo 'out of cheese' >&2; exit 3",
+        &["n0", "status 3", "first", "out of cheese"],
+    );
+    broken_node("kill -9 $$", &["n0", "signal 9", "nothing to stderr"]);
+}
+
+#[test]
+fn a_node_that_prints_no_json_is_named() {
+    broken_node(
+        "echo why >&2; echo Hello there; cat >/dev/null",
+        &["n0", "not a message", "Hello there", "why"],
+    );
+}
+
+#[test]
+fn a_node_that_addresses_nobody_is_named() {
+    let says = r#"{"src":"n0","dest":"n9","body":{"type":"x"}}"#;
+    broken_node(&format!("echo '{says}'; cat >/dev/null"), &["n9", "dest", "does not exist"]);
+}
+
+#[test]
+fn a_node_that_does_not_answer_init_is_named_after_ten_seconds() {
+    broken_node(
+        "echo thinking >&2; cat >/dev/null",
+        &["n0", "did not answer `init` within 10 s", "thinking"],
+    );
+}
+
+#[test]
+fn no_node_outlives_natter_however_it_ends() {
+    for signal in ["INT", "TERM", "KILL"] {
+        let folder = folder();
+        let fifo = folder.path().join("alive");
+        assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+        // Deaf to the end of its input, it holds the pipe open as long as it lives; and so does its child,
+        // which can't be reached any more when natter has no time to.
+        let child = if signal == "KILL" { "" } else { "sleep 1000 &" };
+        let bin = script(folder.path(), &format!("exec 9>\"$1\"\necho up >&9\n{child}\nexec sleep 1000"));
+        let (bin, pipe) = (bin.to_str().expect("UTF-8"), fifo.to_str().expect("UTF-8"));
+        let args = ["test", "-w", "echo", "--bin", bin, "--node-count", "2", "--", pipe];
+        let mut natter = Command::new(NATTER)
+            .args(args)
+            .current_dir(folder.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("natter starts");
+        let mut alive = BufReader::new(fs::File::open(&fifo).expect("opened from both ends"));
+        let mut line = String::new();
+        for _ in 0..2 {
+            alive.read_line(&mut line).expect("readable");
+        }
+        assert_eq!(line, "up\nup\n");
+        let pid = natter.id().to_string();
+        assert!(
+            Command::new("kill").args([&format!("-{signal}"), &pid]).status().expect("kill runs").success()
+        );
+        let status = natter.wait().expect("it ends");
+        assert_eq!(status.code(), (signal != "KILL").then_some(130), "SIG{signal}");
+        // Ends when nobody holds the pipe.
+        alive.read_to_string(&mut line).expect("readable");
+        assert_eq!(line, "up\nup\n", "SIG{signal}");
+    }
+}

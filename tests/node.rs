@@ -1,0 +1,379 @@
+//! The node's program, through pipes.
+
+#![cfg(not(loom))]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+
+use serde_json::{Value as Json, json};
+
+const DESIGNS: [&str; 2] = ["lock-free", "simple"];
+
+fn program(design: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_natter-node"));
+    command.args(["--design", design]).args(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Feeds a node its whole input and returns what came of it.
+fn feed(design: &str, args: &[&str], input: &[u8]) -> Output {
+    let mut child = program(design, args).spawn().expect("natter-node starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    std::thread::scope(|scope| {
+        // Beside the reading of its output, or both would wait.
+        scope.spawn(move || {
+            // A node that ends early closes its end.
+            let _ = stdin.write_all(input);
+        });
+        child.wait_with_output().expect("it ends")
+    })
+}
+
+fn request(src: &str, body: &Json) -> String {
+    format!("{}\n", json!({ "src": src, "dest": "n0", "body": body }))
+}
+
+fn init(nodes: &[&str]) -> String {
+    request("c0", &json!({ "type": "init", "msg_id": 1, "node_id": "n0", "node_ids": nodes }))
+}
+
+fn bodies(output: &Output) -> Vec<Json> {
+    let text = std::str::from_utf8(&output.stdout).expect("UTF-8");
+    assert!(text.is_empty() || text.ends_with('\n'), "whole lines");
+    text.lines().map(|line| serde_json::from_str::<Json>(line).expect("JSON")["body"].clone()).collect()
+}
+
+fn replies_to(bodies: &[Json], msg_id: i64) -> Vec<&Json> {
+    bodies.iter().filter(|body| body["in_reply_to"] == msg_id).collect()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A node that is talked to step by step.
+struct Session {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Session {
+    fn start(design: &str, args: &[&str]) -> Self {
+        let mut child = program(design, args).spawn().expect("natter-node starts");
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, stdin, stdout }
+    }
+
+    fn send(&mut self, text: &str) {
+        self.stdin.as_mut().expect("open").write_all(text.as_bytes()).expect("it listens");
+    }
+
+    fn receive(&mut self) -> Json {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("readable");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    fn end(mut self) -> (Output, Vec<u8>) {
+        drop(self.stdin.take());
+        let mut rest = Vec::new();
+        self.stdout.read_to_end(&mut rest).expect("readable");
+        (self.child.wait_with_output().expect("it ends"), rest)
+    }
+}
+
+#[test]
+fn a_conversation_gets_its_answers_without_waiting_for_more_input() {
+    for design in DESIGNS {
+        let mut node = Session::start(design, &[]);
+        node.send(&init(&["n0"]));
+        assert_eq!(node.receive()["body"], json!({ "type": "init_ok", "in_reply_to": 1 }));
+        for value in 0..10 {
+            node.send(&request("c1", &json!({ "type": "broadcast", "msg_id": 2, "message": value })));
+            assert_eq!(node.receive()["body"]["type"], "broadcast_ok");
+        }
+        node.send(&request("c1", &json!({ "type": "read", "msg_id": 3 })));
+        assert_eq!(node.receive()["body"]["messages"].as_array().expect("values").len(), 10);
+        let (output, rest) = node.end();
+        assert!(output.status.success() && rest.is_empty() && output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn gossip_leaves_the_node_by_itself() {
+    for design in DESIGNS {
+        let mut node = Session::start(design, &["--flush-interval=1", "--hub-interval=1", "--retry-min=20"]);
+        node.send(&init(&["n0", "n1"]));
+        node.receive();
+        node.send(&request("c1", &json!({ "type": "topology", "msg_id": 2, "topology": { "n0": ["n1"] } })));
+        node.receive();
+        node.send(&request("c1", &json!({ "type": "broadcast", "msg_id": 3, "message": 7 })));
+        assert_eq!(node.receive()["body"]["type"], "broadcast_ok");
+        let first = node.receive();
+        assert_eq!((&first["dest"], &first["body"]["values"]), (&json!("n1"), &json!([7])));
+        let again = node.receive();
+        assert_eq!(again, first, "sent again until acknowledged");
+        let ack = json!({ "type": "delta_ok", "generation": first["body"]["generation"] });
+        node.send(&request("n1", &ack));
+        node.send(&request("c1", &json!({ "type": "echo", "msg_id": 4, "echo": "done" })));
+        while node.receive()["body"]["type"] != "echo_ok" {}
+        let (_, rest) = node.end();
+        assert!(rest.is_empty(), "nothing more once acknowledged");
+    }
+}
+
+#[test]
+fn bad_lines_are_logged_with_cause_and_count_and_skipped() {
+    let mut input = init(&["n0"]).into_bytes();
+    let bad: [(&[u8], &str); 5] = [
+        (b"this is not JSON\n", "not JSON"),
+        (b"[1, 2]\n", "not a message"),
+        (b"{\"src\":\"c1\",\"dest\":\"n0\"}\n", "not a message"),
+        (b"{\"src\":\"c1\",\"dest\":\"n0\",\"body\":{\"type\":\"read\",\n", "not JSON"),
+        (b"{\"src\":\"c1\",\"dest\":\"n0\",\"body\":{\"type\":\"\xff\xfe\",\"msg_id\":1}}\n", "not JSON"),
+    ];
+    for (line, _) in bad {
+        input.extend(line);
+    }
+    input.extend(request("c1", &json!({ "type": "read", "msg_id": 9 })).bytes());
+    for design in DESIGNS {
+        let output = feed(design, &[], &input);
+        assert!(output.status.success());
+        assert_eq!(bodies(&output).len(), 2, "init_ok and read_ok");
+        let log = stderr(&output);
+        for (count, (_, cause)) in bad.iter().enumerate() {
+            let line = log.lines().nth(count).unwrap_or_default();
+            assert!(
+                line.contains(cause) && line.contains(&format!("({} so far)", count + 1)),
+                "{design}: {log}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_line_over_the_limit_is_skipped_without_being_kept() {
+    let mut input = init(&["n0"]).into_bytes();
+    input.extend(request("c1", &json!({ "type": "echo", "msg_id": 2, "echo": "x".repeat(2000) })).bytes());
+    input.extend(request("c1", &json!({ "type": "echo", "msg_id": 3, "echo": "short" })).bytes());
+    for design in DESIGNS {
+        let output = feed(design, &["--line-limit", "1000"], &input);
+        let bodies = bodies(&output);
+        assert!(replies_to(&bodies, 2).is_empty());
+        assert_eq!(replies_to(&bodies, 3)[0]["echo"], "short");
+        assert!(stderr(&output).contains("limit of 1000 bytes"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_default_limit_of_a_line_is_16_mib() {
+    let echo = |size| request("c1", &json!({ "type": "echo", "msg_id": 2, "echo": "x".repeat(size) }));
+    let overhead = echo(0).len() - 1;
+    for (extra, answers) in [(0, 1), (1, 0)] {
+        let mut input = init(&["n0"]);
+        input.push_str(&echo((16 << 20) - overhead + extra));
+        let output = feed("lock-free", &[], input.as_bytes());
+        assert_eq!(replies_to(&bodies(&output), 2).len(), answers);
+    }
+}
+
+#[test]
+fn bad_requests_are_answered_and_leave_nothing_behind() {
+    for design in DESIGNS {
+        let mut input = request("c1", &json!({ "type": "read", "msg_id": 100 }));
+        input += &init(&["n0", "n1"]);
+        let cases = [
+            (json!({ "type": "unheard-of" }), 10, "unheard-of"),
+            (json!({ "type": "broadcast" }), 12, "message"),
+            (json!({ "type": "broadcast", "message": "one" }), 12, "message"),
+            (json!({ "type": "broadcast", "message": 1.5 }), 12, "message"),
+            (json!({ "type": "broadcast", "message": u64::MAX }), 12, "message"),
+            (json!({ "type": "echo" }), 12, "echo"),
+            (json!({ "type": "init", "node_id": "n0", "node_ids": ["n0"] }), 12, "init"),
+        ];
+        for (msg_id, (body, ..)) in (2..).zip(&cases) {
+            let mut body = body.clone();
+            body["msg_id"] = json!(msg_id);
+            input += &request("c1", &body);
+        }
+        input += &request("c1", &json!({ "type": "read", "msg_id": 99 }));
+        let output = feed(design, &[], input.as_bytes());
+        let bodies = bodies(&output);
+        assert_eq!(replies_to(&bodies, 100)[0]["code"], 11, "before init");
+        for (msg_id, (body, code, named)) in (2..).zip(&cases) {
+            let replies = replies_to(&bodies, msg_id);
+            assert_eq!((replies.len(), &replies[0]["code"]), (1, &json!(code)), "{design}: {body}");
+            assert!(replies[0]["text"].as_str().expect("a text").contains(named), "{design}: {}", replies[0]);
+        }
+        assert_eq!(replies_to(&bodies, 99)[0]["messages"], json!([]));
+    }
+}
+
+#[test]
+fn a_repeated_broadcast_is_acknowledged_and_spread_once() {
+    for design in DESIGNS {
+        let mut input = init(&["n0", "n1"]);
+        input += &request("c1", &json!({ "type": "topology", "msg_id": 2, "topology": { "n0": ["n1"] } }));
+        for msg_id in [3, 4, 5] {
+            input += &request("c1", &json!({ "type": "broadcast", "msg_id": msg_id, "message": 7 }));
+        }
+        let bodies = bodies(&feed(design, &[], input.as_bytes()));
+        assert_eq!((3..6).map(|id| replies_to(&bodies, id).len()).sum::<usize>(), 3);
+        let spread: Vec<&Json> = bodies.iter().filter(|body| body["type"] == "delta").collect();
+        assert_eq!((spread.len(), &spread[0]["values"]), (1, &json!([7])), "{design}");
+    }
+}
+
+#[test]
+fn a_delta_from_a_stranger_is_applied_and_acknowledged() {
+    for design in DESIGNS {
+        let mut input = init(&["n0", "n1"]);
+        input += &request("stranger", &json!({ "type": "delta", "generation": 4, "values": [1, 2] }));
+        input += &request("c1", &json!({ "type": "read", "msg_id": 3 }));
+        let bodies = bodies(&feed(design, &[], input.as_bytes()));
+        assert!(bodies.contains(&json!({ "type": "delta_ok", "generation": 4 })), "{design}");
+        let mut values: Vec<i64> =
+            serde_json::from_value(replies_to(&bodies, 3)[0]["messages"].clone()).expect("values");
+        values.sort_unstable();
+        assert_eq!(values, [1, 2]);
+    }
+}
+
+#[test]
+fn at_the_end_of_input_everything_queued_is_written() {
+    const REQUESTS: usize = 20_000;
+    for design in DESIGNS {
+        let mut input = init(&["n0", "n1"]);
+        for value in 0..REQUESTS {
+            input += &request("c1", &json!({ "type": "broadcast", "msg_id": value + 2, "message": value }));
+        }
+        // The last line has no newline, and is a line all the same.
+        input.pop();
+        let output = feed(design, &[], input.as_bytes());
+        assert_eq!(output.status.code(), Some(0));
+        let bodies = bodies(&output);
+        assert_eq!(bodies.iter().filter(|body| body["type"] == "broadcast_ok").count(), REQUESTS);
+        let mut spread: Vec<i64> = bodies
+            .iter()
+            .filter(|body| body["type"] == "delta")
+            .flat_map(|body| serde_json::from_value::<Vec<i64>>(body["values"].clone()).expect("values"))
+            .collect();
+        spread.sort_unstable();
+        spread.dedup();
+        assert_eq!(spread.len(), REQUESTS, "{design}: what waited for n1 left with the node");
+    }
+}
+
+#[test]
+fn a_last_line_that_is_cut_off_is_skipped() {
+    for design in DESIGNS {
+        let output = feed(design, &[], (init(&["n0"]) + "{\"src\":\"c1\",\"dest\":").as_bytes());
+        assert_eq!((output.status.code(), bodies(&output).len()), (Some(0), 1));
+        assert!(stderr(&output).contains("not JSON"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_the_node_with_one_line_and_no_panic() {
+    for design in DESIGNS {
+        let mut child = program(design, &[]).spawn().expect("natter-node starts");
+        drop(child.stdout.take());
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(init(&["n0"]).as_bytes()).expect("it listens");
+        // Its stdin stays open: it ends by itself.
+        let output = child.wait_with_output().expect("it ends");
+        drop(stdin);
+        assert_eq!(output.status.code(), Some(1), "{design}");
+        let log = stderr(&output);
+        assert!(log.lines().count() == 1 && log.contains("cannot write to stdout"), "{design}: {log}");
+    }
+}
+
+#[test]
+fn a_reader_that_is_slow_to_come_gets_everything() {
+    // More than all pipes and buffers hold: the node must wait, and lose nothing.
+    const REQUESTS: usize = 2000;
+    let filler = &"x".repeat(5000);
+    for design in DESIGNS {
+        let mut child = program(design, &[]).spawn().expect("natter-node starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (held, count) = std::thread::scope(|scope| {
+            let writer = scope.spawn(move || {
+                let mut written = 0;
+                stdin.write_all(init(&["n0"]).as_bytes()).expect("it listens");
+                for msg_id in 2..REQUESTS + 2 {
+                    let echo = json!({ "type": "echo", "msg_id": msg_id, "echo": filler });
+                    stdin.write_all(request("c1", &echo).as_bytes()).expect("it listens");
+                    written += 1;
+                }
+                written
+            });
+            // The first reply is there, so the node runs; the others are left alone until its input is stuck.
+            let mut line = String::new();
+            stdout.read_line(&mut line).expect("readable");
+            let held = !writer.is_finished();
+            let count = stdout.lines().map_while(Result::ok).count();
+            assert_eq!(writer.join().expect("no panic"), REQUESTS);
+            (held, count)
+        });
+        assert_eq!((held, count), (true, REQUESTS), "{design}");
+        assert!(child.wait().expect("it ends").success());
+    }
+}
+
+#[test]
+fn sigterm_is_answered_with_the_last_words_and_status_0() {
+    for design in DESIGNS {
+        let mut node = Session::start(design, &["--flush-interval=3600000", "--hub-interval=3600000"]);
+        node.send(&init(&["n0", "n1"]));
+        node.receive();
+        node.send(&request("c1", &json!({ "type": "topology", "msg_id": 2, "topology": { "n0": ["n1"] } })));
+        node.receive();
+        // The first flush is at once, in the one design; the second value waits an hour in both.
+        for (msg_id, value) in [(3, 7), (4, 8)] {
+            node.send(&request("c1", &json!({ "type": "broadcast", "msg_id": msg_id, "message": value })));
+            while node.receive()["body"]["type"] != "broadcast_ok" {}
+        }
+        let pid = node.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        let mut rest = String::new();
+        node.stdout.read_to_string(&mut rest).expect("readable");
+        assert_eq!(node.child.wait().expect("it ends").code(), Some(0), "{design}");
+        assert!(rest.contains("\"values\":[8]") || rest.contains("\"values\":[7,8]"), "{design}: {rest}");
+    }
+}
+
+#[test]
+fn ids_stay_unique_across_restarts() {
+    let mut input = init(&["n0"]);
+    for msg_id in 2..102 {
+        input += &request("c1", &json!({ "type": "generate", "msg_id": msg_id }));
+    }
+    let ids: std::collections::BTreeSet<String> = DESIGNS
+        .iter()
+        .flat_map(|design| [design, design])
+        .flat_map(|design| bodies(&feed(design, &[], input.as_bytes())))
+        .filter_map(|body| body["id"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(ids.len(), 400);
+}
+
+#[test]
+fn bad_arguments_are_explained() {
+    for (args, named) in [
+        (&["--batch-max=65"][..], "64"),
+        (&["--batch-max=0"], "1"),
+        (&["--retry-min=300", "--retry-max=200"], "--retry-max"),
+        (&["--retry-min=0"], "--retry-min"),
+        (&["--topology=ring"], "star"),
+        (&["--hub-interval=soon"], "soon"),
+    ] {
+        let output = feed("lock-free", args, b"");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains(named), "{args:?}: {}", stderr(&output));
+    }
+}

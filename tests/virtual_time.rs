@@ -1,0 +1,289 @@
+//! Whole runs in virtual time: the workbench's network, clients, faults and checkers around both designs.
+
+#![cfg(all(feature = "workbench", not(loom)))]
+
+mod common;
+
+use common::Design;
+use natter::config::{Config, Topology};
+use natter::gossip::LockFree;
+use natter::node::{Node, Outbox, Time};
+use natter::simple::Simple;
+use natter::workbench::challenge::Challenge;
+use natter::workbench::check::Valid;
+use natter::workbench::check::set_full::SetFull;
+use natter::workbench::scenario::{LatencyDist, Scenario, WorkloadKind};
+use natter::workbench::topology::TopologyKind;
+use natter::workbench::trial::{Fault, Results};
+use natter::workbench::virtual_time;
+use natter::workbench::workload::WorkloadResult;
+use serde_json::{Value as Json, json};
+
+fn run<D: Design>(scenario: &Scenario, seed: u64, config: &Config) -> Results {
+    let node_seed = |index| seed * 1000 + index as u64;
+    virtual_time::run(scenario, seed, |index| D::make(config, node_seed(index))).expect("nodes behave").0
+}
+
+fn set_full(results: &Results) -> &SetFull {
+    match &results.workload {
+        WorkloadResult::Broadcast(set) => set,
+        other => panic!("not a broadcast run: {other:?}"),
+    }
+}
+
+fn nothing_is_lost(results: &Results) {
+    let set = set_full(results);
+    assert_eq!(results.valid, Valid::True, "seed {}: lost {:?}", results.seed, set.lost);
+    assert_eq!(set.stable_count, set.attempt_count, "seed {}", results.seed);
+    assert!(set.attempt_count > 0);
+}
+
+both_designs! {
+    fn nothing_is_lost_under_partitions<D>() {
+        for seed in 0..10 {
+            nothing_is_lost(&run::<D>(&Challenge::LowLatencyPartition.scenario(), seed, &Config::default()));
+        }
+    }
+
+    fn nothing_is_lost_whatever_the_latencies<D>() {
+        for dist in [LatencyDist::Uniform, LatencyDist::Exponential] {
+            let scenario = Scenario { latency_dist: dist, ..Challenge::FewMessagesPartition.scenario() };
+            nothing_is_lost(&run::<D>(&scenario, 1, &Config::default()));
+        }
+    }
+
+    fn nothing_is_lost_in_any_topology<D>() {
+        use TopologyKind::{Grid, Line, Total, Tree, Tree4};
+        for (seed, topology) in [Line, Grid, Tree, Tree4, Total].into_iter().enumerate() {
+            let scenario = Scenario { topology, ..Challenge::FaultTolerant.scenario() };
+            let config = Config { topology: Topology::Given, ..Config::default() };
+            nothing_is_lost(&run::<D>(&scenario, seed as u64, &config));
+        }
+    }
+
+    fn ids_are_unique_under_partitions<D>() {
+        let results = run::<D>(&Challenge::UniqueIds.scenario(), 1, &Config::default());
+        assert_eq!(results.valid, Valid::True);
+        assert_eq!(results.availability.ok_fraction, 1.0);
+    }
+
+    fn echoes_come_back<D>() {
+        let results = run::<D>(&Challenge::Echo.scenario(), 1, &Config::default());
+        assert_eq!(results.valid, Valid::True);
+        assert!(results.stats.all.ok_count > 10);
+    }
+}
+
+#[test]
+fn the_star_meets_the_challenges_with_room_to_spare() {
+    for seed in 0..10 {
+        let results = run::<LockFree>(&Challenge::LowLatency.scenario(), seed, &Config::default());
+        nothing_is_lost(&results);
+        let latencies = set_full(&results).stable_latencies.expect("some");
+        let msgs_per_op = results.net.servers.msgs_per_op;
+        assert!(msgs_per_op < 5.0, "seed {seed}: {msgs_per_op}");
+        assert!(latencies.median < 400 && latencies.max < 600, "seed {seed}: {latencies:?}");
+    }
+}
+
+#[test]
+fn direct_delivery_takes_one_delay() {
+    let config =
+        Config { topology: Topology::Direct, flush_interval: std::time::Duration::ZERO, ..Config::default() };
+    let results = run::<LockFree>(&Challenge::LowLatency.scenario(), 1, &config);
+    nothing_is_lost(&results);
+    let latencies = set_full(&results).stable_latencies.expect("some");
+    assert!(latencies.max <= 101, "{latencies:?}");
+}
+
+/// A node that forwards each new value to every given neighbour but its sender, at once and without
+/// acknowledgements. What it costs can be counted by hand.
+#[derive(Default)]
+struct Flood(std::sync::Mutex<FloodState>);
+
+#[derive(Default)]
+struct FloodState {
+    me: String,
+    neighbours: Vec<String>,
+    seen: std::collections::BTreeSet<i64>,
+}
+
+impl Node for Flood {
+    type Scratch = ();
+
+    fn handle(&self, _: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
+        let message: Json = serde_json::from_slice(line).expect("JSON");
+        let mut state = self.0.lock().expect("no panic");
+        let mut send = |src: &str, dest: &Json, body: Json| {
+            let message = json!({ "src": src, "dest": dest, "body": body });
+            out.lines_mut().extend(format!("{message}\n").bytes());
+        };
+        let (src, body) = (&message["src"], &message["body"]);
+        let mut reply = json!({ "type": format!("{}_ok", body["type"].as_str().expect("a type")) });
+        match body["type"].as_str() {
+            Some("init") => state.me = body["node_id"].as_str().expect("a name").to_owned(),
+            Some("topology") => {
+                state.neighbours =
+                    serde_json::from_value(body["topology"][&state.me].clone()).expect("names");
+            }
+            Some("read") => reply["messages"] = json!(state.seen),
+            _ => {
+                if state.seen.insert(body["message"].as_i64().expect("a value")) {
+                    for neighbour in state.neighbours.iter().filter(|name| *src != **name) {
+                        let body = json!({ "type": "broadcast", "message": body["message"] });
+                        send(&state.me, &json!(neighbour), body);
+                    }
+                }
+            }
+        }
+        if let Some(msg_id) = body.get("msg_id") {
+            reply["in_reply_to"] = msg_id.clone();
+            send(&state.me, src, reply);
+        }
+    }
+
+    fn tick(&self, _: Time, _: &mut Outbox) {}
+
+    fn next_deadline(&self) -> Option<Time> {
+        None
+    }
+
+    fn finish(&self, _: Time, _: &mut Outbox) {}
+}
+
+#[test]
+fn flooding_costs_what_the_topology_says() {
+    // In a tree, each edge once; in a grid of 40 edges, both ways but for the 24 by which a node first heard.
+    // The longest way is 5 hops in the one and 8 in the other, of 100 ms each.
+    for (topology, messages, max_ms) in [(TopologyKind::Tree4, 24, 500), (TopologyKind::Grid, 56, 800)] {
+        let scenario = Scenario { topology, ..Challenge::LowLatency.scenario() };
+        for seed in 0..5 {
+            let (results, _) =
+                virtual_time::run(&scenario, seed, |_| Flood::default()).expect("nodes behave");
+            nothing_is_lost(&results);
+            let set = set_full(&results);
+            assert_eq!(results.net.servers.msg_count, messages * set.attempt_count as u64);
+            let max = set.stable_latencies.expect("some").max;
+            assert!((max_ms - 50..=max_ms).contains(&max), "{topology:?}: {max} ms");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_forgets_loses_values_and_is_found_out() {
+    /// Forgets what it has seen whenever it is told a multiple of ten.
+    struct Forgetful(Flood);
+    impl Node for Forgetful {
+        type Scratch = ();
+        fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
+            self.0.handle(now, line, &mut (), out);
+            let mut state = self.0.0.lock().expect("no panic");
+            if state.seen.last().is_some_and(|value| value % 10 == 0) {
+                state.seen.clear();
+            }
+        }
+        fn tick(&self, _: Time, _: &mut Outbox) {}
+        fn next_deadline(&self) -> Option<Time> {
+            None
+        }
+        fn finish(&self, _: Time, _: &mut Outbox) {}
+    }
+    // A tree: in a circle, what was forgotten would go round for ever.
+    let scenario = Scenario { topology: TopologyKind::Tree, ..Challenge::Multi.scenario() };
+    let (results, _) =
+        virtual_time::run(&scenario, 1, |_| Forgetful(Flood::default())).expect("nodes behave");
+    assert_eq!(results.valid, Valid::False);
+    assert!(set_full(&results).lost_count > 0);
+}
+
+/// A node that says the same line to everything, and nothing of its own accord.
+struct Parrot(&'static str);
+
+impl Node for Parrot {
+    type Scratch = ();
+    fn handle(&self, _: Time, _: &mut [u8], (): &mut (), out: &mut Outbox) {
+        out.lines_mut().extend(self.0.bytes());
+    }
+    fn tick(&self, _: Time, _: &mut Outbox) {}
+    fn next_deadline(&self) -> Option<Time> {
+        None
+    }
+    fn finish(&self, _: Time, _: &mut Outbox) {}
+}
+
+#[test]
+fn a_node_that_does_not_follow_the_protocol_is_named() {
+    let scenario = Scenario { node_count: 1, ..Scenario::new(WorkloadKind::Echo) };
+    let fault = |says| virtual_time::run(&scenario, 1, |_| Parrot(says)).expect_err("a fault");
+    assert!(matches!(fault("hello\n"), Fault::NotMessage { node: 0, .. }));
+    assert!(matches!(
+        fault("{\"src\":\"n0\",\"dest\":\"c0\",\"body\":3}\n"),
+        Fault::NotMessage { node: 0, .. }
+    ));
+    let lost = "{\"src\":\"n0\",\"dest\":\"n7\",\"body\":{}}\n";
+    assert!(matches!(fault(lost), Fault::NoSuchNode { node: 0, field: "dest", name } if name == "n7"));
+    let liar = "{\"src\":\"n1\",\"dest\":\"c0\",\"body\":{}}\n";
+    assert!(matches!(fault(liar), Fault::NoSuchNode { node: 0, field: "src", .. }));
+    assert!(matches!(fault(""), Fault::Silent { node: 0, request: "init", .. }));
+    let refuses =
+        "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"error\",\"in_reply_to\":1,\"code\":10}}\n";
+    assert!(matches!(fault(refuses), Fault::Refused { node: 0, request: "init", .. }));
+}
+
+#[test]
+fn an_answer_with_a_field_that_maelstrom_would_reject_is_not_ok() {
+    /// Answers `init` as it should and `echo` with one field too many.
+    struct Chatty;
+    impl Node for Chatty {
+        type Scratch = ();
+        fn handle(&self, _: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
+            let message: Json = serde_json::from_slice(line).expect("JSON");
+            let mut body = message["body"].clone();
+            body["type"] = json!(format!("{}_ok", body["type"].as_str().expect("a type")));
+            body["in_reply_to"] = body["msg_id"].clone();
+            body["extra"] = json!(1);
+            let reply = json!({ "src": "n0", "dest": message["src"], "body": body });
+            out.lines_mut().extend(format!("{reply}\n").bytes());
+        }
+        fn tick(&self, _: Time, _: &mut Outbox) {}
+        fn next_deadline(&self) -> Option<Time> {
+            None
+        }
+        fn finish(&self, _: Time, _: &mut Outbox) {}
+    }
+    let scenario = Scenario { node_count: 1, time_limit: 2.0, ..Scenario::new(WorkloadKind::Echo) };
+    let (results, history) = virtual_time::run(&scenario, 1, |_| Chatty).expect("nodes behave");
+    assert_eq!((results.valid, results.stats.all.ok_count), (Valid::False, 0));
+    assert!(history.events().iter().any(|event| event.error.as_ref().is_some_and(|e| e.contains("extra"))));
+}
+
+#[test]
+fn a_node_that_never_answers_leaves_operations_unknown_and_reads_failed() {
+    /// Answers until clients begin.
+    struct Mute(Simple);
+    impl Node for Mute {
+        type Scratch = ();
+        fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
+            let text = String::from_utf8_lossy(line).into_owned();
+            if text.contains("\"init\"") || text.contains("\"topology\"") {
+                self.0.handle(now, line, &mut (), out);
+            }
+        }
+        fn tick(&self, _: Time, _: &mut Outbox) {}
+        fn next_deadline(&self) -> Option<Time> {
+            None
+        }
+        fn finish(&self, _: Time, _: &mut Outbox) {}
+    }
+    let scenario = Scenario { time_limit: 20.0, ..Scenario::new(WorkloadKind::Broadcast) };
+    let mute = |index| Mute(Simple::new(Config::default(), index as u64));
+    let (results, history) = virtual_time::run(&scenario, 1, mute).expect("nodes behave");
+    let (broadcasts, reads) = (&results.stats.by_f["broadcast"], &results.stats.by_f["read"]);
+    assert_eq!((broadcasts.ok_count, broadcasts.fail_count), (0, 0));
+    assert_eq!((reads.ok_count, reads.info_count), (0, 0));
+    assert!(broadcasts.info_count > 0 && reads.fail_count > 0);
+    assert_eq!(results.valid, Valid::False);
+    // One operation at a time, and a new client after each that is unknown.
+    let waits = history.completed().map(|(invoked, done)| done.time.since(invoked.time).as_secs());
+    assert!(waits.into_iter().all(|secs| secs == 5));
+}
