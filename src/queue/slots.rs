@@ -146,11 +146,12 @@ impl SlotRing {
     /// # Errors
     /// Hands the batch back if the next slot is still in use.
     pub fn claim(&self, batch: Box<Batch>) -> Result<Claim, Box<Batch>> {
-        // Relaxed throughout: the counter only deals out generations; the slots' words carry all data.
+        // The counter is relaxed throughout: it only deals out generations; the slots' words order all else.
         let mut generation = self.next.load(Ordering::Relaxed);
         loop {
             let slot = self.slot(generation);
-            // Acquire: pairs with the release in `release`; the former batch is out of the slot.
+            // Acquire: pairs with the release in `release`; the former batch is out of the slot. And with
+            // the one below.
             if slot.word.load(Ordering::Acquire) != word(generation, FREE) {
                 let current = self.next.load(Ordering::Relaxed);
                 if current == generation {
@@ -163,8 +164,9 @@ impl SlotRing {
             match self.next.compare_exchange_weak(generation, after, Ordering::Relaxed, Ordering::Relaxed) {
                 // Nobody else gets this generation, and only its claimer takes a slot out of FREE.
                 Ok(_) => {
-                    // Relaxed: publishes nothing. A forged acknowledgement may find BUSY and be deferred.
-                    slot.word.store(word(generation, BUSY), Ordering::Relaxed);
+                    // Release: pairs with the acquire above in another claimer, who, finding the slot taken,
+                    // must see that the counter has moved on, or it would take the ring for full.
+                    slot.word.store(word(generation, BUSY), Ordering::Release);
                     return Ok(Claim { generation: Generation(generation), batch });
                 }
                 Err(current) => generation = current,
