@@ -185,7 +185,7 @@ impl Node for LockFree {
                 }
             }
             Ok(Body::Reply { kind: "error" }) => {
-                out.note(format_args!("{} answered with an error", message.src))
+                out.note(format_args!("{} answered with an error", message.src));
             }
             Ok(Body::Reply { .. }) => {}
             Err(refusal) => {

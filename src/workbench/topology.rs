@@ -29,7 +29,7 @@ impl TopologyKind {
             TopologyKind::Line => a + 1 == b,
             TopologyKind::Grid => {
                 let side = (n as f64).sqrt().ceil() as usize;
-                a + side == b || (a + 1 == b && b % side != 0)
+                a + side == b || (a + 1 == b && !b.is_multiple_of(side))
             }
             TopologyKind::Tree | TopologyKind::Tree2 => is_parent(a, b, 2),
             TopologyKind::Tree3 => is_parent(a, b, 3),
