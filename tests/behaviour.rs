@@ -223,6 +223,13 @@ both_designs! {
         assert!(cluster.all_hold(&range(0..500)));
     }
 
+    fn a_burst_beyond_the_queues_limit_arrives_all_the_same<D>() {
+        let mut cluster = Cluster::<D>::started(3, &Config { queue_limit: 10, ..config() });
+        (0..15).for_each(|value| cluster.broadcast(1, value));
+        cluster.run_for_secs(10);
+        assert!(cluster.all_hold(&range(0..15)));
+    }
+
     fn a_node_that_ends_sends_what_was_waiting<D>() {
         let mut cluster = Cluster::<D>::started(2, &config());
         (0..100).for_each(|value| cluster.broadcast(1, value));

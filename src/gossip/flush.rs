@@ -4,7 +4,7 @@ use super::LockFree;
 use super::link::Link;
 use super::membership::{Membership, PeerIndex};
 use crate::node::{Outbox, Time};
-use crate::protocol::{BATCH_MAX, Batch, Generation, encode};
+use crate::protocol::{Batch, Generation, encode};
 use crate::queue::{Ack, Claim, PeerQueue, SlotRing};
 
 /// First generations are drawn from 2^52, so that an acknowledgement meant for a former life of this node
@@ -57,12 +57,9 @@ impl LockFree {
 
     /// Sends what is queued, as far as there are slots.
     fn flush_new(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
-        if link.queue.is_empty() && link.queue.take_overflow() {
-            self.seen.iter().for_each(|value| link.queue.push_anyway(value));
-        }
         while link.slots.has_free() {
             let mut batch = self.batches.take();
-            link.queue.drain_into(&mut batch, self.config.batch_max);
+            self.drain(link, &mut batch);
             if batch.is_empty() {
                 return self.batches.give(batch);
             }
@@ -77,6 +74,15 @@ impl LockFree {
                     return self.batches.give(batch);
                 }
             }
+        }
+    }
+
+    /// Fills a batch with what is queued; with everything there is, from the start, if some of it was dropped.
+    fn drain(&self, link: &Link, batch: &mut Batch) {
+        link.queue.drain_into(batch, self.config.batch_max);
+        if batch.is_empty() && link.queue.take_overflow() {
+            self.seen.iter().for_each(|value| link.queue.push_anyway(value));
+            link.queue.drain_into(batch, self.config.batch_max);
         }
     }
 
@@ -141,7 +147,7 @@ impl LockFree {
             let mut generation = self.random.bits() >> (u64::BITS - FIRST_GENERATION_BITS);
             let mut batch = Batch::new();
             loop {
-                link.queue.drain_into(&mut batch, BATCH_MAX);
+                self.drain(link, &mut batch);
                 if batch.is_empty() {
                     break;
                 }
@@ -161,6 +167,6 @@ fn next_due(now: Time, link: &Link) -> Time {
         return in_flight.next().unwrap_or(Time::NEVER);
     }
     let retry = in_flight.min().unwrap_or(Time::NEVER);
-    let can_flush = !link.queue.is_empty() && link.slots.has_free();
+    let can_flush = !link.queue.is_idle() && link.slots.has_free();
     if can_flush { retry.min(link.flush_from(now)) } else { retry }
 }

@@ -55,10 +55,11 @@ impl PeerQueue {
         }
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits and nothing was dropped.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+    pub fn is_idle(&self) -> bool {
+        // Relaxed: an answer that may be old by the time it is used.
+        self.values.is_empty() && !self.overflowed.load(Ordering::Relaxed)
     }
 
     /// Whether a value was dropped since this was last asked.
@@ -85,7 +86,7 @@ mod tests {
         assert_eq!(drain(&queue, 1000).len(), 64);
         assert_eq!(drain(&queue, 10).as_slice(), (64..74).collect::<Vec<_>>());
         assert_eq!(drain(&queue, 64).len() + drain(&queue, 64).len(), 76);
-        assert!(queue.is_empty() && drain(&queue, 64).is_empty());
+        assert!(queue.is_idle() && drain(&queue, 64).is_empty());
     }
 
     #[test]
@@ -95,6 +96,7 @@ mod tests {
         assert!(!queue.take_overflow());
         queue.push(2);
         assert_eq!(drain(&queue, 64).as_slice(), [0, 1]);
+        assert!(!queue.is_idle(), "empty, but somebody must be told more");
         assert!(queue.take_overflow() && !queue.take_overflow());
         queue.push(3);
         queue.push_anyway(4);

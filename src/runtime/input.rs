@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level;
+use signal_hook::{flag, low_level};
 
 use crate::protocol::Lines;
 
@@ -65,7 +67,8 @@ impl Input {
     }
 }
 
-/// Wakes the reader, to stop it: by call, or by SIGTERM or SIGINT for as long as this lives.
+/// Wakes the reader, to stop it: by call, or by SIGTERM or SIGINT for as long as this lives. The second of
+/// these signals ends the process at once: it may be waiting for somebody to read what it writes.
 #[derive(Debug)]
 pub(super) struct Wake {
     pipe: PipeWriter,
@@ -75,7 +78,12 @@ pub(super) struct Wake {
 impl Wake {
     pub(super) fn new(pipe: PipeWriter) -> io::Result<Self> {
         let mut wake = Self { pipe, signals: Vec::new() };
+        let second = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
+            // In this order: the first signal finds the flag unset, then sets it.
+            let status = 128 + signal;
+            wake.signals.push(flag::register_conditional_shutdown(signal, status, Arc::clone(&second))?);
+            wake.signals.push(flag::register(signal, Arc::clone(&second))?);
             wake.signals.push(low_level::pipe::register(signal, wake.pipe.try_clone()?)?);
         }
         Ok(wake)

@@ -24,7 +24,7 @@ pub struct Scenario {
     pub concurrency: Concurrency,
 
     /// Requests a second, by all clients together, on average
-    #[arg(long, value_name = "HZ", default_value_t = 5.0, value_parser = non_negative)]
+    #[arg(long, value_name = "HZ", default_value_t = 5.0, value_parser = rate)]
     pub rate: f64,
 
     /// How long clients make requests
@@ -129,6 +129,12 @@ fn non_negative(text: &str) -> Result<f64, String> {
         Ok(_) => Err("must be 0 or more".to_owned()),
         Err(_) => Err("must be a number".to_owned()),
     }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    // A microsecond apart; nothing here is faster.
+    non_negative(text)?;
+    text.parse().ok().filter(|&rate| rate <= 1e6).ok_or_else(|| "must be at most 1000000".to_owned())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -260,6 +266,7 @@ mod tests {
     #[test]
     fn numbers_that_make_no_sense_are_refused() {
         assert!(non_negative("-1").is_err() && non_negative("inf").is_err() && non_negative("x").is_err());
+        assert!(rate("1e7").is_err() && rate("0").is_ok());
         assert!(positive("0").is_err() && positive("0.1").is_ok());
     }
 }
