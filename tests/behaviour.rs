@@ -226,7 +226,9 @@ both_designs! {
 
     fn a_burst_beyond_the_queues_limit_arrives_all_the_same<D>() {
         // As many as there are slots, so that the queue is empty when the first flush ends.
-        let limits = Config { queue_limit: SLOTS, batch_max: 1, ..config() };
+        let an_hour = Duration::from_secs(3600);
+        let retry = RetryPolicy { min: an_hour, max: an_hour };
+        let limits = Config { queue_limit: SLOTS, batch_max: 1, retry, ..config() };
         let mut cluster = Cluster::<D>::started(3, &limits);
         (0..15).for_each(|value| cluster.broadcast(1, value));
         cluster.run_for_secs(10);
