@@ -16,10 +16,12 @@
 
 pub mod challenge;
 pub mod check;
+mod clients;
 pub mod history;
 pub mod nemesis;
 pub mod network;
 pub mod process;
+mod reply;
 pub mod report;
 pub mod scenario;
 pub mod store;

@@ -8,7 +8,7 @@
 //! ```
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -19,17 +19,17 @@ use serde_json::{Value as Json, json};
 use thiserror::Error;
 
 use super::check::{AvailabilityResult, Stats, Valid};
+use super::clients::{Addressee, Clients, RPC_TIMEOUT, Ticket, Turn};
 use super::history::{EventKind, History, OpValue, Process};
 use super::nemesis::{Nemesis, Step};
 use super::network::{Endpoint, Latency, NetStats, Network};
+use super::reply::{Failure, Reply};
 use super::scenario::{FaultKind, Scenario, Verbosity, seconds};
 use super::workload::{self, Op, Workload, WorkloadResult};
 use crate::node::Time;
 
 /// How long a node may take to answer `init`.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client waits for an answer.
-const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 /// The quiet between the last operation and the final reads.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// How much of a bad line is shown.
@@ -126,31 +126,6 @@ enum Phase {
     Done,
 }
 
-/// A client worker: does one thing at a time.
-#[derive(Debug)]
-struct Worker {
-    node: usize,
-    client: usize,
-    process: usize,
-    next_msg_id: i64,
-    waiting: Option<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    msg_id: i64,
-    /// None while setting up.
-    op: Option<Op>,
-}
-
-/// Whose a client number is.
-#[derive(Clone, Copy, Debug)]
-enum Owner {
-    /// It initialises a node.
-    Init(usize),
-    Worker(usize),
-}
-
 /// How far a run is, for those who watch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -215,12 +190,7 @@ pub struct Trial {
     next_op: Time,
     /// No client was free then.
     late: bool,
-    workers: Vec<Worker>,
-    free: Vec<usize>,
-    /// When whose answer is overdue, soonest first: all wait equally long.
-    timeouts: VecDeque<(Time, usize, i64)>,
-    /// By client number.
-    owners: Vec<Owner>,
+    clients: Clients,
     initialised: Vec<bool>,
     ok: usize,
     not_ok: usize,
@@ -247,10 +217,7 @@ impl Trial {
             began: now,
             next_op: now,
             late: false,
-            workers: Vec::new(),
-            free: Vec::new(),
-            timeouts: VecDeque::new(),
-            owners: (0..nodes).map(Owner::Init).collect(),
+            clients: Clients::new(nodes),
             initialised: vec![false; nodes],
             ok: 0,
             not_ok: 0,
@@ -276,15 +243,14 @@ impl Trial {
         let own = match self.phase {
             Phase::Starting { deadline, .. } => Some(deadline),
             Phase::Running { ends } => {
-                let op = (!self.free.is_empty() && self.scenario.rate > 0.0).then_some(self.next_op);
+                let op = (self.clients.any_free() && self.scenario.rate > 0.0).then_some(self.next_op);
                 let fault = self.nemesis.as_ref().map(Nemesis::next_step);
                 [Some(ends), op, fault].into_iter().flatten().min()
             }
             Phase::Recovering { ends } => Some(ends),
             Phase::SettingUp { .. } | Phase::Completing | Phase::Final | Phase::Done => None,
         };
-        let timeout = self.timeouts.front().map(|(due, ..)| *due);
-        [own, timeout, self.network.next_due()].into_iter().flatten().min()
+        [own, self.clients.next_timeout(), self.network.next_due()].into_iter().flatten().min()
     }
 
     /// How far the run is.
@@ -343,7 +309,7 @@ impl Trial {
         }
         let endpoint = |field, name: &str| match Endpoint::parse(name) {
             Some(end @ Endpoint::Node(index)) if index < self.scenario.nodes() => Ok(end),
-            Some(end @ Endpoint::Client(number)) if number < self.owners.len() => Ok(end),
+            Some(end @ Endpoint::Client(number)) if self.clients.exists(number) => Ok(end),
             _ => Err(Fault::NoSuchNode { node, field, name: name.to_owned() }),
         };
         let (src, dest) = (endpoint("src", &src)?, endpoint("dest", &dest)?);
@@ -424,7 +390,7 @@ impl Trial {
                 }
                 Ok(self.inject(now) || self.operate(now))
             }
-            Phase::Completing if self.all_free() => {
+            Phase::Completing if self.clients.all_free() => {
                 self.heal(now);
                 let more = self.workload.final_op().is_some();
                 self.phase = if more { Phase::Recovering { ends: now + RECOVERY } } else { Phase::Done };
@@ -432,15 +398,14 @@ impl Trial {
             }
             Phase::Recovering { ends } if ends <= now => {
                 self.phase = Phase::Final;
-                self.free.clear();
-                for worker in 0..self.workers.len() {
+                for worker in self.clients.take_all() {
                     if let Some(op) = self.workload.final_op() {
                         self.invoke(now, worker, op);
                     }
                 }
                 Ok(true)
             }
-            Phase::Final if self.all_free() => {
+            Phase::Final if self.clients.all_free() => {
                 self.phase = Phase::Done;
                 Ok(false)
             }
@@ -450,20 +415,14 @@ impl Trial {
 
     /// All nodes are there: lets clients make their first requests.
     fn set_up(&mut self, now: Time) {
-        for index in 0..self.scenario.workers() {
-            let client = self.new_client(index);
-            let node = index % self.scenario.nodes();
-            self.workers.push(Worker { node, client, process: index, next_msg_id: 1, waiting: None });
-        }
+        self.clients.add_workers(self.scenario.workers(), self.scenario.nodes());
         let Some(request) = self.workload.setup() else {
-            self.free.extend(0..self.workers.len());
-            self.phase = Phase::SettingUp { waiting: 0 };
-            return;
+            return self.begin(now);
         };
-        for worker in 0..self.workers.len() {
+        for worker in self.clients.take_all() {
             self.request(now, worker, request.clone(), None);
         }
-        self.phase = Phase::SettingUp { waiting: self.workers.len() };
+        self.phase = Phase::SettingUp { waiting: self.clients.workers() };
     }
 
     /// Everything is set up: the clock of the history starts here.
@@ -518,32 +477,26 @@ impl Trial {
         if self.next_op > now || self.scenario.rate == 0.0 {
             return false;
         }
-        if self.free.is_empty() {
+        let Some(worker) = self.clients.take_any(&mut self.rng) else {
             self.late = true;
             return false;
-        }
+        };
         let begun = if std::mem::take(&mut self.late) { now } else { self.next_op };
         self.next_op = begun + seconds(2.0 * self.rng.random::<f64>() / self.scenario.rate);
-        let worker = self.free.swap_remove(self.rng.random_range(0..self.free.len()));
         let op = self.workload.next_op(&mut self.rng);
         self.invoke(now, worker, op);
         true
     }
 
     fn invoke(&mut self, now: Time, worker: usize, op: Op) {
-        let process = Process::Client(self.workers[worker].process);
+        let process = Process::Client(self.clients.process_of(worker));
         self.record(now, process, EventKind::Invoke, op.f, op.value.clone(), None);
         let request = self.workload.request(&op);
         self.request(now, worker, request, Some(op));
     }
 
     fn request(&mut self, now: Time, worker: usize, mut body: Json, op: Option<Op>) {
-        let state = &mut self.workers[worker];
-        let msg_id = state.next_msg_id;
-        state.next_msg_id += 1;
-        state.waiting = Some(Waiting { msg_id, op });
-        let (src, dest) = (Endpoint::Client(state.client), Endpoint::Node(state.node));
-        self.timeouts.push_back((now + RPC_TIMEOUT, worker, msg_id));
+        let Ticket { src, dest, msg_id } = self.clients.request(now, worker, op);
         body["msg_id"] = json!(msg_id);
         self.send(now, src, dest, body.to_string().into());
     }
@@ -551,111 +504,55 @@ impl Trial {
     /// A client has received something.
     fn answered(&mut self, now: Time, client: usize, src: Endpoint, body: &str) -> Result<(), Fault> {
         let reply = Reply::parse(body);
-        match self.owners[client] {
-            Owner::Init(node) => {
-                if reply.in_reply_to == Some(1) && src == Endpoint::Node(node) && !self.initialised[node] {
-                    if reply.kind != "init_ok" {
-                        return Err(Fault::Refused { node, request: "init", answer: body.to_owned() });
-                    }
-                    self.initialised[node] = true;
-                    if let Phase::Starting { waiting, .. } = &mut self.phase {
-                        *waiting -= 1;
-                    }
+        match self.clients.answered(client, reply.in_reply_to) {
+            Addressee::Nobody => Ok(()),
+            Addressee::Init(node) => {
+                if reply.in_reply_to != Some(1) || src != Endpoint::Node(node) || self.initialised[node] {
+                    return Ok(());
                 }
-            }
-            Owner::Worker(worker) => {
-                let state = &mut self.workers[worker];
-                let expected = state.waiting.as_ref().map(|waiting| waiting.msg_id);
-                // Anything else answers what was given up long ago.
-                if state.client == client && expected.is_some() && reply.in_reply_to == expected {
-                    let op = state.waiting.take().and_then(|waiting| waiting.op);
-                    self.completed(now, worker, op, &reply, body)?;
+                if reply.kind != "init_ok" {
+                    return Err(Fault::Refused { node, request: "init", answer: body.to_owned() });
                 }
+                self.initialised[node] = true;
+                if let Phase::Starting { waiting, .. } = &mut self.phase {
+                    *waiting -= 1;
+                }
+                Ok(())
+            }
+            Addressee::Worker(Turn { worker, op: None }) => {
+                if reply.kind != "topology_ok" {
+                    let node = self.clients.node_of(worker);
+                    return Err(Fault::Refused { node, request: "topology", answer: body.to_owned() });
+                }
+                self.clients.set_free(worker);
+                if let Phase::SettingUp { waiting } = &mut self.phase {
+                    *waiting -= 1;
+                }
+                Ok(())
+            }
+            Addressee::Worker(Turn { worker, op: Some(op) }) => {
+                match reply.judge(&*self.workload, &op) {
+                    Ok(value) => self.complete(now, worker, EventKind::Ok, op.f, value, None),
+                    Err(failure) => self.complete_badly(now, worker, op, failure),
+                }
+                Ok(())
             }
         }
-        Ok(())
-    }
-
-    /// A request was answered.
-    fn completed(
-        &mut self,
-        now: Time,
-        worker: usize,
-        op: Option<Op>,
-        reply: &Reply<'_>,
-        body: &str,
-    ) -> Result<(), Fault> {
-        let Some(op) = op else {
-            if reply.kind != "topology_ok" {
-                let node = self.workers[worker].node;
-                return Err(Fault::Refused { node, request: "topology", answer: body.to_owned() });
-            }
-            self.free.push(worker);
-            if let Phase::SettingUp { waiting } = &mut self.phase {
-                *waiting -= 1;
-            }
-            return Ok(());
-        };
-        match self.judge(&op, reply) {
-            Ok(value) => self.complete(now, worker, EventKind::Ok, op.f, value, None),
-            Err((definite, error)) => self.complete_badly(now, worker, op, definite, error),
-        }
-        Ok(())
-    }
-
-    /// The result of an operation, or whether it certainly did not happen, and why.
-    fn judge(&self, op: &Op, reply: &Reply<'_>) -> Result<OpValue, (bool, String)> {
-        if reply.kind == "error" {
-            let text = reply.text("text").unwrap_or_default();
-            let code = reply.fields.get("code").and_then(|code| code.get().parse::<i64>().ok());
-            let definite = matches!(code, Some(1 | 10 | 11 | 12 | 14 | 20 | 21 | 22 | 30));
-            let code = code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
-            return Err((definite, format!("{code}: {text}")));
-        }
-        let request = self.workload.request(op);
-        let expected = format!("{}_ok", request["type"].as_str().unwrap_or_default());
-        if reply.kind != expected {
-            return Err((false, format!("malformed reply: expected {expected}, got {:?}", reply.kind)));
-        }
-        let result_field = self.workload.result_field(op);
-        let allowed =
-            |name: &str| ["type", "msg_id", "in_reply_to"].contains(&name) || result_field == Some(name);
-        if let Some(name) = reply.fields.keys().find(|name| !allowed(name)) {
-            return Err((false, format!("malformed {expected}: no field {name:?} belongs there")));
-        }
-        let field = match result_field {
-            None => "",
-            Some(name) => match reply.fields.get(name) {
-                Some(value) => value.get(),
-                None => return Err((false, format!("malformed {expected}: missing field {name:?}"))),
-            },
-        };
-        self.workload.result(op, field).map_err(|error| (false, format!("malformed {expected}: {error}")))
     }
 
     /// Gives up on answers that are overdue.
     fn time_out(&mut self, now: Time) -> Result<(), Fault> {
-        while let Some(&(due, worker, msg_id)) = self.timeouts.front()
-            && due <= now
-        {
-            self.timeouts.pop_front();
-            let state = &mut self.workers[worker];
-            let Some(waiting) = state.waiting.take_if(|waiting| waiting.msg_id == msg_id) else { continue };
-            match waiting.op {
-                Some(op) => self.complete_badly(now, worker, op, false, "timed out".to_owned()),
-                None => {
-                    return Err(Fault::Silent {
-                        node: state.node,
-                        request: "topology",
-                        timeout: RPC_TIMEOUT,
-                    });
-                }
-            }
+        while let Some(Turn { worker, op }) = self.clients.overdue(now) {
+            let Some(op) = op else {
+                let node = self.clients.node_of(worker);
+                return Err(Fault::Silent { node, request: "topology", timeout: RPC_TIMEOUT });
+            };
+            self.complete_badly(now, worker, op, Failure::unknown("timed out".to_owned()));
         }
         Ok(())
     }
 
-    fn complete_badly(&mut self, now: Time, worker: usize, op: Op, definite: bool, error: String) {
+    fn complete_badly(&mut self, now: Time, worker: usize, op: Op, Failure { definite, error }: Failure) {
         let did_not_happen = definite || self.workload.is_idempotent(op.f);
         let kind = if did_not_happen { EventKind::Fail } else { EventKind::Info };
         self.complete(now, worker, kind, op.f, op.value, Some(error));
@@ -670,7 +567,7 @@ impl Trial {
         value: OpValue,
         error: Option<String>,
     ) {
-        let process = Process::Client(self.workers[worker].process);
+        let process = Process::Client(self.clients.process_of(worker));
         self.record(now, process, kind, f, value, error);
         if kind == EventKind::Ok {
             self.ok += 1;
@@ -678,11 +575,9 @@ impl Trial {
             self.not_ok += 1;
         }
         if kind == EventKind::Info {
-            let client = self.new_client(worker);
-            self.workers[worker].client = client;
-            self.workers[worker].process += self.workers.len();
+            self.clients.replace(worker);
         }
-        self.free.push(worker);
+        self.clients.set_free(worker);
     }
 
     fn record(
@@ -696,36 +591,5 @@ impl Trial {
     ) {
         let time = Time::ZERO + now.since(self.began);
         self.history.push(time, process, kind, f, value, error);
-    }
-
-    fn new_client(&mut self, worker: usize) -> usize {
-        self.owners.push(Owner::Worker(worker));
-        self.owners.len() - 1
-    }
-
-    fn all_free(&self) -> bool {
-        self.free.len() == self.workers.len()
-    }
-}
-
-/// A reply's body, as far as every reply has the same fields.
-struct Reply<'a> {
-    kind: String,
-    in_reply_to: Option<i64>,
-    fields: BTreeMap<Cow<'a, str>, &'a RawValue>,
-}
-
-impl<'a> Reply<'a> {
-    /// Any body is a reply, if only one to nothing.
-    fn parse(body: &'a str) -> Self {
-        let fields = serde_json::from_str(body).unwrap_or_default();
-        let mut reply = Reply { kind: String::new(), in_reply_to: None, fields };
-        reply.kind = reply.text("type").unwrap_or_default();
-        reply.in_reply_to = reply.fields.get("in_reply_to").and_then(|id| id.get().parse().ok());
-        reply
-    }
-
-    fn text(&self, field: &str) -> Option<String> {
-        self.fields.get(field).and_then(|text| serde_json::from_str(text.get()).ok())
     }
 }
