@@ -36,6 +36,10 @@ const BACKLOG_MAX: usize = 256 << 20;
 const LAST_WORDS: usize = 10;
 /// The longest line of stderr that is kept for that.
 const LAST_WORDS_LINE_MAX: usize = 1000;
+/// The most bytes of a node's stderr that are kept in its file.
+const LOG_MAX: usize = 64 << 20;
+/// Reads of a node's stderr at a time: a node that says too much must not keep the others waiting.
+const LOG_READS: usize = 16;
 /// Between two looks at how far the run is.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long to wait for the exit status of a node that closed its stdout.
@@ -54,7 +58,7 @@ impl NodeCommand {
     /// # Errors
     /// If there is no such file.
     pub fn new(program: &Path, args: Vec<String>) -> Result<Self, RunError> {
-        let missing = |source| RunError::NoProgram { program: program.to_owned(), source };
+        let missing = |error| RunError::NoProgram { program: program.to_owned(), error };
         let absolute = std::path::absolute(program).map_err(missing)?;
         let kind = std::fs::metadata(&absolute).map_err(missing)?;
         if kind.is_dir() {
@@ -68,30 +72,27 @@ impl NodeCommand {
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The program isn't there.
-    #[error("--bin {}: {source}. Give the path of a program that is a Maelstrom node", program.display())]
+    #[error("--bin {}: {error}. Give the path of a program that is a Maelstrom node", program.display())]
     NoProgram {
         /// The path.
         program: PathBuf,
         /// What the file system says.
-        #[source]
-        source: io::Error,
+        error: io::Error,
     },
     /// A node could not be started.
-    #[error("cannot start n{node} as {}: {source}{}", program.display(), hint(source))]
+    #[error("cannot start n{node} as {}: {error}{}", program.display(), hint(error))]
     Spawn {
         /// The node.
         node: usize,
         /// The path.
         program: PathBuf,
         /// What the system says.
-        #[source]
-        source: io::Error,
+        error: io::Error,
     },
     /// A node misbehaved.
     #[error("{fault}{}", last_words(words))]
     Fault {
         /// What it did.
-        #[source]
         fault: Fault,
         /// Its last lines on stderr.
         words: Vec<String>,
@@ -110,16 +111,15 @@ pub enum RunError {
     #[error("interrupted")]
     Interrupted,
     /// The run can't be kept.
-    #[error("cannot write to {}: {source}", path.display())]
+    #[error("cannot write to {}: {error}", path.display())]
     Store {
         /// The folder.
         path: PathBuf,
         /// What the file system says.
-        #[source]
-        source: io::Error,
+        error: io::Error,
     },
     /// Something that natter itself needs failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
@@ -189,10 +189,10 @@ impl Processes {
     fn start(count: usize, command: &NodeCommand, dir: &RunDir, show: bool) -> Result<Self, RunError> {
         let mut all = Self { nodes: Vec::with_capacity(count), said: Vec::new() };
         for node in 0..count {
-            let store = |source| RunError::Store { path: dir.path().to_owned(), source };
+            let store = |error| RunError::Store { path: dir.path().to_owned(), error };
             let log = dir.node_log(&format!("n{node}")).map_err(store)?;
             let spawned = Process::spawn(command, node, log, show);
-            let spawn = |source| RunError::Spawn { node, program: command.program.clone(), source };
+            let spawn = |error| RunError::Spawn { node, program: command.program.clone(), error };
             all.nodes.push(spawned.map_err(spawn)?);
         }
         Ok(all)
@@ -295,6 +295,7 @@ impl Process {
                 name,
                 file: Some(File::from(OwnedFd::from(stderr))),
                 log,
+                logged: 0,
                 show,
                 partial: Vec::new(),
                 last: VecDeque::new(),
@@ -398,6 +399,8 @@ struct Stderr {
     /// None once the node has closed it.
     file: Option<File>,
     log: File,
+    /// Bytes in the log.
+    logged: usize,
     show: bool,
     partial: Vec<u8>,
     last: VecDeque<String>,
@@ -406,20 +409,24 @@ struct Stderr {
 impl Stderr {
     fn pump(&mut self, said: &mut Vec<String>) -> io::Result<()> {
         let mut chunk = [0; 16 * 1024];
-        while let Some(file) = &mut self.file {
+        for _ in 0..LOG_READS {
+            let Some(file) = &mut self.file else { break };
             match file.read(&mut chunk) {
-                Ok(0) => self.file = None,
-                Ok(count) => {
-                    self.log.write_all(&chunk[..count])?;
+                Ok(count @ 1..) => {
+                    let kept = count.min(LOG_MAX - self.logged);
+                    self.log.write_all(&chunk[..kept])?;
+                    self.logged += kept;
                     self.remember(&chunk[..count], said);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(_) => self.file = None,
+                Ok(0) | Err(_) => {
+                    self.file = None;
+                    if !self.partial.is_empty() {
+                        self.remember(b"\n", said);
+                    }
+                }
             }
-        }
-        if !self.partial.is_empty() {
-            self.remember(b"\n", said);
         }
         Ok(())
     }
