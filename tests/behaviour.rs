@@ -294,6 +294,51 @@ both_designs! {
         assert_eq!(cluster.read(0), NOTHING, "nothing of it was taken");
     }
 
+    fn an_integer_of_any_length_is_refused_by_name<D>() {
+        let mut cluster = Cluster::<D>::initialised(1, &config());
+        for number in ["9223372036854775808", "-9223372036854775809", "99999999999999999999", "-1e30"] {
+            let body = format!(r#"{{"type":"broadcast","msg_id":7,"message":{number}}}"#);
+            let line = format!(r#"{{"src":"c1","dest":"n0","body":{body}}}"#);
+            let reply = cluster.line(0, line.as_bytes()).remove(0).body;
+            assert_eq!((&reply["code"], &reply["in_reply_to"]), (&json!(12), &json!(7)), "{number}");
+            assert!(reply["text"].as_str().expect("a text").contains("message"), "{number}");
+        }
+    }
+
+    fn a_peer_that_answers_nonsense_gets_no_more_than_its_retries<D>() {
+        let mut cluster = Cluster::<D>::started(2, &config());
+        cluster.fate = Box::new(|_| Fate::Lose);
+        cluster.broadcast(1, 7);
+        for _ in 0..600 {
+            cluster.run_for(Duration::from_millis(100));
+            for body in [
+                json!({ "type": "error", "in_reply_to": 1, "code": 10 }),
+                json!({ "type": "delta_ok", "generation": 3 }),
+                json!({ "type": "delta", "generation": 3, "values": [] }),
+            ] {
+                cluster.tell(1, "n0", body);
+            }
+        }
+        // A minute: two a second at the very most, and that only because its deltas show that it lives.
+        assert!(deltas(&cluster.sent) <= 120, "{} deltas", deltas(&cluster.sent));
+    }
+
+    fn a_peer_told_everything_anew_is_told_once_while_values_keep_coming<D>() {
+        let mut cluster = Cluster::<D>::started(2, &Config { queue_limit: 10, ..config() });
+        cluster.fate = Box::new(|message| if message.dest == "n0" { Fate::Lose } else { Fate::Deliver });
+        (0..1000).for_each(|value| cluster.broadcast(1, value));
+        cluster.run_for_secs(5);
+        cluster.fate = Box::new(|_| Fate::Deliver);
+        cluster.sent.clear();
+        for value in 1000..1400 {
+            cluster.broadcast(1, value);
+            cluster.run_for(Duration::from_millis(50));
+        }
+        let carried: usize = cluster.sent.iter().filter_map(|m| Some(m.body["values"].as_array()?.len())).sum();
+        assert!(carried <= 3 * 1400, "{carried} values for 1400");
+        assert!(cluster.read(0).len() >= 1300, "the old ones are not held back by the new ones");
+    }
+
     fn a_request_without_message_id_is_told_so<D>() {
         let mut cluster = Cluster::<D>::initialised(1, &config());
         for bad in [json!({ "type": "read" }), json!({ "type": "broadcast", "message": 1, "msg_id": "x" })] {

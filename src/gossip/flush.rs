@@ -70,7 +70,7 @@ impl LockFree {
                 }
                 // Another thread took the last slot: the values wait on.
                 Err(batch) => {
-                    batch.iter().for_each(|&value| link.queue.push_anyway(value));
+                    link.queue.refill(batch.iter().copied());
                     return self.batches.give(batch);
                 }
             }
@@ -81,7 +81,7 @@ impl LockFree {
     fn drain(&self, link: &Link, batch: &mut Batch) {
         link.queue.drain_into(batch, self.config.batch_max);
         if batch.is_empty() && link.queue.take_overflow() {
-            self.seen.iter().for_each(|value| link.queue.push_anyway(value));
+            link.queue.refill(self.seen.iter());
             link.queue.drain_into(batch, self.config.batch_max);
         }
     }
@@ -96,6 +96,7 @@ impl LockFree {
         out: &mut Outbox,
     ) {
         encode::delta(out.lines_mut(), members.me(), members.name(peer), claim.generation(), claim.batch());
+        link.note_sent(now);
         let due = now + self.config.retry.interval(link.failures(), self.random.bits());
         if let Some(batch) = link.slots.sent(claim, due) {
             self.batches.give(batch);
@@ -127,7 +128,7 @@ impl LockFree {
         self.deadline.bring_forward(next_due(now, link));
     }
 
-    /// Any message from a peer is a sign of life: one that was silent is tried at once.
+    /// A message from a peer is a sign of life: one that was silent is tried at once, unless it just was.
     pub(super) fn heard_from(&self, now: Time, members: &Membership, name: &str, out: &mut Outbox) {
         let Some(peer) = members.find(name) else { return };
         if !members.has_started() {
@@ -135,6 +136,7 @@ impl LockFree {
         }
         if let Some(link) = members.existing_link(peer)
             && link.is_silent()
+            && link.last_sent() + self.config.retry.min <= now
         {
             link.slots.hasten(now);
             self.deadline.bring_forward(now);

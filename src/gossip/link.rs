@@ -20,6 +20,8 @@ pub(super) struct Link {
     failures: AtomicU32,
     /// When the next flush is allowed.
     flush_from: Deadline,
+    /// When a batch was last sent.
+    last_sent: Deadline,
     interval: Duration,
 }
 
@@ -32,6 +34,7 @@ impl Link {
             linked: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             flush_from: Deadline::at(Time::ZERO),
+            last_sent: Deadline::at(Time::ZERO),
             interval,
         }
     }
@@ -72,6 +75,14 @@ impl Link {
     /// When the next flush may be, from `now` on.
     pub(super) fn flush_from(&self, now: Time) -> Time {
         self.flush_from.get().max(now)
+    }
+
+    pub(super) fn last_sent(&self) -> Time {
+        self.last_sent.get()
+    }
+
+    pub(super) fn note_sent(&self, now: Time) {
+        self.last_sent.set(now);
     }
 
     pub(super) fn note_flush(&self, now: Time) {

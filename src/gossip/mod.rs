@@ -164,7 +164,10 @@ impl Node for LockFree {
         // Before `init` the node has no name but the one it is called by.
         let me = members.map_or(message.dest, Membership::me);
         let route = |in_reply_to| Route { src: me, dest: message.src, in_reply_to };
-        if let Some(members) = members {
+        // An answer is no sign of life but for what it answers: that would make an endless exchange of two
+        // nodes that do not understand each other.
+        let is_answer = matches!(message.body, Ok(Body::DeltaOk { .. } | Body::Reply { .. }));
+        if let Some(members) = members.filter(|_| !is_answer) {
             self.heard_from(now, members, message.src, out);
         }
         match message.body {

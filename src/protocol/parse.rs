@@ -468,7 +468,17 @@ mod tests {
 
     #[test]
     fn a_field_of_the_wrong_type_is_named_and_the_message_id_kept() {
-        for bad in ["1.5", "9223372036854775808", "\"1\"", "true", "[1]", "{}", "1e3"] {
+        for bad in [
+            "1.5",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "99999999999999999999",
+            "\"1\"",
+            "true",
+            "[1]",
+            "{}",
+            "1e3",
+        ] {
             body_is(
                 &format!(r#"{{"type":"broadcast","message":{bad},"msg_id":1}}"#),
                 Err(Refusal {

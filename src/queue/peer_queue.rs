@@ -9,8 +9,8 @@ use crate::protocol::{BATCH_MAX, Batch, Value};
 /// An unordered bag of values for a peer, pushed and drained by any number of threads.
 ///
 /// It is bounded: a value pushed beyond the limit is not kept, but the queue remembers that it
-/// [overflowed](PeerQueue::take_overflow), and its owner, who has all values in the seen set, offers them
-/// again when there is room.
+/// [overflowed](PeerQueue::take_overflow). Its owner, who has all values in the seen set, then
+/// [refills](PeerQueue::refill) it once it is empty; until it is empty again, the limit counts from there.
 #[derive(Debug)]
 pub struct PeerQueue {
     values: SegQueue<Value>,
@@ -18,19 +18,28 @@ pub struct PeerQueue {
     len: AtomicUsize,
     overflowed: AtomicBool,
     limit: usize,
+    /// How many values the last refill put in; zero once the queue has been empty since.
+    refilled: AtomicUsize,
 }
 
 impl PeerQueue {
     /// An empty queue that keeps at most `limit` values.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { values: SegQueue::new(), len: AtomicUsize::new(0), overflowed: AtomicBool::new(false), limit }
+        Self {
+            values: SegQueue::new(),
+            len: AtomicUsize::new(0),
+            overflowed: AtomicBool::new(false),
+            limit,
+            refilled: AtomicUsize::new(0),
+        }
     }
 
     /// Adds a value, or notes the overflow.
     pub fn push(&self, value: Value) {
-        // Relaxed: the count is a bound on memory, it publishes nothing; the queue itself does that.
-        if self.len.fetch_add(1, Ordering::Relaxed) >= self.limit {
+        // Relaxed: the counts are bounds on memory, they publish nothing; the queue itself does that.
+        let limit = self.limit.saturating_add(self.refilled.load(Ordering::Relaxed));
+        if self.len.fetch_add(1, Ordering::Relaxed) >= limit {
             self.len.fetch_sub(1, Ordering::Relaxed);
             // Release: pairs with the acquire in `take_overflow`, whose caller must see the seen set as it
             // was when this value was dropped, the value included.
@@ -40,16 +49,23 @@ impl PeerQueue {
         }
     }
 
-    /// Adds a value even beyond the limit: for offering everything again after an overflow.
-    pub fn push_anyway(&self, value: Value) {
-        self.len.fetch_add(1, Ordering::Relaxed);
-        self.values.push(value);
+    /// Puts values in that must not be dropped: everything there is after an overflow, or what had been taken
+    /// out and could not be sent.
+    pub fn refill(&self, values: impl Iterator<Item = Value>) {
+        for value in values {
+            self.refilled.fetch_add(1, Ordering::Relaxed);
+            self.len.fetch_add(1, Ordering::Relaxed);
+            self.values.push(value);
+        }
     }
 
     /// Moves values to `batch` until that holds `max` of them (at most [`BATCH_MAX`]) or none is left.
     pub fn drain_into(&self, batch: &mut Batch, max: usize) {
         while batch.len() < max.min(BATCH_MAX) {
-            let Some(value) = self.values.pop() else { return };
+            let Some(value) = self.values.pop() else {
+                self.refilled.store(0, Ordering::Relaxed);
+                return;
+            };
             self.len.fetch_sub(1, Ordering::Relaxed);
             batch.push(value);
         }
@@ -99,11 +115,21 @@ mod tests {
         assert!(!queue.is_idle(), "empty, but somebody must be told more");
         assert!(queue.take_overflow() && !queue.take_overflow());
         queue.push(3);
-        queue.push_anyway(4);
-        queue.push_anyway(5);
-        assert_eq!(drain(&queue, 64).as_slice(), [3, 4, 5]);
-        queue.push(6);
-        assert!(!queue.take_overflow(), "drained values no longer count");
+        assert_eq!(drain(&queue, 64).as_slice(), [3], "drained values no longer count");
+        assert!(queue.is_idle());
+    }
+
+    #[test]
+    fn a_refill_leaves_room_for_as_many_new_values_as_ever() {
+        let queue = PeerQueue::new(2);
+        queue.refill(0..100);
+        (100..102).for_each(|v| queue.push(v));
+        assert!(!queue.take_overflow(), "or the queue would be refilled for ever");
+        queue.push(102);
+        assert!(queue.take_overflow());
+        while !drain(&queue, 64).is_empty() {}
+        (0..3).for_each(|v| queue.push(v));
+        assert!(queue.take_overflow(), "once it has been empty, the old limit holds");
     }
 
     #[test]

@@ -42,8 +42,10 @@ struct State {
 #[derive(Debug, Default)]
 struct Peer {
     waiting: VecDeque<Value>,
-    /// More values came than may wait; all are offered again when those that wait have been sent.
+    /// More values came than may wait; all are offered again when those that wait go out.
     overflowed: bool,
+    /// How many values were offered again, beyond the limit; zero once nothing waits.
+    refilled: usize,
     unacknowledged: Option<Sent>,
     timer: Option<Time>,
 }
@@ -57,7 +59,7 @@ struct Sent {
 
 impl Peer {
     fn push(&mut self, value: Value, config: &Config, now: Time) {
-        if self.waiting.len() < config.queue_limit {
+        if self.waiting.len() < config.queue_limit.saturating_add(self.refilled) {
             self.waiting.push_back(value);
         } else {
             self.overflowed = true;
@@ -70,8 +72,12 @@ impl Peer {
         if let Some(sent) = &mut self.unacknowledged {
             sent.failures = sent.failures.saturating_add(1);
         } else {
-            if self.waiting.is_empty() && std::mem::take(&mut self.overflowed) {
+            if self.waiting.is_empty() {
+                self.refilled = 0;
+            }
+            if self.waiting.len() < config.batch_max && std::mem::take(&mut self.overflowed) {
                 self.waiting.extend(seen);
+                self.refilled += seen.len();
             }
             if self.waiting.is_empty() {
                 return None;
@@ -151,7 +157,7 @@ impl Simple {
                 Ok(("generate_ok", json!({ "id": format!("{me}-{:x}-{}", self.life, state.ids_made) })))
             }
             "broadcast" => {
-                self.learn(state, now, message, "");
+                self.learn(state, now, message, None);
                 Ok(("broadcast_ok", json!({})))
             }
             _ => Ok(("read_ok", json!({ "messages": state.seen }))),
@@ -159,10 +165,16 @@ impl Simple {
     }
 
     /// Takes up values from `source`: the new ones travel on to every other neighbour.
-    fn learn(&self, state: &mut State, now: Time, values: impl IntoIterator<Item = Value>, source: &str) {
+    fn learn(
+        &self,
+        state: &mut State,
+        now: Time,
+        values: impl IntoIterator<Item = Value>,
+        source: Option<&str>,
+    ) {
         for value in values {
             if state.seen.insert(value) {
-                for (_, peer) in state.peers.iter_mut().filter(|(name, _)| *name != source) {
+                for (_, peer) in state.peers.iter_mut().filter(|(name, _)| Some(name.as_str()) != source) {
                     peer.push(value, &self.config, now);
                 }
             }
@@ -216,7 +228,7 @@ impl Simple {
                 if state.cluster.is_none() {
                     return Ok(None);
                 }
-                self.learn(&mut state, now, values, &src);
+                self.learn(&mut state, now, values, Some(&src));
                 Ok(Some(("delta_ok", json!({ "generation": generation }))))
             }
             "delta_ok" => {
