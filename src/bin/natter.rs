@@ -4,14 +4,15 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use mimalloc::MiMalloc;
 use natter::runtime::cli::{self, Design, NodeArgs};
 use natter::workbench::challenge::{Challenge, Row, failed, table};
 use natter::workbench::check::Valid;
-use natter::workbench::process::{self, NodeCommand, RunError};
+use natter::workbench::history::History;
+use natter::workbench::process::{self, NodeCommand, RunError, Signals};
 use natter::workbench::report::{Progress, summary, to_stderr};
 use natter::workbench::scenario::{Scenario, Verbosity};
 use natter::workbench::store::RunDir;
@@ -132,14 +133,16 @@ fn test(args: TestArgs) -> anyhow::Result<u8> {
         Some(program) => NodeCommand::new(program, args.node_args)?,
         None => own_node(args.node_args)?,
     };
+    let signals = Signals::catch()?;
     let title = args.scenario.workload.name().to_owned();
-    let (results, dir) = run(title, &args.scenario, &command, args.verbosity)?;
+    let (results, stored) = run(title, &args.scenario, &command, (&signals, args.verbosity))?;
     let text = if args.json {
         serde_json::to_string_pretty(&results)? + "\n"
     } else {
-        summary(&args.scenario, &results, &dir.path().display().to_string())
+        summary(&args.scenario, &results, &stored.dir.path().display().to_string())
     };
     print(&text)?;
+    stored.write(&results)?;
     Ok(match results.valid {
         Valid::True => 0,
         Valid::False => INVALID,
@@ -149,14 +152,18 @@ fn test(args: TestArgs) -> anyhow::Result<u8> {
 
 fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
     let designs = args.design.map_or_else(|| vec![Design::LockFree, Design::Simple], |design| vec![design]);
+    let signals = Signals::catch()?;
     let mut rows = Vec::new();
     for &name in &args.names {
         for &design in &designs {
             let command = own_node(vec![format!("--design={}", design.name())])?;
             let scenario = Scenario { seed: args.seed, ..name.scenario() };
             let title = format!("{:<12} {:<9}", name.name(), design.name());
-            match run(title, &scenario, &command, Verbosity::default()) {
-                Ok((results, _)) => rows.extend(name.rows(design, &results)),
+            match run(title, &scenario, &command, (&signals, Verbosity::default())) {
+                Ok((results, stored)) => {
+                    rows.extend(name.rows(design, &results));
+                    stored.write(&results)?;
+                }
                 Err(error)
                     if matches!(
                         error.downcast_ref(),
@@ -189,22 +196,32 @@ fn own_node(node_args: Vec<String>) -> anyhow::Result<NodeCommand> {
     Ok(NodeCommand::new(&program, args)?)
 }
 
-/// Runs a scenario with a progress line, and stores what came of it.
+/// Runs a scenario with a progress line.
 fn run(
     title: String,
     scenario: &Scenario,
     command: &NodeCommand,
-    verbosity: Verbosity,
-) -> anyhow::Result<(Results, RunDir)> {
-    let store = |error: io::Error| anyhow!("cannot write to the folder `store` here: {error}");
-    let dir = RunDir::create(scenario.workload.name()).map_err(store)?;
+    outside: (&Signals, Verbosity),
+) -> anyhow::Result<(Results, Stored)> {
+    let dir = RunDir::create(scenario.workload.name()).context("cannot make a folder in `store` here")?;
     let seed = scenario.seed.unwrap_or_else(cli::entropy);
     let progress = Progress::new(title, scenario);
     let mut watch = |snapshot: &_, log| progress.show(snapshot, log);
-    let (results, history) = process::run(scenario, seed, command, &dir, verbosity, &mut watch)?;
-    drop(progress);
-    dir.write(&results, &history).map_err(store)?;
-    Ok((results, dir))
+    let (results, history) = process::run(scenario, seed, command, &dir, outside, &mut watch)?;
+    Ok((results, Stored { dir, history }))
+}
+
+/// What there is to keep of a run beside its results; written when those have been shown.
+struct Stored {
+    dir: RunDir,
+    history: History,
+}
+
+impl Stored {
+    fn write(&self, results: &Results) -> anyhow::Result<()> {
+        let written = self.dir.write_results(results).and_then(|()| self.dir.write_history(&self.history));
+        written.with_context(|| format!("cannot write to {}", self.dir.path().display()))
+    }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

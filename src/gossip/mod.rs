@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::config::{Config, Topology};
 use crate::node::{Node, Outbox, Time};
 use crate::protocol::encode::{self, Route};
-use crate::protocol::{Batch, Body, Generation, Reason, Refusal, Request, Scratch, Value, parse};
+use crate::protocol::{Batch, Body, Excerpt, Generation, Reason, Refusal, Request, Scratch, Value, parse};
 use crate::queue::{Deadline, Pool, SeenSet};
 use crate::random::Random;
 
@@ -180,7 +180,8 @@ impl Node for LockFree {
             Ok(Body::Delta { msg_id, generation, values }) => match members {
                 Some(members) => self.delta(now, members, route(msg_id), generation, &values, out),
                 // Its sender will send it again.
-                None => out.note(format_args!("ignored a delta from {}: not initialised yet", message.src)),
+                None => out
+                    .note(format_args!("ignored a delta from {}: not initialised yet", Excerpt(message.src))),
             },
             Ok(Body::DeltaOk { generation }) => {
                 if let Some(members) = members {
@@ -188,11 +189,11 @@ impl Node for LockFree {
                 }
             }
             Ok(Body::Reply { kind: "error" }) => {
-                out.note(format_args!("{} answered with an error", message.src));
+                out.note(format_args!("{} answered with an error", Excerpt(message.src)));
             }
             Ok(Body::Reply { .. }) => {}
             Err(refusal) => {
-                out.note(format_args!("refused a message from {}: {}", message.src, refusal.reason));
+                out.note(format_args!("refused a message from {}: {}", Excerpt(message.src), refusal.reason));
                 self.refuse(refusal, route(refusal.in_reply_to), out);
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::membership::{Membership, PeerIndex};
 use crate::config::{Config, Topology};
 use crate::node::Outbox;
+use crate::protocol::Excerpt;
 
 /// The peers to link. Without a given topology, a plan that needs one links everyone: costly, but right.
 pub(super) fn neighbours(
@@ -26,7 +27,10 @@ pub(super) fn neighbours(
                 match members.find(name) {
                     Some(peer) => drop(found.insert(peer)),
                     None if name == members.me() => {}
-                    None => out.note(format_args!("ignored {name} in the topology: not one of the nodes")),
+                    None => out.note(format_args!(
+                        "ignored {} in the topology: not one of the nodes",
+                        Excerpt(name)
+                    )),
                 }
             }
             found

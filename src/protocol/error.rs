@@ -54,6 +54,21 @@ pub struct Refusal<'a> {
     pub reason: Reason<'a>,
 }
 
+/// A text from outside as it may be shown in a line: quoted, with escapes, and cut off where it gets long.
+#[derive(Clone, Copy, Debug)]
+pub struct Excerpt<'a>(pub &'a str);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Longer than any sensible name.
+        const SHOWN: usize = 100;
+        match self.0.char_indices().nth(SHOWN) {
+            Some((end, _)) => write!(f, "{:?}…", &self.0[..end]),
+            None => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
 /// What is wrong with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason<'a> {
@@ -91,7 +106,7 @@ impl Reason<'_> {
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::UnknownType(kind) => write!(f, "no operation has the type `{kind}`"),
+            Reason::UnknownType(kind) => write!(f, "no operation has the type {}", Excerpt(kind)),
             Reason::Missing(field) => write!(f, "missing field `{field}`"),
             Reason::WrongType { field, expected } => write!(f, "field `{field}` must be {expected}"),
             Reason::NotInitialised => f.write_str("not initialised yet: send `init` first"),

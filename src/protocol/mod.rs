@@ -20,7 +20,7 @@ mod parse;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-pub use self::error::{ErrorCode, LineError, Reason, Refusal};
+pub use self::error::{ErrorCode, Excerpt, LineError, Reason, Refusal};
 pub use self::lines::{Line, Lines};
 pub use self::parse::{Body, Message, Request, Scratch, parse};
 

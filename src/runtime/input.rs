@@ -3,13 +3,8 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use signal_hook::SigId;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::{flag, low_level};
 
 use crate::protocol::Lines;
 
@@ -67,38 +62,17 @@ impl Input {
     }
 }
 
-/// Wakes the reader, to stop it: by call, or by SIGTERM or SIGINT for as long as this lives. The second of
-/// these signals ends the process at once: it may be waiting for somebody to read what it writes.
+/// Wakes the reader, to stop it.
 #[derive(Debug)]
-pub(super) struct Wake {
-    pipe: PipeWriter,
-    signals: Vec<SigId>,
-}
+pub(super) struct Wake(PipeWriter);
 
 impl Wake {
-    pub(super) fn new(pipe: PipeWriter) -> io::Result<Self> {
-        let mut wake = Self { pipe, signals: Vec::new() };
-        let second = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
-            // In this order: the first signal finds the flag unset, then sets it.
-            let status = 128 + signal;
-            wake.signals.push(flag::register_conditional_shutdown(signal, status, Arc::clone(&second))?);
-            wake.signals.push(flag::register(signal, Arc::clone(&second))?);
-            wake.signals.push(low_level::pipe::register(signal, wake.pipe.try_clone()?)?);
-        }
-        Ok(wake)
+    pub(super) fn new(pipe: PipeWriter) -> Self {
+        Self(pipe)
     }
 
     pub(super) fn wake(&self) {
         // An error would mean that the reader is gone, and needs no waking.
-        let _ = (&self.pipe).write(&[1]);
-    }
-}
-
-impl Drop for Wake {
-    fn drop(&mut self) {
-        for signal in self.signals.drain(..) {
-            low_level::unregister(signal);
-        }
+        let _ = (&self.0).write(&[1]);
     }
 }

@@ -1,6 +1,6 @@
 //! The only place with threads, clocks and stdio: runs a [`Node`] on its standard streams.
 //!
-//! Three threads at most, all joined before [`run`] returns:
+//! Three threads at work, all joined before [`run`] returns, and one that only waits for signals:
 //!
 //! ```text
 //!   stdin ──▶ reader ──▶ Node::handle ──┐
@@ -14,6 +14,7 @@
 pub mod cli;
 mod input;
 mod log;
+mod signals;
 mod sink;
 mod ticker;
 
@@ -55,7 +56,8 @@ pub enum Output {
     EachReply,
 }
 
-/// Runs a node until its input ends, or until a SIGTERM or SIGINT. Then everything it has to say is written.
+/// Runs a node until its input ends, or until a SIGTERM or SIGINT. Then everything it has to say is written;
+/// after a signal, within two seconds, or the process ends with status 143.
 /// Lines longer than `line_limit` bytes are skipped.
 ///
 /// # Errors
@@ -68,21 +70,27 @@ pub fn run<N: Node>(
     line_limit: usize,
 ) -> Result<(), Failure> {
     let (woken, wake) = io::pipe().map_err(Failure::Start)?;
-    let wake = Wake::new(wake).map_err(Failure::Start)?;
+    let wake = &Wake::new(wake);
     let input = Input::new(stdin, woken, line_limit);
     let stdout = File::from(stdout);
-    match output {
-        Output::EachReply => converse(node, input, &Locked::new(stdout, &wake)),
-        Output::WriterThread => {
-            let sink = Piped::new(&wake);
-            thread::scope(|scope| {
-                let writer = scope.spawn(|| sink.write_all(stdout));
-                let _closing = sink.start(writer.thread().clone());
-                converse(node, input, &sink)
-            })?;
-            sink.failure().map_or(Ok(()), |error| Err(Failure::Output(error)))
+    let (watch, watching) = signals::watch().map_err(Failure::Start)?;
+    thread::scope(|scope| {
+        scope.spawn(|| watch.run(wake));
+        // Dropped when this scope ends, also by a panic: the threads wait for it.
+        let _watching = watching;
+        match output {
+            Output::EachReply => converse(node, input, &Locked::new(stdout, wake)),
+            Output::WriterThread => {
+                let sink = Piped::new(wake);
+                thread::scope(|scope| {
+                    let writer = scope.spawn(|| sink.write_all(stdout));
+                    let _closing = sink.start(writer.thread().clone());
+                    converse(node, input, &sink)
+                })?;
+                sink.failure().map_or(Ok(()), |error| Err(Failure::Output(error)))
+            }
         }
-    }
+    })
 }
 
 /// The reader's loop, with a ticker beside it, and the last words after both.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::Config;
 use crate::node::{Node, Outbox, Time};
-use crate::protocol::{Reason, Value};
+use crate::protocol::{Excerpt, Reason, Value};
 use crate::random::Random;
 
 /// A node of the simple design.
@@ -251,7 +251,7 @@ impl Simple {
         let reply = answer.unwrap_or_else(|reason| Some(("error", refusal(&reason))));
         if let Some((kind, mut body)) = reply {
             if kind == "error" {
-                out.note(format_args!("refused a message from {src}: {}", body["text"]));
+                out.note(format_args!("refused a message from {}: {}", Excerpt(&src), body["text"]));
             }
             body["type"] = json!(kind);
             if let Ok(msg_id) = msg_id {

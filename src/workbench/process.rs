@@ -11,13 +11,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
-use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
 use thiserror::Error;
 
 use super::history::History;
@@ -139,42 +141,59 @@ fn last_words(words: &[String]) -> String {
 /// log.
 ///
 /// # Errors
-/// If the run could not be finished. No node is left in any case.
+/// If the run could not be finished. No node is left in any case, and the history is stored as far as it came.
 pub fn run(
     scenario: &Scenario,
     seed: u64,
     command: &NodeCommand,
     dir: &RunDir,
-    verbosity: Verbosity,
+    (signals, verbosity): (&Signals, Verbosity),
     watch: &mut dyn FnMut(&Snapshot, Vec<String>),
 ) -> Result<(Results, History), RunError> {
-    let signals = Signals::new()?;
+    let _busy = signals.busy();
     let clock = Clock::start();
     let mut nodes = Processes::start(scenario.nodes(), command, dir, verbosity.log_stderr)?;
     let mut trial = Trial::new(scenario, seed, verbosity, clock.now());
+    let drove = drive(&mut trial, &mut nodes, &clock, signals, watch);
+    drop(nodes);
+    let (results, history) = trial.finish();
+    if let Err(error) = drove {
+        // What went wrong first is what there is to say.
+        let _ = dir.write_history(&history);
+        return Err(error);
+    }
+    Ok((results, history))
+}
+
+/// Moves lines and time until the trial is done.
+fn drive(
+    trial: &mut Trial,
+    nodes: &mut Processes,
+    clock: &Clock,
+    signals: &Signals,
+    watch: &mut dyn FnMut(&Snapshot, Vec<String>),
+) -> Result<(), RunError> {
     let mut watch_at = clock.now();
     loop {
         let now = clock.now();
-        trial.advance(now, &mut nodes).map_err(|fault| nodes.fault(fault))?;
-        let finished = trial.is_done();
-        if finished || watch_at <= now {
+        trial.advance(now, nodes).map_err(|fault| nodes.fault(fault))?;
+        if trial.is_done() || watch_at <= now {
             let mut log = trial.take_log();
             log.append(&mut nodes.said);
             watch(&trial.snapshot(now), log);
             watch_at = now + WATCH_INTERVAL;
+            nodes.check_alive()?;
         }
-        if finished {
-            break;
+        if trial.is_done() {
+            return Ok(());
         }
         let until = trial.next_event().map_or(watch_at, |event| event.min(watch_at));
-        if nodes.wait(&signals, until.since(clock.now()))? {
+        if nodes.wait(signals, until.since(clock.now()))? {
             return Err(RunError::Interrupted);
         }
         let now = clock.now();
         nodes.pump(|node, line| trial.receive(now, node, line))?;
     }
-    drop(nodes);
-    Ok(trial.finish())
 }
 
 /// The nodes' processes.
@@ -190,8 +209,8 @@ impl Processes {
         let mut all = Self { nodes: Vec::with_capacity(count), said: Vec::new() };
         for node in 0..count {
             let store = |error| RunError::Store { path: dir.path().to_owned(), error };
-            let log = dir.node_log(&format!("n{node}")).map_err(store)?;
-            let spawned = Process::spawn(command, node, log, show);
+            let spawned =
+                Process::spawn(command, node, dir.node_log(&format!("n{node}")).map_err(store)?, show);
             let spawn = |error| RunError::Spawn { node, program: command.program.clone(), error };
             all.nodes.push(spawned.map_err(spawn)?);
         }
@@ -217,13 +236,25 @@ impl Processes {
     /// Reads what nodes have printed, and writes what waits for them.
     fn pump(&mut self, mut receive: impl FnMut(usize, &[u8]) -> Result<(), Fault>) -> Result<(), RunError> {
         for node in 0..self.nodes.len() {
-            self.nodes[node].stderr.pump(&mut self.said)?;
+            let stderr = &mut self.nodes[node].stderr;
+            let pumped = stderr.pump(&mut self.said);
+            pumped.map_err(|error| RunError::Store { path: stderr.path.clone(), error })?;
             self.nodes[node].write();
             let open = self.nodes[node].read(&mut |line| receive(node, line));
             match open {
                 Ok(None) => {}
                 Ok(Some(how)) => return Err(self.died(node, how)),
                 Err(fault) => return Err(self.fault(fault)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A node may die and leave a child that holds its stdout open.
+    fn check_alive(&mut self) -> Result<(), RunError> {
+        for node in 0..self.nodes.len() {
+            if let Ok(Some(status)) = self.nodes[node].child.try_wait() {
+                return Err(self.died(node, describe(status)));
             }
         }
         Ok(())
@@ -250,8 +281,10 @@ impl Processes {
 impl Cluster for Processes {
     fn deliver(&mut self, node: usize, line: String) {
         let node = &mut self.nodes[node];
-        node.backlog.extend(line.as_bytes());
-        node.write();
+        if node.stdin.is_some() {
+            node.backlog.extend(line.as_bytes());
+            node.write();
+        }
     }
 }
 
@@ -269,7 +302,12 @@ struct Process {
 }
 
 impl Process {
-    fn spawn(command: &NodeCommand, index: usize, log: File, show: bool) -> io::Result<Self> {
+    fn spawn(
+        command: &NodeCommand,
+        index: usize,
+        (path, log): (PathBuf, File),
+        show: bool,
+    ) -> io::Result<Self> {
         let mut spawn = Command::new(&command.program);
         spawn
             .args(&command.args)
@@ -294,6 +332,7 @@ impl Process {
             stderr: Stderr {
                 name,
                 file: Some(File::from(OwnedFd::from(stderr))),
+                path,
                 log,
                 logged: 0,
                 show,
@@ -398,6 +437,8 @@ struct Stderr {
     name: String,
     /// None once the node has closed it.
     file: Option<File>,
+    /// Where the log is.
+    path: PathBuf,
     log: File,
     /// Bytes in the log.
     logged: usize,
@@ -473,28 +514,42 @@ fn die_with_parent(command: &mut Command) {
 #[cfg(not(target_os = "linux"))]
 fn die_with_parent(_: &mut Command) {}
 
-/// Signals that want natter to stop, as a pipe that becomes readable.
+/// Catches the signals that want natter to stop, for as long as nodes run; at any other time they do what they
+/// do by default. Made once for the whole process.
 #[derive(Debug)]
-struct Signals {
+pub struct Signals {
     pipe: PipeReader,
-    ids: Vec<SigId>,
+    /// Whether no nodes run.
+    idle: Arc<AtomicBool>,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    /// Begins to catch signals.
+    ///
+    /// # Errors
+    /// If the system has no pipes or handlers left.
+    pub fn catch() -> io::Result<Self> {
         let (pipe, write) = io::pipe()?;
-        let mut signals = Self { pipe, ids: Vec::new() };
+        let idle = Arc::new(AtomicBool::new(true));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signals.ids.push(signal_hook::low_level::pipe::register(signal, write.try_clone()?)?);
+            flag::register_conditional_default(signal, Arc::clone(&idle))?;
+            low_level::pipe::register(signal, write.try_clone()?)?;
         }
-        Ok(signals)
+        Ok(Self { pipe, idle })
+    }
+
+    /// Nodes run from now on, until what this returns is dropped.
+    fn busy(&self) -> Busy<'_> {
+        self.idle.store(false, Ordering::SeqCst);
+        Busy(self)
     }
 }
 
-impl Drop for Signals {
+#[derive(Debug)]
+struct Busy<'a>(&'a Signals);
+
+impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        for id in self.ids.drain(..) {
-            signal_hook::low_level::unregister(id);
-        }
+        self.0.idle.store(true, Ordering::SeqCst);
     }
 }

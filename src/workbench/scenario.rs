@@ -24,15 +24,15 @@ pub struct Scenario {
     pub concurrency: Concurrency,
 
     /// Requests a second, by all clients together, on average
-    #[arg(long, value_name = "HZ", default_value_t = 5.0, value_parser = rate)]
+    #[arg(long, value_name = "HZ", default_value_t = 5.0, value_parser = at_most(1e6))]
     pub rate: f64,
 
     /// How long clients make requests
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = non_negative)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = at_most(1e6))]
     pub time_limit: f64,
 
     /// Mean delay of messages between nodes
-    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = non_negative)]
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
     pub latency: f64,
 
     /// How delays are spread around their mean
@@ -44,7 +44,7 @@ pub struct Scenario {
     pub nemesis: Vec<FaultKind>,
 
     /// Time between two steps of the nemesis, on average
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = interval)]
     pub nemesis_interval: f64,
 
     /// The topology suggested to the nodes
@@ -123,23 +123,19 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
-fn non_negative(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
-        Ok(_) => Err("must be 0 or more".to_owned()),
+/// Reads numbers from 0 to a bound, beyond which no run makes sense: an hour of latency, eleven days of
+/// operations, a request a microsecond.
+fn at_most(bound: f64) -> impl Fn(&str) -> Result<f64, String> + Clone {
+    move |text| match text.parse::<f64>() {
+        Ok(number) if (0.0..=bound).contains(&number) => Ok(number),
+        Ok(_) => Err(format!("must be from 0 to {bound}")),
         Err(_) => Err("must be a number".to_owned()),
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    // A microsecond apart; nothing here is faster.
-    non_negative(text)?;
-    text.parse().ok().filter(|&rate| rate <= 1e6).ok_or_else(|| "must be at most 1000000".to_owned())
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    non_negative(text)?;
-    text.parse().ok().filter(|&number| number > 0.0).ok_or_else(|| "must be more than 0".to_owned())
+fn interval(text: &str) -> Result<f64, String> {
+    at_most(1e6)(text)
+        .and_then(|secs| if secs > 0.0 { Ok(secs) } else { Err("must be more than 0".to_owned()) })
 }
 
 /// What clients do, and what is checked.
@@ -265,8 +261,11 @@ mod tests {
 
     #[test]
     fn numbers_that_make_no_sense_are_refused() {
-        assert!(non_negative("-1").is_err() && non_negative("inf").is_err() && non_negative("x").is_err());
-        assert!(rate("1e7").is_err() && rate("0").is_ok());
-        assert!(positive("0").is_err() && positive("0.1").is_ok());
+        let latency = at_most(3.6e6);
+        for bad in ["-1", "inf", "nan", "1e300", "x", ""] {
+            assert!(latency(bad).is_err(), "{bad}");
+        }
+        assert_eq!((latency("0"), latency("0.5")), (Ok(0.0), Ok(0.5)));
+        assert!(interval("0").is_err() && interval("0.1").is_ok());
     }
 }

@@ -49,19 +49,28 @@ impl RunDir {
     ///
     /// # Errors
     /// If the file system says no.
-    pub fn node_log(&self, node: &str) -> io::Result<File> {
-        File::create(self.path.join(format!("{node}.log")))
+    pub fn node_log(&self, node: &str) -> io::Result<(PathBuf, File)> {
+        let path = self.path.join(format!("{node}.log"));
+        let file = File::create(&path)?;
+        Ok((path, file))
     }
 
-    /// Writes results.json and history.jsonl.
+    /// Writes results.json.
     ///
     /// # Errors
     /// If the file system says no.
-    pub fn write(&self, results: &Results, history: &History) -> io::Result<()> {
+    pub fn write_results(&self, results: &Results) -> io::Result<()> {
         let mut file = BufWriter::new(File::create(self.path.join("results.json"))?);
         serde_json::to_writer_pretty(&mut file, results)?;
         writeln!(file)?;
-        file.flush()?;
+        file.flush()
+    }
+
+    /// Writes history.jsonl.
+    ///
+    /// # Errors
+    /// If the file system says no.
+    pub fn write_history(&self, history: &History) -> io::Result<()> {
         let mut file = BufWriter::new(File::create(self.path.join("history.jsonl"))?);
         for event in history.events() {
             serde_json::to_writer(&mut file, event)?;
@@ -79,5 +88,9 @@ fn point(root: &Path, run: &Path) -> io::Result<()> {
         _ => {}
     }
     std::os::unix::fs::symlink(run, &aside)?;
-    fs::rename(aside, root.join("latest"))
+    let renamed = fs::rename(&aside, root.join("latest"));
+    if renamed.is_err() {
+        let _ = fs::remove_file(aside);
+    }
+    renamed
 }

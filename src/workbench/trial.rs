@@ -54,7 +54,7 @@ pub enum Fault {
         /// The line, or its beginning.
         line: String,
     },
-    /// It addressed somebody who isn't there, or spoke for them.
+    /// It sent a message to or from somebody who isn't there.
     #[error("n{node} sent a message whose `{field}` is {name:?}, which does not exist")]
     NoSuchNode {
         /// The node.
