@@ -19,7 +19,9 @@
 //! # Guarantees of both designs
 //!
 //! * A value whose broadcast was acknowledged reaches every node that the network lets be reached, however
-//!   many messages are lost, repeated or reordered, as long as its holder lives.
+//!   many messages are lost, repeated or reordered, as long as no node dies. A node that dies forgets: what
+//!   only it held is gone, what had reached it is not sent to its next life, and what it had taken on to pass
+//!   on (as hub, or as the origin of a direct delivery) may stay where it got to.
 //! * Reads and acknowledgements are never delayed, and a read shows all that the node holds.
 //! * No input makes a node panic.
 //!
@@ -28,8 +30,8 @@
 //! # What "lock-free" covers
 //!
 //! From a line's arrival to its reply, and from a value's arrival to its last retry, the lock-free design
-//! takes no lock of its own: a stalled thread cannot keep another one waiting in code of ours. Below it,
-//! `DashMap` locks one of its shards for the length of a probe, `SegQueue`'s pop may spin while a push to the
+//! takes no lock of its own: no thread waits in code of ours for another one to move on. What a stalled thread
+//! has in hand does wait: a batch, and with it the later ones to the same peer. Below it, `DashMap` locks one of its shards for the length of a probe, `SegQueue`'s pop may spin while a push to the
 //! same place is stalled, and the allocator is the allocator. What happens once (`init`, making a link) goes
 //! through `OnceLock`.
 

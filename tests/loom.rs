@@ -1,4 +1,5 @@
-//! Every interleaving of the races that the in-flight slots and the deadline must answer.
+//! The races that the in-flight slots and the deadline must answer: every interleaving of two threads, and those
+//! of three with up to three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --test loom

@@ -362,13 +362,12 @@ fn a_node_that_nobody_listens_to_ends_on_sigterm_all_the_same() {
         let mut node = Session::start(design, &[]);
         node.send(&init(&["n0"]));
         node.receive();
-        let echo = request("c1", &json!({ "type": "echo", "msg_id": 2, "echo": "x".repeat(5000) }));
+        let echo = request("c1", &json!({ "type": "echo", "msg_id": 2, "echo": "x".repeat(1000) }));
         let mut stdin = node.stdin.take().expect("open");
-        // What the node has read when this much is written is at least this less what a pipe and a read hold;
-        // and its echoes are more than its stdout's pipe holds. So not all of them can be written.
-        for _ in 0..60 {
-            stdin.write_all(echo.as_bytes()).expect("it listens");
-        }
+        // A pipe holds 64 KiB, so when all this is written, the node has read a third of it and will answer it;
+        // and its own pipe holds next to nothing.
+        rustix::pipe::fcntl_setpipe_size(node.stdout.get_ref(), 4096).expect("a smaller pipe");
+        stdin.write_all(echo.repeat(100).as_bytes()).expect("it listens");
         terminate(&node.child);
         assert_eq!(node.child.wait().expect("it ends").code(), Some(143), "{design}");
         drop((stdin, node.stdout));

@@ -167,8 +167,9 @@ pub fn set_full(history: &History) -> SetFull {
 fn follow(history: &History) -> (Vec<Element>, BTreeMap<i64, usize>) {
     let mut elements: Vec<Element> = Vec::new();
     let mut places: HashMap<i64, usize> = HashMap::new();
-    // How often the read at hand shows each element.
+    // How often the read at hand shows each element, and each value that nobody broadcast.
     let mut shown: Vec<usize> = Vec::new();
+    let mut strangers: HashMap<i64, usize> = HashMap::new();
     let mut duplicated: BTreeMap<i64, usize> = BTreeMap::new();
 
     let mut invoked = HashMap::new();
@@ -191,9 +192,11 @@ fn follow(history: &History) -> (Vec<Element>, BTreeMap<i64, usize>) {
             (EventKind::Ok, "read", OpValue::Ints(values)) => {
                 shown.clear();
                 shown.resize(elements.len(), 0);
+                strangers.clear();
                 for value in values {
-                    if let Some(&place) = places.get(value) {
-                        shown[place] += 1;
+                    match places.get(value) {
+                        Some(&place) => shown[place] += 1,
+                        None => *strangers.entry(*value).or_default() += 1,
                     }
                 }
                 for (element, &times) in elements.iter_mut().zip(&shown) {
@@ -206,10 +209,11 @@ fn follow(history: &History) -> (Vec<Element>, BTreeMap<i64, usize>) {
                     if last.is_none_or(|last| last.index < invocation.index) {
                         *last = Some(invocation.into());
                     }
-                    if times > 1 {
-                        let most = duplicated.entry(element.value).or_default();
-                        *most = times.max(*most);
-                    }
+                }
+                let known = elements.iter().map(|element| element.value).zip(shown.iter().copied());
+                for (value, times) in known.chain(strangers.drain()).filter(|&(_, times)| times > 1) {
+                    let most = duplicated.entry(value).or_default();
+                    *most = times.max(*most);
                 }
             }
             _ => {}
@@ -269,6 +273,7 @@ mod tests {
     use super::*;
     use crate::workbench::history::Process;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     const MS: u64 = 1_000_000;
 
@@ -308,41 +313,108 @@ mod tests {
         }
     }
 
-    /// The definitions above, word for word, for one value at a time.
+    /// A read that succeeded: when it was invoked and when it completed, as places in the history and times.
+    struct Read<'a> {
+        invoked: &'a Event,
+        done: &'a Event,
+        values: &'a [i64],
+    }
+
+    /// The definitions above, word for word, for one value at a time, with nothing of the checker's.
     fn naive(history: &History) -> SetFull {
-        let reads: Vec<(&Event, &Event, &Vec<i64>)> = history
+        let reads: Vec<Read<'_>> = history
             .completed()
             .filter_map(|(invoked, done)| match (&done.value, done.kind, done.f) {
-                (OpValue::Ints(values), EventKind::Ok, "read") => Some((invoked, done, values)),
+                (OpValue::Ints(values), EventKind::Ok, "read") => Some(Read { invoked, done, values }),
                 _ => None,
             })
             .collect();
-        let mut elements = Vec::new();
-        let mut duplicated = BTreeMap::new();
+        let (mut stable, mut lost, mut never_read) = (Vec::new(), Vec::new(), Vec::new());
         for begun in history.by_clients().filter(|e| e.kind == EventKind::Invoke && e.f == "broadcast") {
             let OpValue::Int(value) = begun.value else { panic!("a broadcast of {:?}", begun.value) };
-            let reads = || reads.iter().filter(|(_, done, _)| done.index > begun.index);
-            let present = || reads().filter(|(_, _, values)| values.contains(&value));
-            let absent = || reads().filter(|(_, _, values)| !values.contains(&value));
+            let counted: Vec<&Read<'_>> = reads.iter().filter(|read| read.done.index > begun.index).collect();
+            let with =
+                |present: bool| counted.iter().filter(move |read| read.values.contains(&value) == present);
             let acked = history
                 .completed()
-                .filter(|(invoked, done)| invoked.index == begun.index && done.kind == EventKind::Ok)
+                .find(|(invoked, done)| invoked.index == begun.index && done.kind == EventKind::Ok)
                 .map(|(_, done)| done);
-            let known = acked.chain(present().map(|(_, done, _)| *done)).min_by_key(|done| done.index);
-            let latest =
-                |invoked: &mut dyn Iterator<Item = &Event>| invoked.max_by_key(|e| e.index).map(At::from);
-            elements.push(Element {
-                value,
-                known: known.map(At::from),
-                last_present: latest(&mut present().map(|(invoked, _, _)| *invoked)),
-                last_absent: latest(&mut absent().map(|(invoked, _, _)| *invoked)),
-            });
-            let times = reads().map(|(_, _, values)| values.iter().filter(|&&v| v == value).count()).max();
-            if let Some(times @ 2..) = times {
-                duplicated.insert(value, times);
+            let known =
+                acked.into_iter().chain(with(true).map(|read| read.done)).min_by_key(|done| done.index);
+            let last_present = with(true).map(|read| read.invoked).max_by_key(|invoked| invoked.index);
+            let last_absent = with(false).map(|read| read.invoked).max_by_key(|invoked| invoked.index);
+            // In whole milliseconds, at least 0; "just after", which is a nanosecond.
+            let since_known = |event: &Event| {
+                let known = known.expect("something shown or acknowledged is known").time.as_nanos();
+                ((event.time.as_nanos() + 1).max(known) - known) / 1_000_000
+            };
+            let is_stable = match (last_present, last_absent) {
+                (Some(present), Some(absent)) => present.index > absent.index,
+                (present, _) => present.is_some(),
+            };
+            let is_lost = match (known, last_absent) {
+                (Some(known), Some(absent)) => {
+                    absent.index > known.index
+                        && last_present.is_none_or(|present| absent.index > present.index)
+                }
+                _ => false,
+            };
+            if is_stable {
+                stable.push((value, last_absent.map_or(0, since_known)));
+            } else if is_lost {
+                lost.push((value, last_present.map_or(0, since_known)));
+            } else {
+                never_read.push(value);
             }
         }
-        summarise(&elements, duplicated)
+        let mut duplicated = BTreeMap::new();
+        for read in &reads {
+            for value in read.values {
+                let times = read.values.iter().filter(|other| *other == value).count();
+                let most = duplicated.entry(*value).or_insert(times);
+                *most = times.max(*most);
+            }
+        }
+        duplicated.retain(|_, times| *times > 1);
+        let quantiles = |of: &[(i64, u64)]| {
+            let mut sorted: Vec<u64> = of.iter().map(|(_, latency)| *latency).collect();
+            sorted.sort_unstable();
+            let n = sorted.len();
+            let at = |percent: usize| sorted[(n * percent / 100).min(n - 1)];
+            (n > 0).then(|| Quantiles { min: at(0), median: at(50), p95: at(95), p99: at(99), max: at(100) })
+        };
+        let mut stale: Vec<(i64, u64)> = stable.iter().copied().filter(|(_, latency)| *latency > 0).collect();
+        let values = |of: &[(i64, u64)]| {
+            of.iter().map(|(value, _)| *value).collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        let stale_values = values(&stale);
+        stale.sort_by(|a, b| b.1.cmp(&a.1));
+        SetFull {
+            valid: if !lost.is_empty() || !duplicated.is_empty() {
+                Valid::False
+            } else if stable.is_empty() {
+                Valid::Unknown
+            } else {
+                Valid::True
+            },
+            attempt_count: stable.len() + lost.len() + never_read.len(),
+            stable_count: stable.len(),
+            lost_count: lost.len(),
+            lost: values(&lost),
+            never_read_count: never_read.len(),
+            never_read: never_read.into_iter().collect::<BTreeSet<_>>().into_iter().collect(),
+            stale_count: stale.len(),
+            stale: stale_values,
+            worst_stale: stale
+                .iter()
+                .take(8)
+                .map(|&(element, stable_latency)| Stale { element, stable_latency })
+                .collect(),
+            duplicated_count: duplicated.len(),
+            duplicated,
+            stable_latencies: quantiles(&stable),
+            lost_latencies: quantiles(&lost),
+        }
     }
 
     #[test]
@@ -377,6 +449,12 @@ mod tests {
     fn a_planted_duplicate_is_found_with_how_often() {
         let result = Script::default().broadcast(0, 1, 7).read(2, 3, &[7, 7, 7]).read(4, 5, &[7, 7]).check();
         assert_eq!((result.valid, result.duplicated), (Valid::False, BTreeMap::from([(7, 3)])));
+    }
+
+    #[test]
+    fn a_planted_duplicate_of_what_nobody_broadcast_is_found() {
+        let result = Script::default().broadcast(0, 1, 7).read(2, 3, &[7, 99, 99]).check();
+        assert_eq!((result.valid, result.duplicated), (Valid::False, BTreeMap::from([(99, 2)])));
     }
 
     #[test]
