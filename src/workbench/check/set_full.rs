@@ -388,7 +388,7 @@ mod tests {
             of.iter().map(|(value, _)| *value).collect::<BTreeSet<_>>().into_iter().collect()
         };
         let stale_values = values(&stale);
-        stale.sort_by(|a, b| b.1.cmp(&a.1));
+        stale.sort_by_key(|(_, latency)| std::cmp::Reverse(*latency));
         SetFull {
             valid: if !lost.is_empty() || !duplicated.is_empty() {
                 Valid::False
