@@ -232,7 +232,7 @@ fn crashes(bin: &str, named: &[&str]) {
     let bin = bin.replace("FOLDER", folder.path().to_str().expect("UTF-8"));
     let output = natter(
         folder.path(),
-        &["test", "-w", "echo", "--bin", &bin, "--node-count", "2", "--time-limit", "30"],
+        &["test", "-w", "echo", "--bin", &bin, "--node-count", "1", "--time-limit", "30"],
     );
     let text = stderr(&output);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(255), 0), "{text}");
