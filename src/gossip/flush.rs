@@ -13,8 +13,12 @@ const FIRST_GENERATION_BITS: u32 = 52;
 
 impl LockFree {
     pub(super) fn new_link(&self, interval: std::time::Duration) -> Link {
-        let first = Generation(self.random.bits() >> (u64::BITS - FIRST_GENERATION_BITS));
+        let first = self.first_generation();
         Link::new(PeerQueue::new(self.config.queue_limit), SlotRing::new(first), interval)
+    }
+
+    fn first_generation(&self) -> Generation {
+        Generation(self.random.bits() >> (u64::BITS - FIRST_GENERATION_BITS))
     }
 
     /// New values have been queued for every linked peer but `source`.
@@ -146,7 +150,7 @@ impl LockFree {
     /// Sends all that is queued, slots or no slots: nobody will be there for the acknowledgements.
     pub(super) fn flush_all(&self, members: &Membership, out: &mut Outbox) {
         for (peer, link) in members.links() {
-            let mut generation = self.random.bits() >> (u64::BITS - FIRST_GENERATION_BITS);
+            let Generation(mut generation) = self.first_generation();
             let mut batch = Batch::new();
             loop {
                 self.drain(link, &mut batch);
