@@ -70,26 +70,25 @@ impl LockFree {
         route: Route<'_>,
         out: &mut Outbox,
     ) -> Result<(), Reason<'static>> {
-        if let Request::Init { node_id, node_ids } = request {
-            self.init(now, node_id, &node_ids)?;
-            encode::ok(out.lines_mut(), Route { src: node_id, ..route }, "init_ok");
-            return Ok(());
-        }
-        let members = self.membership.get().ok_or(Reason::NotInitialised)?;
-        let lines = out.lines_mut();
-        match request {
-            Request::Init { .. } => unreachable!("handled above"),
-            Request::Topology(topology) => {
+        match (request, self.membership.get()) {
+            (Request::Init { node_id, node_ids }, _) => {
+                self.init(now, node_id, &node_ids)?;
+                encode::ok(out.lines_mut(), Route { src: node_id, ..route }, "init_ok");
+            }
+            (_, None) => return Err(Reason::NotInitialised),
+            (Request::Topology(topology), Some(members)) => {
                 self.start(now, members, Some(&topology), out);
                 encode::ok(out.lines_mut(), route, "topology_ok");
             }
-            Request::Echo(value) => encode::echo_ok(lines, route, &value),
-            Request::Generate => encode::generate_ok(lines, route, &self.unique_id(members)),
-            Request::Broadcast(value) => {
-                self.learn(now, members, &[value], None);
-                encode::ok(lines, route, "broadcast_ok");
+            (Request::Echo(value), Some(_)) => encode::echo_ok(out.lines_mut(), route, &value),
+            (Request::Generate, Some(members)) => {
+                encode::generate_ok(out.lines_mut(), route, &self.unique_id(members));
             }
-            Request::Read => encode::read_ok(lines, route, self.seen.iter()),
+            (Request::Broadcast(value), Some(members)) => {
+                self.learn(now, members, &[value], None);
+                encode::ok(out.lines_mut(), route, "broadcast_ok");
+            }
+            (Request::Read, Some(_)) => encode::read_ok(out.lines_mut(), route, self.seen.iter()),
         }
         Ok(())
     }
