@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::protocol::BATCH_MAX;
+use crate::protocol::{BATCH_MAX, Generation};
 
 /// Who talks to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,6 +34,9 @@ pub struct Config {
     pub batch_max: usize,
     /// The most values that wait for one peer. Beyond it, the peer is offered everything again later.
     pub queue_limit: usize,
+    /// The first generation of every link; drawn at random if none. For those who test the wrap-around, which
+    /// no node lives to see.
+    pub first_generation: Option<Generation>,
 }
 
 impl Default for Config {
@@ -51,6 +54,7 @@ impl Default for Config {
             batch_max: BATCH_MAX,
             // 1 Mi values are 16 MiB of queue.
             queue_limit: 1 << 20,
+            first_generation: None,
         }
     }
 }
@@ -75,6 +79,12 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// The longest that [`interval`](RetryPolicy::interval) gives.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.max + self.max / 4
+    }
+
     /// How long to wait for an acknowledgement, after `failures` waits in vain, given 64 random bits.
     #[must_use]
     pub fn interval(&self, failures: u32, random: u64) -> Duration {

@@ -7,6 +7,8 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
+use crate::protocol::Value;
+
 /// A point in time: nanoseconds since an origin that the driver chose. Never compared between drivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
@@ -125,6 +127,24 @@ pub trait Node: Send + Sync {
 
     /// Sends at once what waits for its flush. The last call before the node goes away.
     fn finish(&self, now: Time, out: &mut Outbox);
+}
+
+/// A node whose insides may be looked at, by one thread and while no call to it is under way.
+pub trait Inspect: Node {
+    /// Whether it holds a value: whether a read would show it.
+    fn holds(&self, value: Value) -> bool;
+
+    /// How many values it holds.
+    fn held(&self) -> usize;
+
+    /// Checks what must hold of its structures between two calls, at its own time.
+    ///
+    /// # Errors
+    /// Says what does not.
+    fn audit(&self, now: Time) -> Result<(), String>;
+
+    /// Where a value waits on its way to other nodes, a line for each of them.
+    fn whereabouts(&self, value: Value) -> Vec<String>;
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use natter::workbench::history::History;
 use natter::workbench::process::{self, NodeCommand, RunError, Signals};
 use natter::workbench::report::{Progress, summary, to_stderr};
 use natter::workbench::scenario::{Scenario, Verbosity};
+use natter::workbench::simulate::{Options, survey};
 use natter::workbench::store::RunDir;
 use natter::workbench::trial::Results;
 use serde::Serialize;
@@ -44,6 +45,8 @@ enum Command {
     Test(TestArgs),
     /// Run the Gossip Glomers challenges with natter's own node, and print who met which target
     Challenge(ChallengeArgs),
+    /// Run natter's own nodes in virtual time, under faults of every kind, and check them at every step
+    Simulate(SimulateArgs),
     /// Be a node, on stdin and stdout: the same as the program natter-node
     Node(NodeArgs),
 }
@@ -88,6 +91,16 @@ struct ChallengeArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct SimulateArgs {
+    #[command(flatten)]
+    options: Options,
+
+    /// Print the summary alone, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// What `natter challenge --json` prints.
 #[derive(Serialize)]
 struct Verdict<'a> {
@@ -107,6 +120,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Test(args) => test(args),
         Command::Challenge(args) => challenge(&args),
+        Command::Simulate(args) => simulate(&args),
         Command::Node(args) => match args.config() {
             Ok(config) => return cli::main(&args, config),
             Err(why) => {
@@ -186,6 +200,21 @@ fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
         print(&format!("{}\n", table(&rows)))?;
     }
     Ok(if met { 0 } else { INVALID })
+}
+
+fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
+    let options = &args.options;
+    let simulation = match options.simulation() {
+        Ok(simulation) => simulation,
+        Err(error) => {
+            let _ = error.print();
+            return Ok(BAD_ARGUMENTS);
+        }
+    };
+    let first_seed = options.first_seed.unwrap_or_else(|| cli::entropy() >> 32);
+    let summary = survey(&simulation, first_seed, options.seeds, |_, _| {});
+    print(&(serde_json::to_string_pretty(&summary)? + "\n"))?;
+    Ok(if summary.valid { 0 } else { INVALID })
 }
 
 /// This program in its role as a node: what `natter test` and `natter challenge` run by default, so that

@@ -18,7 +18,8 @@ impl LockFree {
     }
 
     fn first_generation(&self) -> Generation {
-        Generation(self.random.bits() >> (u64::BITS - FIRST_GENERATION_BITS))
+        let drawn = Generation(self.random.bits() >> (u64::BITS - FIRST_GENERATION_BITS));
+        self.config.first_generation.unwrap_or(drawn)
     }
 
     /// New values have been queued for every linked peer but `source`.
@@ -167,7 +168,7 @@ impl LockFree {
 }
 
 /// When a link next needs a tick: for its next retry, or for what is queued.
-fn next_due(now: Time, link: &Link) -> Time {
+pub(super) fn next_due(now: Time, link: &Link) -> Time {
     let mut in_flight = link.slots.in_flight().map(|(_, due)| due);
     if link.is_silent() {
         return in_flight.next().unwrap_or(Time::NEVER);

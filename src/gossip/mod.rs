@@ -10,6 +10,7 @@
 //! needed) sits in `OnceLock`s, which are read without waiting.
 
 mod flush;
+mod inspect;
 mod link;
 mod membership;
 mod plan;

@@ -37,3 +37,8 @@ pub type Batch = SmallVec<[Value; BATCH_MAX]>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
+
+impl Generation {
+    /// The last of them, 2^62 - 1: zero comes after it.
+    pub const LAST: Self = Self((1 << 62) - 1);
+}

@@ -78,6 +78,27 @@ impl PeerQueue {
         self.values.is_empty() && !self.overflowed.load(Ordering::Relaxed)
     }
 
+    /// Checks the count and the bound, which hold while nobody pushes or drains.
+    ///
+    /// # Errors
+    /// Says which doesn't.
+    pub fn audit(&self) -> Result<(), String> {
+        let (len, counted) = (self.values.len(), self.len.load(Ordering::Relaxed));
+        if len != counted {
+            return Err(format!("{len} values and counts {counted}"));
+        }
+        let limit = self.limit.saturating_add(self.refilled.load(Ordering::Relaxed));
+        if len > limit { Err(format!("{len} values where {limit} are the most")) } else { Ok(()) }
+    }
+
+    /// Whether a value waits. Takes each out and puts it back: for when nobody else pushes or drains.
+    #[must_use]
+    pub fn contains(&self, value: Value) -> bool {
+        let values: Vec<Value> = std::iter::from_fn(|| self.values.pop()).collect();
+        values.iter().for_each(|&value| self.values.push(value));
+        values.contains(&value)
+    }
+
     /// Whether a value was dropped since this was last asked.
     pub fn take_overflow(&self) -> bool {
         // A plain load first, for the common case. Acquire: pairs with the release in `push`.

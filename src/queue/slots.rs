@@ -30,15 +30,15 @@
 use std::fmt;
 
 use crate::node::Time;
-use crate::protocol::{Batch, Generation};
+use crate::protocol::{BATCH_MAX, Batch, Generation, Value};
 use crate::sync::{AtomicCell, AtomicU64, Ordering};
 
 /// How many batches may be in flight to one peer: at 64 values each, 512 values a round trip, ten times what
 /// a hub of 25 nodes sends in the challenge's 200 ms. A power of two, so that generations wrap cleanly.
 pub const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
 
-/// Generations are counted modulo 2^62: two bits of the word are the state.
-const GENERATION_MASK: u64 = u64::MAX >> STATE_BITS;
+/// Generations leave room for the state in the word.
+const GENERATION_MASK: u64 = Generation::LAST.0;
 const STATE_BITS: u32 = 2;
 
 /// Nobody's. The batch is none.
@@ -251,6 +251,49 @@ impl SlotRing {
             let sent = slot.word.load(Ordering::Relaxed) == word(generation, SENT);
             sent.then(|| (Generation(generation), Time::from_nanos(slot.due.load(Ordering::Relaxed))))
         })
+    }
+
+    /// Checks what must hold while nobody has a slot in hand: each is free for the generation that it serves
+    /// next, or waits for the acknowledgement of one of the last few, with a batch that may be sent.
+    ///
+    /// # Errors
+    /// Says of which slot it does not.
+    pub fn audit(&self) -> Result<(), String> {
+        let next = self.next.load(Ordering::Relaxed);
+        for (index, slot) in self.slots.iter().enumerate() {
+            let word = slot.word.load(Ordering::Relaxed);
+            let (generation, state) = (word >> STATE_BITS, word & !(u64::MAX << STATE_BITS));
+            let ahead = later(generation, next.wrapping_neg());
+            let age = later(next, generation.wrapping_neg());
+            let ring = SLOTS as u64;
+            let sound = match state {
+                FREE => ahead < ring,
+                SENT => {
+                    let batch = slot.batch.take();
+                    let may_be_sent = batch.as_ref().is_some_and(|b| (1..=BATCH_MAX).contains(&b.len()));
+                    slot.batch.swap(batch);
+                    (1..=ring).contains(&age) && may_be_sent
+                }
+                _ => false,
+            };
+            if !sound || generation % ring != index as u64 {
+                return Err(format!("{slot:?} in place {index}, when the next batch is {next}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The batch in flight that holds a value: for when nobody has a slot in hand.
+    #[must_use]
+    pub fn find(&self, value: Value) -> Option<Generation> {
+        let holds = |generation: &Generation| {
+            let slot = self.slot(generation.0);
+            let batch = slot.batch.take();
+            let holds = batch.as_ref().is_some_and(|batch| batch.contains(&value));
+            slot.batch.swap(batch);
+            holds
+        };
+        self.in_flight().map(|(generation, _)| generation).find(holds)
     }
 
     /// Brings the retry of every batch in flight forward to `due`.

@@ -117,6 +117,7 @@ impl NodeArgs {
             start_grace: Duration::from_millis(self.start_grace),
             batch_max: bounded(self.batch_max),
             queue_limit: bounded(self.queue_limit),
+            first_generation: None,
         })
     }
 }

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::{Map, Value as Json, json};
 
 use crate::config::Config;
-use crate::node::{Node, Outbox, Time};
+use crate::node::{Inspect, Node, Outbox, Time};
 use crate::protocol::{Excerpt, Reason, Value};
 use crate::random::Random;
 
@@ -107,7 +107,9 @@ impl Simple {
         let random = Random::new(seed);
         let life = random.bits();
         // The top 52 bits, so that generations differ from those of a former life.
-        let state = State { batches_made: random.bits() >> 12, ..State::default() };
+        let drawn = random.bits() >> 12;
+        let batches_made = config.first_generation.map_or(drawn, |first| first.0);
+        let state = State { batches_made, ..State::default() };
         Self { config, random, life, state: Mutex::new(state) }
     }
 
@@ -316,6 +318,48 @@ impl Node for Simple {
                 peer.unacknowledged = None;
             }
         }
+    }
+}
+
+impl Inspect for Simple {
+    fn holds(&self, value: Value) -> bool {
+        self.lock().seen.contains(&value)
+    }
+
+    fn held(&self) -> usize {
+        self.lock().seen.len()
+    }
+
+    fn audit(&self, now: Time) -> Result<(), String> {
+        let config = &self.config;
+        for (name, peer) in &self.lock().peers {
+            let Peer { waiting, overflowed, refilled, unacknowledged, timer } = peer;
+            if waiting.len() > config.queue_limit.saturating_add(*refilled) {
+                return Err(format!("lets {} values wait for {name}", waiting.len()));
+            }
+            if let Some(Sent { values, .. }) = unacknowledged
+                && !(1..=config.batch_max).contains(&values.len())
+            {
+                return Err(format!("has sent {name} a batch of {}", values.len()));
+            }
+            let latest = now + config.retry.longest().max(config.flush_interval);
+            let has_work = !waiting.is_empty() || *overflowed || unacknowledged.is_some();
+            if has_work && timer.is_none_or(|timer| timer > latest) {
+                return Err(format!("would sleep through what is due to {name}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn whereabouts(&self, value: Value) -> Vec<String> {
+        let state = self.lock();
+        let place = |(name, peer): (&String, &Peer)| match &peer.unacknowledged {
+            Some(sent) if sent.values.contains(&value) => {
+                Some(format!("in flight to {name} in batch {}", sent.generation))
+            }
+            _ => peer.waiting.contains(&value).then(|| format!("waiting to be sent to {name}")),
+        };
+        state.peers.iter().filter_map(place).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
+use super::history::Process;
 use super::network::Endpoint;
 use super::workload::Op;
 use crate::node::Time;
@@ -13,11 +14,15 @@ use crate::node::Time;
 /// How long a client waits for an answer.
 pub(super) const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// All clients: one for each node's `init`, then the workers.
+/// All clients: one for each node's `init`, then the workers, then those that bursts bring.
 #[derive(Debug)]
 pub(super) struct Clients {
     workers: Vec<Worker>,
+    /// The workers before this one do one thing after another, those from it on do one thing in all.
+    regular: usize,
     free: Vec<usize>,
+    /// Workers that have done their one thing.
+    retired: usize,
     /// When whose answer is overdue, soonest first: all wait equally long.
     timeouts: VecDeque<(Time, usize, i64)>,
     /// Whose each client number is.
@@ -30,8 +35,8 @@ struct Worker {
     node: usize,
     /// Its number in the network.
     client: usize,
-    /// Its number in the history.
-    process: usize,
+    /// What it is in the history.
+    process: Process,
     next_msg_id: i64,
     waiting: Option<Waiting>,
 }
@@ -79,17 +84,29 @@ impl Clients {
     /// The clients that initialise so many nodes; client `i` does node `i`.
     pub(super) fn new(nodes: usize) -> Self {
         let owners = (0..nodes).map(Owner::Init).collect();
-        Self { workers: Vec::new(), free: Vec::new(), timeouts: VecDeque::new(), owners }
+        let timeouts = VecDeque::new();
+        Self { workers: Vec::new(), regular: 0, free: Vec::new(), retired: 0, timeouts, owners }
     }
 
     /// Adds workers, all free. Worker `i` talks to node `i` modulo the number of nodes.
     pub(super) fn add_workers(&mut self, count: usize, nodes: usize) {
         for worker in 0..count {
-            let client = self.new_client(worker);
-            let node = worker % nodes;
-            self.workers.push(Worker { node, client, process: worker, next_msg_id: 1, waiting: None });
+            self.add_worker(worker % nodes, Process::Client(worker));
             self.free.push(worker);
         }
+        self.regular = count;
+    }
+
+    /// Adds a worker for one operation at that node.
+    pub(super) fn add_passer_by(&mut self, node: usize) -> usize {
+        self.add_worker(node, Process::PasserBy(self.workers.len() - self.regular))
+    }
+
+    fn add_worker(&mut self, node: usize, process: Process) -> usize {
+        let worker = self.workers.len();
+        let client = self.new_client(worker);
+        self.workers.push(Worker { node, client, process, next_msg_id: 1, waiting: None });
+        worker
     }
 
     pub(super) fn workers(&self) -> usize {
@@ -105,7 +122,7 @@ impl Clients {
         self.workers[worker].node
     }
 
-    pub(super) fn process_of(&self, worker: usize) -> usize {
+    pub(super) fn process_of(&self, worker: usize) -> Process {
         self.workers[worker].process
     }
 
@@ -114,7 +131,7 @@ impl Clients {
     }
 
     pub(super) fn all_free(&self) -> bool {
-        self.free.len() == self.workers.len()
+        self.free.len() + self.retired == self.workers.len()
     }
 
     /// A free worker, drawn at random.
@@ -129,8 +146,13 @@ impl Clients {
         std::mem::take(&mut self.free)
     }
 
+    /// A worker has done what it was at, and may go on to something else.
     pub(super) fn set_free(&mut self, worker: usize) {
-        self.free.push(worker);
+        if worker < self.regular {
+            self.free.push(worker);
+        } else {
+            self.retired += 1;
+        }
     }
 
     /// A worker makes a request, and waits.
@@ -174,13 +196,14 @@ impl Clients {
         None
     }
 
-    /// Nobody knows what became of a worker's operation: it goes on as another client and process.
+    /// Nobody knows what became of a worker's operation: if it goes on, then as another client and process.
     pub(super) fn replace(&mut self, worker: usize) {
-        let client = self.new_client(worker);
-        let count = self.workers.len();
+        let (client, regular) = (self.new_client(worker), self.regular);
         let state = &mut self.workers[worker];
         state.client = client;
-        state.process += count;
+        if let Process::Client(number) = &mut state.process {
+            *number += regular;
+        }
     }
 
     fn new_client(&mut self, worker: usize) -> usize {
@@ -236,10 +259,21 @@ mod tests {
         clients.request(Time::ZERO, 0, None);
         clients.overdue(Time::NEVER);
         clients.replace(0);
-        assert_eq!(clients.process_of(0), 4);
+        assert_eq!(clients.process_of(0), Process::Client(4));
         let ticket = clients.request(Time::ZERO, 0, None);
         assert_eq!((ticket.src, ticket.msg_id), (Endpoint::Client(6), 2));
         assert_eq!(clients.answered(2, Some(2)), Addressee::Nobody, "that was another client's number");
         assert_eq!(clients.answered(6, Some(2)), Addressee::Worker(Turn { worker: 0, op: None }));
+    }
+
+    #[test]
+    fn a_passer_by_does_one_thing_and_is_not_waited_for() {
+        let mut clients = clients();
+        let worker = clients.add_passer_by(1);
+        assert_eq!((clients.process_of(worker), clients.all_free()), (Process::PasserBy(0), false));
+        assert_eq!(clients.request(Time::ZERO, worker, None).dest, Endpoint::Node(1));
+        clients.set_free(worker);
+        assert!(clients.all_free());
+        assert_eq!(clients.take_all(), [0, 1, 2, 3]);
     }
 }

@@ -45,6 +45,8 @@ fn nanos<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
 pub enum Process {
     /// A client.
     Client(usize),
+    /// A client that comes for one operation, in a burst.
+    PasserBy(usize),
     /// The injector of faults.
     Nemesis,
 }
@@ -53,6 +55,7 @@ impl Serialize for Process {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Process::Client(number) => serializer.serialize_u64(*number as u64),
+            Process::PasserBy(number) => serializer.collect_str(&format_args!("passer-by {number}")),
             Process::Nemesis => serializer.serialize_str("nemesis"),
         }
     }

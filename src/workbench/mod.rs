@@ -17,6 +17,7 @@
 pub mod challenge;
 pub mod check;
 mod clients;
+pub mod hazards;
 pub mod history;
 pub mod nemesis;
 pub mod network;
@@ -24,6 +25,7 @@ pub mod process;
 mod reply;
 pub mod report;
 pub mod scenario;
+pub mod simulate;
 pub mod store;
 pub mod topology;
 pub mod trial;

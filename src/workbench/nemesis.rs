@@ -1,6 +1,7 @@
 //! The nemesis: when which faults start and end.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -8,6 +9,7 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 use serde::Serialize;
 
+use super::network::Extra;
 use crate::node::Time;
 
 /// A way to cut a network.
@@ -102,59 +104,104 @@ fn majorities_ring(nodes: &[usize], rng: &mut Pcg64) -> Vec<(usize, usize)> {
 }
 
 /// What the nemesis does next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Cut these pairs (receiver, source) off.
+    /// Cut these pairs (receiver, source) off, in place of an earlier partition.
     StartPartition(PartitionKind, Vec<(usize, usize)>),
     /// Heal the network.
     StopPartition,
+    /// Let no message pass from the second to the first of each pair, whatever passes the other way.
+    StartOneWay(Vec<(usize, usize)>),
+    /// Let them pass again.
+    StopOneWay,
+    /// Lose this part of the messages between nodes.
+    Lose(f64),
+    /// Deliver this part of them twice.
+    Duplicate(f64),
+    /// Delay some of them, so that others overtake them.
+    Reorder(Option<Extra>),
+    /// Delay them by anything.
+    Delay(Option<Extra>),
+    /// Do something to a node.
+    Disturb(usize, Trouble),
+    /// Broadcast so many values at once, all to this node.
+    Burst(usize, usize),
 }
 
-/// Alternates between starting and stopping a partition. The first starts at once; the gaps between steps are
-/// uniform between zero and twice the interval.
-#[derive(Debug)]
+/// What may befall a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It does nothing and loses nothing, as if stopped by SIGSTOP.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// Its clock jumps ahead, and then runs at this many millionths of the true speed.
+    Clock {
+        /// How far it jumps.
+        jump: Duration,
+        /// A million is true.
+        ppm: u32,
+    },
+    /// It takes so long over each message.
+    Slow(Duration),
+}
+
+/// Takes its steps in order, each when it is due.
 pub struct Nemesis {
-    nodes: usize,
-    interval: Duration,
-    rng: Pcg64,
-    next: Time,
-    in_force: Option<PartitionKind>,
+    began: Time,
+    next: Option<(Duration, Step)>,
+    rest: Box<dyn Iterator<Item = (Duration, Step)> + Send>,
+}
+
+impl fmt::Debug for Nemesis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nemesis").field("next", &self.next).finish_non_exhaustive()
+    }
 }
 
 impl Nemesis {
-    /// A nemesis whose first step is due at `start`.
+    /// A nemesis that takes these steps, each so long after the beginning, in that order.
     #[must_use]
-    pub fn new(nodes: usize, interval: Duration, start: Time, rng: Pcg64) -> Self {
-        Self { nodes, interval, rng, next: start, in_force: None }
+    pub fn new(steps: impl Iterator<Item = (Duration, Step)> + Send + 'static) -> Self {
+        let mut rest: Box<dyn Iterator<Item = _> + Send> = Box::new(steps);
+        Self { began: Time::ZERO, next: rest.next(), rest }
     }
 
-    /// When the next step is due.
+    /// Maelstrom's: alternates between starting and stopping a partition until the time limit. The first starts
+    /// at once; the gaps between steps are uniform between zero and twice the interval.
     #[must_use]
-    pub fn next_step(&self) -> Time {
-        self.next
+    pub fn partitions(nodes: usize, interval: Duration, time_limit: Duration, mut rng: Pcg64) -> Self {
+        let (mut next, mut in_force) = (Duration::ZERO, false);
+        Self::new(std::iter::from_fn(move || {
+            let at = next;
+            next += interval.mul_f64(2.0 * rng.random::<f64>());
+            let step = if in_force {
+                Step::StopPartition
+            } else {
+                let kind = PartitionKind::ALL[rng.random_range(0..PartitionKind::ALL.len())];
+                Step::StartPartition(kind, kind.cuts(nodes, &mut rng))
+            };
+            in_force = !in_force;
+            (at < time_limit).then_some((at, step))
+        }))
     }
 
-    /// The partition in force.
+    /// Time counts from now on.
+    pub fn begin(&mut self, now: Time) {
+        self.began = now;
+    }
+
+    /// When the next step is due, if there is one.
     #[must_use]
-    pub fn in_force(&self) -> Option<PartitionKind> {
-        self.in_force
+    pub fn next_step(&self) -> Option<Time> {
+        self.next.as_ref().map(|(after, _)| self.began + *after)
     }
 
-    /// Takes the next step, which was due.
-    pub fn step(&mut self) -> Step {
-        self.next = self.next + self.interval.mul_f64(2.0 * self.rng.random::<f64>());
-        if self.in_force.is_some() {
-            return self.stop();
-        }
-        let kind = PartitionKind::ALL[self.rng.random_range(0..PartitionKind::ALL.len())];
-        self.in_force = Some(kind);
-        Step::StartPartition(kind, kind.cuts(self.nodes, &mut self.rng))
-    }
-
-    /// The last step: everything works again.
-    pub fn stop(&mut self) -> Step {
-        self.in_force = None;
-        Step::StopPartition
+    /// Takes the next step, if it is due.
+    pub fn step(&mut self, now: Time) -> Option<Step> {
+        let due = self.next_step()? <= now;
+        let (_, step) = due.then(|| std::mem::replace(&mut self.next, self.rest.next()))??;
+        Some(step)
     }
 }
 
@@ -216,22 +263,27 @@ mod tests {
     }
 
     #[test]
-    fn steps_alternate_and_come_as_often_as_they_should() {
-        let interval = Duration::from_secs(10);
-        let mut nemesis = Nemesis::new(5, interval, Time::ZERO, Pcg64::seed_from_u64(5));
+    fn steps_alternate_come_as_often_as_they_should_and_end_with_the_limit() {
+        let limit = Duration::from_secs(20_000);
+        let rng = Pcg64::seed_from_u64(5);
+        let mut nemesis = Nemesis::partitions(5, Duration::from_secs(10), limit, rng);
+        nemesis.begin(Time::from_nanos(7));
+        assert_eq!(nemesis.next_step(), Some(Time::from_nanos(7)));
         let mut kinds = BTreeSet::new();
-        for step in 0..2000 {
-            match nemesis.step() {
-                Step::StartPartition(kind, cuts) => {
-                    assert!(step % 2 == 0 && !cuts.is_empty());
-                    assert_eq!(nemesis.in_force(), Some(kind));
+        let mut steps = 0;
+        while let Some(due) = nemesis.next_step() {
+            assert!(nemesis.step(Time::from_nanos(due.as_nanos() - 1)).is_none());
+            match nemesis.step(due) {
+                Some(Step::StartPartition(kind, cuts)) => {
+                    assert!(steps % 2 == 0 && !cuts.is_empty());
                     kinds.insert(kind.name());
                 }
-                Step::StopPartition => assert!(step % 2 == 1 && nemesis.in_force().is_none()),
+                Some(Step::StopPartition) => assert_eq!(steps % 2, 1),
+                other => panic!("{other:?}"),
             }
+            steps += 1;
         }
         assert_eq!(kinds.len(), 4);
-        let mean = nemesis.next_step().since(Time::ZERO).as_secs_f64() / 2000.0;
-        assert!((mean - 10.0).abs() < 0.5, "{mean}");
+        assert!((1900..2100).contains(&steps), "{steps}");
     }
 }

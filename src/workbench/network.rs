@@ -1,7 +1,8 @@
-//! The simulated network: delays, partitions, and the count of every message.
+//! The simulated network: delays, partitions, bad weather, and the count of every message.
 //!
 //! Knows no clock: messages go in with the time they were sent, and come out when asked for what is due.
-//! Order is by (due time, sequence number), so that equal inputs give equal outputs.
+//! Order is by (due time, sequence number), so that equal inputs give equal outputs, and no draw depends on
+//! the machine: logarithms are libm's.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -90,9 +91,86 @@ impl Latency {
         match self.dist {
             LatencyDist::Constant => self.mean,
             LatencyDist::Uniform => self.mean.mul_f64(2.0 * rng.random::<f64>()),
-            LatencyDist::Exponential => self.mean.mul_f64(-(1.0 - rng.random::<f64>()).ln()),
+            LatencyDist::Exponential => self.mean.mul_f64(-libm::log(1.0 - rng.random::<f64>())),
         }
     }
+}
+
+/// What happens to messages between nodes beside their latency.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Weather {
+    /// The part of them that is lost, from 0 to 1.
+    pub loss: f64,
+    /// The part that arrives twice, the copy after a delay of its own.
+    pub duplication: f64,
+    /// A delay for some, so that others overtake them.
+    pub reordering: Option<Extra>,
+    /// A delay of any size.
+    pub delay: Option<Extra>,
+}
+
+/// An extra delay: how many messages have it, and how long it is, each binary order of magnitude between
+/// its bounds being as likely as any other.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Extra {
+    /// The part of the messages that have it, from 0 to 1.
+    pub share: f64,
+    /// The shortest, in whole milliseconds; at least one.
+    pub shortest_ms: u64,
+    /// The longest, in whole milliseconds.
+    pub longest_ms: u64,
+}
+
+impl Extra {
+    fn sample(&self, rng: &mut Pcg64) -> Duration {
+        if rng.random::<f64>() >= self.share {
+            return Duration::ZERO;
+        }
+        let magnitude = rng.random_range(self.shortest_ms.ilog2()..=self.longest_ms.ilog2());
+        let nanos = rng.random_range(1_000_000 << magnitude..2_000_000u64 << magnitude);
+        let millis = |ms| Duration::from_millis(ms);
+        Duration::from_nanos(nanos).clamp(millis(self.shortest_ms), millis(self.longest_ms))
+    }
+}
+
+/// Cuts that come and go together, apart from those of another layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Layer {
+    /// Partitions.
+    Partition = 1,
+    /// Links that work one way.
+    OneWay = 2,
+}
+
+/// What became of a message, for those who want to know of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was sent.
+    Sent,
+    /// It was lost on the way.
+    Lost,
+    /// It is under way twice.
+    Doubled,
+    /// It arrived where nothing from its sender is taken.
+    CutOff,
+    /// It arrived.
+    Arrived,
+}
+
+/// A step on a message's way.
+#[derive(Clone, Debug)]
+pub struct Passage {
+    /// When.
+    pub at: Time,
+    /// What happened.
+    pub fate: Fate,
+    /// From whom.
+    pub src: Endpoint,
+    /// To whom.
+    pub dest: Endpoint,
+    /// What it says.
+    pub body: Box<str>,
 }
 
 /// Counts of messages, as Maelstrom counts them: at the moment they are sent, lost or not.
@@ -156,36 +234,78 @@ pub struct Network {
     rng: Pcg64,
     next_id: u64,
     under_way: BinaryHeap<Reverse<Packet>>,
-    /// Whether the node of the row takes nothing from the node of the column; all false without partition.
-    cut: Vec<bool>,
+    /// The layers in which the node of the row takes nothing from the node of the column, one bit each.
+    cut: Vec<u8>,
     nodes: usize,
+    /// What the weather is like.
+    pub weather: Weather,
     journal: Journal,
+    /// Every passage, if somebody wants to know.
+    trace: Option<Vec<Passage>>,
 }
 
 impl Network {
     /// An idle, whole network.
     #[must_use]
     pub fn new(nodes: usize, latency: Latency, rng: Pcg64) -> Self {
-        let cut = vec![false; nodes * nodes];
         Self {
             latency,
             rng,
             next_id: 0,
             under_way: BinaryHeap::new(),
-            cut,
+            cut: vec![0; nodes * nodes],
             nodes,
+            weather: Weather::default(),
             journal: Journal::default(),
+            trace: None,
         }
     }
 
-    /// Takes a message. To and from clients there is no delay.
+    /// Keeps every passage from now on. Memory grows with each.
+    pub fn keep_trace(&mut self) {
+        self.trace.get_or_insert_default();
+    }
+
+    /// Takes what was kept, oldest first.
+    pub fn take_trace(&mut self) -> Vec<Passage> {
+        self.trace.take().unwrap_or_default()
+    }
+
+    /// Takes a message. To and from clients there is no delay, and the weather is always fine.
     pub fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Box<str>) {
         self.journal.of(src, dest).sent += 1;
-        let between_nodes = !src.is_client() && !dest.is_client();
-        let delay = if between_nodes { self.latency.sample(&mut self.rng) } else { Duration::ZERO };
-        let packet = Packet { due: now + delay, id: self.next_id, src, dest, body };
+        self.note(now, Fate::Sent, src, dest, &body);
+        if src.is_client() || dest.is_client() {
+            return self.dispatch(now, src, dest, body);
+        }
+        let Weather { loss, duplication, .. } = self.weather;
+        if loss > 0.0 && self.rng.random::<f64>() < loss {
+            return self.note(now, Fate::Lost, src, dest, &body);
+        }
+        if duplication > 0.0 && self.rng.random::<f64>() < duplication {
+            self.note(now, Fate::Doubled, src, dest, &body);
+            let due = now + self.delay();
+            self.dispatch(due, src, dest, body.clone());
+        }
+        let due = now + self.delay();
+        self.dispatch(due, src, dest, body);
+    }
+
+    fn delay(&mut self) -> Duration {
+        let Weather { reordering, delay, .. } = self.weather;
+        let extras = [reordering, delay].into_iter().flatten();
+        extras.fold(self.latency.sample(&mut self.rng), |sum, extra| sum + extra.sample(&mut self.rng))
+    }
+
+    fn dispatch(&mut self, due: Time, src: Endpoint, dest: Endpoint, body: Box<str>) {
+        self.under_way.push(Reverse(Packet { due, id: self.next_id, src, dest, body }));
         self.next_id += 1;
-        self.under_way.push(Reverse(packet));
+    }
+
+    fn note(&mut self, at: Time, fate: Fate, src: Endpoint, dest: Endpoint, body: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(Passage { at, fate, src, dest, body: body.into() });
+        }
     }
 
     /// The next message that is due by `now` and gets through. What a partition holds back is dropped here,
@@ -195,8 +315,10 @@ impl Network {
             let Reverse(packet) = self.under_way.pop()?;
             if !self.is_cut(packet.src, packet.dest) {
                 self.journal.of(packet.src, packet.dest).received += 1;
+                self.note(packet.due, Fate::Arrived, packet.src, packet.dest, &packet.body);
                 return Some(packet);
             }
+            self.note(packet.due, Fate::CutOff, packet.src, packet.dest, &packet.body);
         }
         None
     }
@@ -219,19 +341,23 @@ impl Network {
         self.journal
     }
 
-    /// From now on, `receiver` takes nothing from `source`.
-    pub fn cut(&mut self, receiver: usize, source: usize) {
-        self.cut[receiver * self.nodes + source] = true;
+    /// From now on, `receiver` takes nothing from `source`, until the layer is mended.
+    pub fn cut(&mut self, layer: Layer, receiver: usize, source: usize) {
+        self.cut[receiver * self.nodes + source] |= layer as u8;
     }
 
-    /// Everyone hears everyone again.
-    pub fn heal(&mut self) {
-        self.cut.fill(false);
+    /// Takes all cuts of a layer back.
+    pub fn mend(&mut self, layer: Layer) {
+        for cut in &mut self.cut {
+            *cut &= !(layer as u8);
+        }
     }
 
     fn is_cut(&self, src: Endpoint, dest: Endpoint) -> bool {
         match (src, dest) {
-            (Endpoint::Node(source), Endpoint::Node(receiver)) => self.cut[receiver * self.nodes + source],
+            (Endpoint::Node(source), Endpoint::Node(receiver)) => {
+                self.cut[receiver * self.nodes + source] > 0
+            }
             _ => false,
         }
     }
@@ -293,14 +419,14 @@ mod tests {
     #[test]
     fn a_partition_drops_what_arrives_in_one_direction_and_counts_it_as_sent() {
         let mut network = network(100, LatencyDist::Constant);
-        network.cut(1, 0);
+        network.cut(Layer::Partition, 1, 0);
         send(&mut network, 0, "n0", "n1");
         send(&mut network, 0, "n1", "n0");
         assert_eq!(receive(&mut network, 100).as_deref(), Some("n1>n0"));
         assert_eq!(receive(&mut network, 100), None);
         assert_eq!(network.journal().servers, Counts { sent: 2, received: 1 });
         send(&mut network, 100, "n0", "n1");
-        network.heal();
+        network.mend(Layer::Partition);
         assert_eq!(
             receive(&mut network, 200).as_deref(),
             Some("n0>n1"),
@@ -317,6 +443,54 @@ mod tests {
             let mean = samples.iter().sum::<f64>() / samples.len() as f64;
             assert!((mean - 1.0).abs() < 0.03, "{dist:?}: {mean}");
             assert!(samples.iter().all(|&s| (0.0..=largest).contains(&s)));
+        }
+    }
+
+    #[test]
+    fn layers_of_cuts_are_mended_apart() {
+        let mut network = network(0, LatencyDist::Constant);
+        for layer in [Layer::Partition, Layer::OneWay] {
+            network.cut(layer, 1, 0);
+        }
+        network.mend(Layer::Partition);
+        send(&mut network, 0, "n0", "n1");
+        assert_eq!(receive(&mut network, 0), None);
+        network.mend(Layer::OneWay);
+        send(&mut network, 1, "n0", "n1");
+        assert_eq!(receive(&mut network, 1).as_deref(), Some("n0>n1"));
+    }
+
+    #[test]
+    fn bad_weather_loses_and_doubles_the_parts_it_should_and_spares_clients() {
+        let mut network = network(1, LatencyDist::Constant);
+        network.weather = Weather { loss: 0.5, duplication: 0.5, ..Weather::default() };
+        for ms in 0..10_000 {
+            send(&mut network, ms, "n0", "n1");
+            send(&mut network, ms, "c0", "n1");
+        }
+        while network.receive(Time::NEVER).is_some() {}
+        let Journal { clients, servers } = network.journal();
+        assert_eq!(clients, Counts { sent: 10_000, received: 10_000 });
+        assert_eq!(servers.sent, 10_000, "counted as they are sent");
+        assert!(
+            (7200..7800).contains(&servers.received),
+            "half is lost, half of the rest doubled: {servers:?}"
+        );
+    }
+
+    #[test]
+    fn extra_delays_span_their_magnitudes_evenly() {
+        let extra = Extra { share: 0.8, shortest_ms: 1, longest_ms: 10_000 };
+        let mut rng = Pcg64::seed_from_u64(3);
+        let delays: Vec<_> = (0..10_000).map(|_| extra.sample(&mut rng)).collect();
+        let between = |from, to| {
+            let (from, to) = (Duration::from_millis(from), Duration::from_millis(to));
+            delays.iter().filter(|&&delay| from <= delay && delay < to).count()
+        };
+        assert!((1900..2100).contains(&delays.iter().filter(|delay| delay.is_zero()).count()));
+        assert!(delays.iter().all(|&delay| delay.is_zero() || delay >= Duration::from_millis(1)));
+        for (from, to) in [(1, 10), (10, 100), (100, 1000), (1000, 10_001)] {
+            assert!(between(from, to) > 1500, "{from} to {to} ms: {}", between(from, to));
         }
     }
 

@@ -23,6 +23,7 @@ use signal_hook::{flag, low_level};
 use thiserror::Error;
 
 use super::history::History;
+use super::nemesis::Trouble;
 use super::scenario::{Scenario, Verbosity};
 use super::store::RunDir;
 use super::trial::{Cluster, Fault, Results, Snapshot, Trial};
@@ -285,6 +286,18 @@ impl Cluster for Processes {
             node.backlog.extend(line.as_bytes());
             node.write();
         }
+    }
+
+    /// Stops and continues processes. Their clocks and their speed are the machine's.
+    fn disturb(&mut self, node: usize, trouble: Trouble) {
+        let signal = match trouble {
+            Trouble::Pause => Signal::STOP,
+            Trouble::Resume => Signal::CONT,
+            Trouble::Clock { .. } | Trouble::Slow(_) => return,
+        };
+        let process = Pid::from_child(&self.nodes[node].child);
+        // One that is gone is found out by its stdout.
+        let _ = kill_process_group(process, signal);
     }
 }
 

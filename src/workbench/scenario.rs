@@ -125,7 +125,7 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
 
 /// Reads numbers from 0 to a bound, beyond which no run makes sense: an hour of latency, eleven days of
 /// operations, a request a microsecond.
-fn at_most(bound: f64) -> impl Fn(&str) -> Result<f64, String> + Clone {
+pub(super) fn at_most(bound: f64) -> impl Fn(&str) -> Result<f64, String> + Clone {
     move |text| match text.parse::<f64>() {
         Ok(number) if (0.0..=bound).contains(&number) => Ok(number),
         Ok(_) => Err(format!("must be from 0 to {bound}")),
@@ -157,6 +157,18 @@ impl WorkloadKind {
             WorkloadKind::Echo => "echo",
             WorkloadKind::UniqueIds => "unique-ids",
             WorkloadKind::Broadcast => "broadcast",
+        }
+    }
+}
+
+impl LatencyDist {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            LatencyDist::Constant => "constant",
+            LatencyDist::Uniform => "uniform",
+            LatencyDist::Exponential => "exponential",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The topologies that Maelstrom suggests to nodes.
 
+use std::collections::VecDeque;
+
 use clap::ValueEnum;
 
 /// A shape of network.
@@ -40,6 +42,26 @@ impl TopologyKind {
     }
 }
 
+/// The longest of the shortest paths, in hops; `usize::MAX` if some node can't be reached.
+#[must_use]
+pub fn diameter(neighbours: &[Vec<usize>]) -> usize {
+    let reach = |from: usize| {
+        let mut distance = vec![usize::MAX; neighbours.len()];
+        let mut frontier = VecDeque::from([from]);
+        distance[from] = 0;
+        while let Some(node) = frontier.pop_front() {
+            for &next in &neighbours[node] {
+                if distance[next] == usize::MAX {
+                    distance[next] = distance[node] + 1;
+                    frontier.push_back(next);
+                }
+            }
+        }
+        distance.into_iter().max().unwrap_or(0)
+    };
+    (0..neighbours.len()).map(reach).max().unwrap_or(0)
+}
+
 /// Whether `a` is the parent of `b` in a heap of `k` children a node.
 fn is_parent(a: usize, b: usize, k: usize) -> bool {
     b > 0 && (b - 1) / k == a
@@ -51,25 +73,6 @@ mod tests {
 
     fn edges(kind: TopologyKind, n: usize) -> usize {
         kind.neighbours(n).iter().map(Vec::len).sum::<usize>() / 2
-    }
-
-    /// The longest of the shortest paths.
-    fn diameter(neighbours: &[Vec<usize>]) -> usize {
-        let reach = |from: usize| {
-            let mut distance = vec![usize::MAX; neighbours.len()];
-            let mut frontier = vec![from];
-            distance[from] = 0;
-            while let Some(node) = frontier.pop() {
-                for &next in &neighbours[node] {
-                    if distance[node] + 1 < distance[next] {
-                        distance[next] = distance[node] + 1;
-                        frontier.push(next);
-                    }
-                }
-            }
-            distance.into_iter().max().expect("some node")
-        };
-        (0..neighbours.len()).map(reach).max().expect("some node")
     }
 
     #[test]

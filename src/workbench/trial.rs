@@ -21,8 +21,8 @@ use thiserror::Error;
 use super::check::{AvailabilityResult, Stats, Valid};
 use super::clients::{Addressee, Clients, RPC_TIMEOUT, Ticket, Turn};
 use super::history::{EventKind, History, OpValue, Process};
-use super::nemesis::{Nemesis, Step};
-use super::network::{Endpoint, Latency, NetStats, Network};
+use super::nemesis::{Nemesis, PartitionKind, Step, Trouble};
+use super::network::{Endpoint, Latency, Layer, NetStats, Network, Passage};
 use super::reply::{Failure, Reply};
 use super::scenario::{FaultKind, Scenario, Verbosity, seconds};
 use super::workload::{self, Op, Workload, WorkloadResult};
@@ -30,15 +30,18 @@ use crate::node::Time;
 
 /// How long a node may take to answer `init`.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The quiet between the last operation and the final reads.
-const RECOVERY: Duration = Duration::from_secs(10);
+/// Maelstrom's quiet between the last operation and the final reads.
+const QUIET: Duration = Duration::from_secs(10);
 /// How much of a bad line is shown.
 const EXCERPT: usize = 200;
 
-/// Where the trial delivers what nodes are to receive.
+/// The nodes, as the trial knows them.
 pub trait Cluster {
     /// Hands a line, newline included, to a node's stdin.
     fn deliver(&mut self, node: usize, line: String);
+
+    /// Does something to a node.
+    fn disturb(&mut self, node: usize, trouble: Trouble);
 }
 
 /// What a node did that ends the run.
@@ -84,6 +87,20 @@ pub enum Fault {
         /// The answer's body.
         answer: String,
     },
+    /// It is always busy, so that time can't pass.
+    #[error("n{node} has something to do again and again at the same moment")]
+    Endless {
+        /// The node.
+        node: usize,
+    },
+    /// Something that must hold of a node does not.
+    #[error("n{node} {what}")]
+    Broken {
+        /// The node.
+        node: usize,
+        /// What is the matter with it.
+        what: String,
+    },
 }
 
 impl Fault {
@@ -94,7 +111,9 @@ impl Fault {
             Fault::NotMessage { node, .. }
             | Fault::NoSuchNode { node, .. }
             | Fault::Silent { node, .. }
-            | Fault::Refused { node, .. } => *node,
+            | Fault::Refused { node, .. }
+            | Fault::Endless { node }
+            | Fault::Broken { node, .. } => *node,
         }
     }
 }
@@ -172,6 +191,22 @@ pub struct Net {
     pub servers: NetStats,
 }
 
+/// What a run draws at random, each from a stream of its own, so that drawing more for one purpose doesn't
+/// change another.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stream {
+    Network = 1,
+    Generator = 2,
+    Nemesis = 3,
+    Nodes = 4,
+    Hazards = 5,
+}
+
+/// The numbers that a seed stands for.
+pub(super) fn stream(seed: u64, stream: Stream) -> Pcg64 {
+    Pcg64::new(u128::from(seed), stream as u128)
+}
+
 /// One run.
 #[derive(Debug)]
 pub struct Trial {
@@ -180,7 +215,10 @@ pub struct Trial {
     verbosity: Verbosity,
     workload: Box<dyn Workload>,
     network: Network,
-    nemesis: Option<Nemesis>,
+    nemesis: Nemesis,
+    in_force: Option<PartitionKind>,
+    /// The quiet between the last operation and the final reads.
+    quiet: Duration,
     rng: Pcg64,
     history: History,
     log: Vec<String>,
@@ -197,20 +235,46 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// A run that begins now. The seed decides all that the bench draws.
+    /// A run that begins now, with the faults and the quiet that Maelstrom has. The seed decides all that the
+    /// bench draws.
     #[must_use]
     pub fn new(scenario: &Scenario, seed: u64, verbosity: Verbosity, now: Time) -> Self {
-        // A stream for each purpose, so that drawing more for one doesn't change another.
-        let stream = |number: u64| Pcg64::new(u128::from(seed), u128::from(number));
+        let nemesis = if scenario.nemesis.contains(&FaultKind::Partition) {
+            let interval = seconds(scenario.nemesis_interval);
+            Nemesis::partitions(
+                scenario.nodes(),
+                interval,
+                scenario.time_limit(),
+                stream(seed, Stream::Nemesis),
+            )
+        } else {
+            Nemesis::new(std::iter::empty())
+        };
+        Self::under(nemesis, QUIET, scenario, seed, verbosity, now)
+    }
+
+    /// A run that begins now, with these faults, and so much quiet between the last operation and the final
+    /// reads. The seed decides all else that the bench draws.
+    #[must_use]
+    pub fn under(
+        nemesis: Nemesis,
+        quiet: Duration,
+        scenario: &Scenario,
+        seed: u64,
+        verbosity: Verbosity,
+        now: Time,
+    ) -> Self {
         let nodes = scenario.nodes();
         let latency = Latency { mean: seconds(scenario.latency / 1000.0), dist: scenario.latency_dist };
         let mut trial = Self {
             seed,
             verbosity,
             workload: workload::of(scenario),
-            network: Network::new(nodes, latency, stream(1)),
-            nemesis: None,
-            rng: stream(2),
+            network: Network::new(nodes, latency, stream(seed, Stream::Network)),
+            nemesis,
+            in_force: None,
+            quiet,
+            rng: stream(seed, Stream::Generator),
             history: History::default(),
             log: Vec::new(),
             phase: Phase::Starting { deadline: now + INIT_TIMEOUT, waiting: nodes },
@@ -244,11 +308,11 @@ impl Trial {
             Phase::Starting { deadline, .. } => Some(deadline),
             Phase::Running { ends } => {
                 let op = (self.clients.any_free() && self.scenario.rate > 0.0).then_some(self.next_op);
-                let fault = self.nemesis.as_ref().map(Nemesis::next_step);
-                [Some(ends), op, fault].into_iter().flatten().min()
+                [Some(ends), op, self.nemesis.next_step()].into_iter().flatten().min()
             }
+            Phase::Completing => self.nemesis.next_step(),
             Phase::Recovering { ends } => Some(ends),
-            Phase::SettingUp { .. } | Phase::Completing | Phase::Final | Phase::Done => None,
+            Phase::SettingUp { .. } | Phase::Final | Phase::Done => None,
         };
         [own, self.clients.next_timeout(), self.network.next_due()].into_iter().flatten().min()
     }
@@ -264,15 +328,31 @@ impl Trial {
             Phase::Final => "final reads",
             Phase::Done => "done",
         };
-        let before = matches!(self.phase, Phase::Starting { .. } | Phase::SettingUp { .. });
         Snapshot {
             phase,
-            elapsed: if before { Duration::ZERO } else { now.since(self.began) },
+            elapsed: self.began().map_or(Duration::ZERO, |began| now.since(began)),
             ok: self.ok,
             not_ok: self.not_ok,
             in_flight: self.network.in_flight(),
-            fault: self.nemesis.as_ref().and_then(Nemesis::in_force).map(|kind| kind.name()),
+            fault: self.in_force.map(PartitionKind::name),
         }
+    }
+
+    /// When clients began to operate; none before they have.
+    #[must_use]
+    pub fn began(&self) -> Option<Time> {
+        let before = matches!(self.phase, Phase::Starting { .. } | Phase::SettingUp { .. });
+        (!before).then_some(self.began)
+    }
+
+    /// Keeps what becomes of every message from now on, to be [taken](Trial::take_trace) in the end.
+    pub fn keep_trace(&mut self) {
+        self.network.keep_trace();
+    }
+
+    /// What became of every message, oldest first.
+    pub fn take_trace(&mut self) -> Vec<Passage> {
+        self.network.take_trace()
     }
 
     /// Takes what there is to log, if the run was told to.
@@ -333,7 +413,7 @@ impl Trial {
                 }
             }
             self.time_out(now)?;
-            if !self.step(now)? && self.network.next_due().is_none_or(|due| due > now) {
+            if !self.step(now, cluster)? && self.network.next_due().is_none_or(|due| due > now) {
                 return Ok(());
             }
         }
@@ -365,7 +445,7 @@ impl Trial {
     }
 
     /// Moves on as far as the phase allows. True if that made something new to do.
-    fn step(&mut self, now: Time) -> Result<bool, Fault> {
+    fn step(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<bool, Fault> {
         match self.phase {
             Phase::Starting { deadline, waiting } => {
                 if waiting == 0 {
@@ -388,12 +468,20 @@ impl Trial {
                     self.phase = Phase::Completing;
                     return Ok(true);
                 }
-                Ok(self.inject(now) || self.operate(now))
+                Ok(self.inject(now, cluster) || self.operate(now))
             }
-            Phase::Completing if self.clients.all_free() => {
-                self.heal(now);
+            Phase::Completing => {
+                if self.inject(now, cluster) {
+                    return Ok(true);
+                }
+                if !self.clients.all_free() {
+                    return Ok(false);
+                }
+                if self.in_force.is_some() {
+                    self.apply(now, Step::StopPartition, cluster);
+                }
                 let more = self.workload.final_op().is_some();
-                self.phase = if more { Phase::Recovering { ends: now + RECOVERY } } else { Phase::Done };
+                self.phase = if more { Phase::Recovering { ends: now + self.quiet } } else { Phase::Done };
                 Ok(true)
             }
             Phase::Recovering { ends } if ends <= now => {
@@ -430,46 +518,83 @@ impl Trial {
         self.began = now;
         self.next_op = now;
         self.phase = Phase::Running { ends: now + self.scenario.time_limit() };
-        if self.scenario.nemesis.contains(&FaultKind::Partition) {
-            let rng = Pcg64::new(u128::from(self.seed), 3);
-            let interval = seconds(self.scenario.nemesis_interval);
-            self.nemesis = Some(Nemesis::new(self.scenario.nodes(), interval, now, rng));
-        }
+        self.nemesis.begin(now);
     }
 
     /// The nemesis's next step, if it is due.
-    fn inject(&mut self, now: Time) -> bool {
-        let Some(nemesis) = self.nemesis.as_mut().filter(|nemesis| nemesis.next_step() <= now) else {
-            return false;
-        };
-        let step = nemesis.step();
-        self.apply(now, step);
-        true
+    fn inject(&mut self, now: Time, cluster: &mut impl Cluster) -> bool {
+        let step = self.nemesis.step(now);
+        step.map(|step| self.apply(now, step, cluster)).is_some()
     }
 
-    fn heal(&mut self, now: Time) {
-        if let Some(nemesis) = &mut self.nemesis {
-            let step = nemesis.stop();
-            self.apply(now, step);
-        }
-    }
-
-    fn apply(&mut self, now: Time, step: Step) {
-        // A new partition takes the place of the old one.
-        self.network.heal();
+    fn apply(&mut self, now: Time, step: Step, cluster: &mut impl Cluster) {
+        let name = |index: usize| Endpoint::Node(index).to_string();
         let (f, value) = match step {
             Step::StartPartition(kind, cuts) => {
-                let mut deaf: BTreeMap<String, Vec<String>> = BTreeMap::new();
-                for (receiver, source) in cuts {
-                    self.network.cut(receiver, source);
-                    let name = |index| Endpoint::Node(index).to_string();
-                    deaf.entry(name(receiver)).or_default().push(name(source));
-                }
-                ("start-partition", json!([kind, deaf]))
+                self.in_force = Some(kind);
+                ("start-partition", json!([kind, self.cut(Layer::Partition, &cuts)]))
             }
-            Step::StopPartition => ("stop-partition", Json::Null),
+            Step::StopPartition => {
+                self.in_force = None;
+                self.network.mend(Layer::Partition);
+                ("stop-partition", Json::Null)
+            }
+            Step::StartOneWay(cuts) => ("start-one-way", json!(self.cut(Layer::OneWay, &cuts))),
+            Step::StopOneWay => {
+                self.network.mend(Layer::OneWay);
+                ("stop-one-way", Json::Null)
+            }
+            Step::Lose(part) => {
+                self.network.weather.loss = part;
+                ("lose", json!(part))
+            }
+            Step::Duplicate(part) => {
+                self.network.weather.duplication = part;
+                ("duplicate", json!(part))
+            }
+            Step::Reorder(extra) => {
+                self.network.weather.reordering = extra;
+                ("reorder", json!(extra))
+            }
+            Step::Delay(extra) => {
+                self.network.weather.delay = extra;
+                ("delay", json!(extra))
+            }
+            Step::Disturb(node, trouble) => {
+                cluster.disturb(node, trouble);
+                let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
+                match trouble {
+                    Trouble::Pause => ("pause", json!(name(node))),
+                    Trouble::Resume => ("resume", json!(name(node))),
+                    Trouble::Clock { jump, ppm } => ("clock", json!([name(node), millis(jump), ppm])),
+                    Trouble::Slow(time) => ("slow", json!([name(node), millis(time)])),
+                }
+            }
+            Step::Burst(node, count) => {
+                self.burst(now, node, count);
+                ("burst", json!([name(node), count]))
+            }
         };
         self.record(now, Process::Nemesis, EventKind::Info, f, OpValue::Json(value), None);
+    }
+
+    /// Puts cuts in the place of a layer's earlier ones; returns whom each node no longer hears.
+    fn cut(&mut self, layer: Layer, cuts: &[(usize, usize)]) -> BTreeMap<String, Vec<String>> {
+        self.network.mend(layer);
+        let name = |index| Endpoint::Node(index).to_string();
+        let mut deaf: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for &(receiver, source) in cuts {
+            self.network.cut(layer, receiver, source);
+            deaf.entry(name(receiver)).or_default().push(name(source));
+        }
+        deaf
+    }
+
+    fn burst(&mut self, now: Time, node: usize, count: usize) {
+        for op in (0..count).map_while(|_| self.workload.burst_op()).collect::<Vec<_>>() {
+            let worker = self.clients.add_passer_by(node);
+            self.invoke(now, worker, op);
+        }
     }
 
     /// The next operation, if it is due and a client is free.
@@ -489,7 +614,7 @@ impl Trial {
     }
 
     fn invoke(&mut self, now: Time, worker: usize, op: Op) {
-        let process = Process::Client(self.clients.process_of(worker));
+        let process = self.clients.process_of(worker);
         self.record(now, process, EventKind::Invoke, op.f, op.value.clone(), None);
         let request = self.workload.request(&op);
         self.request(now, worker, request, Some(op));
@@ -567,7 +692,7 @@ impl Trial {
         value: OpValue,
         error: Option<String>,
     ) {
-        let process = Process::Client(self.clients.process_of(worker));
+        let process = self.clients.process_of(worker);
         self.record(now, process, kind, f, value, error);
         if kind == EventKind::Ok {
             self.ok += 1;

@@ -31,6 +31,12 @@ impl Broadcast {
             .collect();
         Self { topology: json!(topology), next_value: 0 }
     }
+
+    fn broadcast(&mut self) -> Op {
+        let value = self.next_value;
+        self.next_value += 1;
+        Op { f: "broadcast", value: OpValue::Int(value) }
+    }
 }
 
 impl Workload for Broadcast {
@@ -39,12 +45,11 @@ impl Workload for Broadcast {
     }
 
     fn next_op(&mut self, rng: &mut Pcg64) -> Op {
-        if rng.random() {
-            return READ;
-        }
-        let value = self.next_value;
-        self.next_value += 1;
-        Op { f: "broadcast", value: OpValue::Int(value) }
+        if rng.random() { READ } else { self.broadcast() }
+    }
+
+    fn burst_op(&mut self) -> Option<Op> {
+        Some(self.broadcast())
     }
 
     fn final_op(&self) -> Option<Op> {
@@ -65,7 +70,12 @@ impl Workload for Broadcast {
     fn result(&self, op: &Op, field: &str) -> Result<OpValue, String> {
         match &op.value {
             OpValue::Int(value) => Ok(OpValue::Int(*value)),
-            _ => serde_json::from_str(field).map(OpValue::Ints).map_err(|error| error.to_string()),
+            _ => {
+                let mut values: Vec<i64> = serde_json::from_str(field).map_err(|error| error.to_string())?;
+                // A set has no order, and a history must not depend on how a node's table is laid out.
+                values.sort_unstable();
+                Ok(OpValue::Ints(values))
+            }
         }
     }
 

@@ -34,6 +34,11 @@ pub trait Workload: Debug + Send {
     /// The next operation, of an endless supply.
     fn next_op(&mut self, rng: &mut Pcg64) -> Op;
 
+    /// An operation of the kind that bursts are made of, if there is one.
+    fn burst_op(&mut self) -> Option<Op> {
+        None
+    }
+
     /// The operation that each client does last, after everything has come to rest.
     fn final_op(&self) -> Option<Op> {
         None

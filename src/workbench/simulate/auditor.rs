@@ -1,0 +1,131 @@
+//! The auditor: watches every step of every node, and knows what each must hold.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use foldhash::fast::FixedState;
+use serde::Deserialize;
+
+use super::Failure;
+use crate::node::{Inspect, Time};
+use crate::protocol::Value;
+use crate::workbench::network::Endpoint;
+use crate::workbench::virtual_time::{Act, Watch};
+
+/// What is known of all nodes.
+#[derive(Debug)]
+pub(super) struct Auditor {
+    /// What each node has been told, by clients and peers: what it must hold.
+    told: Vec<HashSet<Value, FixedState>>,
+    /// What the node that acts now was told by the line that it handles.
+    news: Vec<Value>,
+    batch_max: usize,
+    whereabouts_of: Option<Value>,
+    /// The last step.
+    pub(super) now: Time,
+    /// When a node last learnt a value.
+    pub(super) last_learnt: Time,
+    /// When a node last sent a message to another.
+    pub(super) last_sent: Time,
+    /// Where the value that was asked for waits, by node.
+    pub(super) whereabouts: Vec<Vec<String>>,
+}
+
+/// A message, as far as it matters here.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    dest: Cow<'a, str>,
+    #[serde(borrow)]
+    body: Body<'a>,
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    message: Option<Value>,
+    #[serde(default)]
+    values: Vec<Value>,
+}
+
+impl Auditor {
+    pub(super) fn new(nodes: usize, batch_max: usize, whereabouts_of: Option<Value>) -> Self {
+        Self {
+            told: vec![HashSet::default(); nodes],
+            news: Vec::new(),
+            batch_max,
+            whereabouts_of,
+            now: Time::ZERO,
+            last_learnt: Time::ZERO,
+            last_sent: Time::ZERO,
+            whereabouts: Vec::new(),
+        }
+    }
+
+    /// A node that lacks a value which another one has.
+    pub(super) fn missing(&self) -> Option<Failure> {
+        let all: HashSet<Value, FixedState> = self.told.iter().flatten().copied().collect();
+        let (node, told) = self.told.iter().enumerate().find(|(_, told)| told.len() < all.len())?;
+        let value = *all.difference(told).min()?;
+        let holder = self.told.iter().position(|told| told.contains(&value))?;
+        Some(Failure::Missing { node, value, holder })
+    }
+
+    /// Checks a message that a node sends to another.
+    fn sent(&self, index: usize, kind: &str, values: &[Value]) -> Result<(), String> {
+        if kind != "delta" {
+            return Ok(());
+        }
+        if !(1..=self.batch_max).contains(&values.len()) {
+            return Err(format!("sends {} values in one batch", values.len()));
+        }
+        match values.iter().find(|value| !self.told[index].contains(value)) {
+            Some(value) => Err(format!("sends {value}, which nobody has told it")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<N: Inspect> Watch<N> for Auditor {
+    fn receives(&mut self, _: usize, line: &[u8]) {
+        // What a node can't take as a message tells it nothing.
+        let Ok(Message { body, .. }) = serde_json::from_slice(line) else { return };
+        match &*body.kind {
+            "broadcast" => self.news.extend(body.message),
+            "delta" => self.news = body.values,
+            _ => {}
+        }
+    }
+
+    fn acted(&mut self, act: Act<'_, N>) -> Result<(), String> {
+        let Act { now, local, index, node, printed } = act;
+        self.now = now;
+        let told = &mut self.told[index];
+        for value in self.news.drain(..) {
+            if told.insert(value) {
+                self.last_learnt = now;
+            }
+            if !node.holds(value) {
+                return Err(format!("was told {value} and does not hold it"));
+            }
+        }
+        if node.held() != told.len() {
+            return Err(format!("holds {} values and was told {}", node.held(), told.len()));
+        }
+        for line in printed.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            // The trial says what is wrong with a line that is no message.
+            let Ok(Message { dest, body }) = serde_json::from_slice(line) else { continue };
+            if let Some(Endpoint::Node(_)) = Endpoint::parse(&dest) {
+                self.last_sent = now;
+                self.sent(index, &body.kind, &body.values)?;
+            }
+        }
+        node.audit(local)
+    }
+
+    fn ended(&mut self, _: usize, node: &N) {
+        let waits = self.whereabouts_of.map(|value| node.whereabouts(value));
+        self.whereabouts.push(waits.unwrap_or_default());
+    }
+}

@@ -1,0 +1,329 @@
+//! Simulated runs: the nodes' own code in virtual time, on a network crueller than any, checked at every step.
+//!
+//! A run has two phases. *Safety*: clients broadcast and read while [hazards](super::hazards) strike; nothing
+//! may be wrong at any step. *Liveness*: at the time limit all faults end; within a [bound](Simulation::bound)
+//! every node must hold every value that any node holds, and then the cluster must fall silent.
+//!
+//! | checked | when | by |
+//! | --- | --- | --- |
+//! | a node holds what it was told and nothing else | every step | the [auditor] |
+//! | it sends only values that it holds, in batches of the size allowed | every step | the auditor |
+//! | its own structures are sound | every step | [`Inspect::audit`](crate::node::Inspect::audit) |
+//! | no read lacks what an earlier read of the same node showed | after the run | [`Simulation::run`] |
+//! | nothing that was acknowledged is lost, and no read shows a value twice | after the run | [set-full](super::check::set_full) |
+//! | every node holds the same values in the end, within the bound; silence from then on | after the run | [`Simulation::run`] |
+
+mod auditor;
+mod options;
+mod survey;
+
+use std::hash::Hasher;
+use std::io;
+use std::time::Duration;
+
+use rand::RngExt;
+use thiserror::Error;
+use twox_hash::XxHash3_64;
+
+pub use self::options::Options;
+pub use self::survey::{Spread, Summary, survey};
+
+use self::auditor::Auditor;
+use super::check::set_full::SetFull;
+use super::hazards::{DELAY_MAX_MS, Hazards};
+use super::history::{EventKind, History, OpValue, Process};
+use super::nemesis::{Nemesis, Step};
+use super::network::Passage;
+use super::scenario::{LatencyDist, Scenario, Verbosity};
+use super::topology::diameter;
+use super::trial::{Fault, Results, Stream, Trial, stream};
+use super::virtual_time;
+use super::workload::WorkloadResult;
+use crate::config::{Config, Topology};
+use crate::gossip::LockFree;
+use crate::node::{Inspect, Time};
+use crate::protocol::{Generation, Value};
+use crate::queue::SLOTS;
+use crate::runtime::cli::Design;
+use crate::simple::Simple;
+
+/// How long a cluster is watched after it should have fallen silent.
+const WATCHED: Duration = Duration::from_secs(5);
+
+/// What is simulated, but for the seed.
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    /// A broadcast scenario.
+    pub scenario: Scenario,
+    /// What strikes it.
+    pub hazards: Hazards,
+    /// Which design the nodes are of.
+    pub design: Design,
+    /// Their settings.
+    pub config: Config,
+}
+
+/// One run, with all there is to know of it.
+#[derive(Debug)]
+pub struct Run {
+    /// What the checkers of real runs say.
+    pub results: Results,
+    /// What clients and the nemesis did.
+    pub history: History,
+    /// What became of each message, if that was asked for.
+    pub trace: Vec<Passage>,
+    /// Where the value that was asked for waits, by node.
+    pub whereabouts: Vec<Vec<String>>,
+    /// From the end of the faults to the last time that a node learnt a value.
+    pub convergence: Duration,
+    /// What went wrong first, if anything did.
+    pub failure: Option<Failure>,
+}
+
+/// What can go wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Failure {
+    /// A node misbehaved, or an invariant broke.
+    #[error("{:.3} s: {fault}", at.as_secs_f64())]
+    Fault {
+        /// When, after clients began.
+        at: Duration,
+        /// What.
+        fault: Fault,
+    },
+    /// Reads of a node went back.
+    #[error("{:.3} s: a read of n{node} lacks {value}, which an earlier one showed", at.as_secs_f64())]
+    Forgot {
+        /// When the later read was answered.
+        at: Duration,
+        /// The node.
+        node: usize,
+        /// What it showed no more.
+        value: Value,
+    },
+    /// A read showed values more than once.
+    #[error("a read showed {value} {times} times")]
+    Duplicated {
+        /// One of them.
+        value: Value,
+        /// How often.
+        times: usize,
+    },
+    /// Not every node has every value.
+    #[error("n{node} never gets {value}, which n{holder} holds")]
+    Missing {
+        /// The node.
+        node: usize,
+        /// One that it lacks.
+        value: Value,
+        /// A node that has it.
+        holder: usize,
+    },
+    /// An acknowledged value is gone.
+    #[error("{value} was acknowledged and is lost")]
+    Lost {
+        /// The value.
+        value: Value,
+    },
+    /// They got them too late.
+    #[error("not complete until {:.3} s after the faults ended; the bound is {:.3} s",
+            took.as_secs_f64(), bound.as_secs_f64())]
+    Late {
+        /// How late.
+        took: Duration,
+        /// How late it may be.
+        bound: Duration,
+    },
+    /// They still talk when there is nothing to say.
+    #[error("still sending {:.3} s after the faults ended; {:.3} s are allowed",
+            until.as_secs_f64(), bound.as_secs_f64())]
+    Restless {
+        /// When the last message was sent, after the faults ended.
+        until: Duration,
+        /// When it should have been.
+        bound: Duration,
+    },
+}
+
+impl Failure {
+    /// What found it, in a word.
+    #[must_use]
+    pub fn found_by(&self) -> &'static str {
+        match self {
+            Failure::Fault { fault: Fault::Broken { .. }, .. } => "invariant",
+            Failure::Fault { .. } => "protocol",
+            Failure::Forgot { .. } => "reads",
+            Failure::Duplicated { .. } => "duplicates",
+            Failure::Missing { .. } => "completeness",
+            Failure::Lost { .. } => "set-full",
+            Failure::Late { .. } => "bound",
+            Failure::Restless { .. } => "silence",
+        }
+    }
+
+    /// The value that it is about, if it is about one.
+    #[must_use]
+    pub fn value(&self) -> Option<Value> {
+        match *self {
+            Failure::Forgot { value, .. }
+            | Failure::Duplicated { value, .. }
+            | Failure::Missing { value, .. }
+            | Failure::Lost { value } => Some(value),
+            Failure::Fault { .. } | Failure::Late { .. } | Failure::Restless { .. } => None,
+        }
+    }
+}
+
+/// What to keep of a run beside what is checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keep {
+    /// What became of each message.
+    pub trace: bool,
+    /// Where this value waits in the end.
+    pub whereabouts_of: Option<Value>,
+}
+
+impl Simulation {
+    /// Runs one seed.
+    #[must_use]
+    pub fn run(&self, seed: u64, keep: Keep) -> Run {
+        match self.design {
+            Design::LockFree => self.run_nodes(seed, keep, LockFree::new),
+            Design::Simple => self.run_nodes(seed, keep, Simple::new),
+        }
+    }
+
+    fn run_nodes<N: Inspect>(&self, seed: u64, keep: Keep, new_node: fn(Config, u64) -> N) -> Run {
+        let Simulation { scenario, hazards, config, .. } = self;
+        let steps = hazards.steps(seed, scenario.nodes(), scenario.time_limit());
+        let bound = self.bound(&steps);
+        let silent_after = bound + Duration::from_millis(DELAY_MAX_MS);
+
+        let nemesis = Nemesis::new(steps.into_iter());
+        let quiet = silent_after + WATCHED;
+        let mut trial = Trial::under(nemesis, quiet, scenario, seed, Verbosity::default(), Time::ZERO);
+        if keep.trace {
+            trial.keep_trace();
+        }
+        let mut rng = stream(seed, Stream::Nodes);
+        // Every other seed sees the generations wrap around.
+        let wraps = rng.random::<bool>();
+        let nodes = (0..scenario.nodes()).map(|_| {
+            let near_the_last = Generation(Generation::LAST.0 - rng.random_range(0..64));
+            let first_generation = if wraps { Some(near_the_last) } else { config.first_generation };
+            new_node(Config { first_generation, ..config.clone() }, rng.random())
+        });
+        let mut auditor = Auditor::new(scenario.nodes(), config.batch_max, keep.whereabouts_of);
+        let driven = virtual_time::drive(&mut trial, nodes, &mut auditor);
+
+        let began = trial.began().unwrap_or_default();
+        let healed = began + scenario.time_limit();
+        let trace = trial.take_trace();
+        let (results, history) = trial.finish();
+        let convergence = auditor.last_learnt.since(healed);
+        let sent_until = auditor.last_sent.since(healed);
+        let fault = driven.err().map(|fault| Failure::Fault { at: auditor.now.since(began), fault });
+        let failure = fault
+            .or_else(|| self.went_back(&history))
+            .or_else(|| duplicated(&results))
+            .or_else(|| auditor.missing())
+            .or_else(|| lost(&results))
+            .or_else(|| (convergence > bound).then_some(Failure::Late { took: convergence, bound }))
+            .or_else(|| {
+                (sent_until > silent_after)
+                    .then_some(Failure::Restless { until: sent_until, bound: silent_after })
+            });
+        Run { results, history, trace, whereabouts: auditor.whereabouts, convergence, failure }
+    }
+
+    /// The longest that values may take to reach every node once the faults have ended: for each hop, the
+    /// longest wait for a retry, a flush and a round trip; and for what has piled up by then (every value there
+    /// is, at worst) one flush and round trip for each window of batches.
+    #[must_use]
+    pub fn bound(&self, steps: &[(Duration, Step)]) -> Duration {
+        let Simulation { scenario, config, design, .. } = self;
+        let given = || diameter(&scenario.topology.neighbours(scenario.nodes()));
+        let (hops, window) = match (design, config.topology) {
+            (Design::LockFree, Topology::Star) => (2, SLOTS),
+            (Design::LockFree, Topology::Direct) => (1, SLOTS),
+            (Design::LockFree, Topology::Given) => (given(), SLOTS),
+            (Design::Simple, _) => (given(), 1),
+        };
+        let delay_ms = scenario.latency
+            * match scenario.latency_dist {
+                LatencyDist::Constant => 1.0,
+                LatencyDist::Uniform => 2.0,
+                // Longer ones are one in three million.
+                LatencyDist::Exponential => 15.0,
+            };
+        let interval = config.flush_interval.max(config.hub_interval);
+        let round = interval + Duration::from_secs_f64(2.0 * delay_ms / 1000.0);
+        let bursts = steps.iter().map(|(_, step)| if let Step::Burst(_, count) = step { *count } else { 0 });
+        // Every other operation is a broadcast, on average; all of them never are.
+        let values = (scenario.rate * scenario.time_limit) as usize + bursts.sum::<usize>();
+        let windows = values.div_ceil(config.batch_max * window);
+        let times = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let retries = (config.retry.longest() + round).saturating_mul(times(hops));
+        retries.saturating_add(round.saturating_mul(times(windows)))
+    }
+
+    /// The first read that lacks what an earlier one of the same node showed.
+    fn went_back(&self, history: &History) -> Option<Failure> {
+        let (workers, nodes) = (self.scenario.workers(), self.scenario.nodes());
+        let mut shown: Vec<&[Value]> = vec![&[]; nodes];
+        for (_, done) in history.completed().filter(|(_, done)| done.kind == EventKind::Ok) {
+            if let (Process::Client(process), OpValue::Ints(values)) = (done.process, &done.value) {
+                // A worker keeps its remainder when it goes on as another process, and its node.
+                let node = process % workers % nodes;
+                if let Some(value) = first_missing(shown[node], values) {
+                    let at = done.time.since(Time::ZERO);
+                    return Some(Failure::Forgot { at, node, value });
+                }
+                shown[node] = values;
+            }
+        }
+        None
+    }
+}
+
+/// The first value of `all` that is not in `there`; both are sorted.
+fn first_missing(all: &[Value], there: &[Value]) -> Option<Value> {
+    let mut there = there.iter();
+    all.iter().copied().find(|value| !there.by_ref().any(|other| other == value))
+}
+
+fn set_full(results: &Results) -> Option<&SetFull> {
+    match &results.workload {
+        WorkloadResult::Broadcast(set) => Some(set),
+        _ => None,
+    }
+}
+
+fn duplicated(results: &Results) -> Option<Failure> {
+    let (&value, &times) = set_full(results)?.duplicated.first_key_value()?;
+    Some(Failure::Duplicated { value, times })
+}
+
+fn lost(results: &Results) -> Option<Failure> {
+    set_full(results)?.lost.first().map(|&value| Failure::Lost { value })
+}
+
+/// A hash of a history's bytes, one JSON text after another: equal for equal histories, on any machine.
+#[must_use]
+pub fn digest(history: &History) -> u64 {
+    struct Sink(XxHash3_64);
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut sink = Sink(XxHash3_64::new());
+    for event in history.events() {
+        serde_json::to_writer(&mut sink, event).expect("events are JSON, and memory takes it");
+    }
+    sink.0.finish()
+}

@@ -1,0 +1,110 @@
+//! The command line of a simulation, from text to a [`Simulation`] and back.
+
+use std::fmt::Write as _;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, Command, FromArgMatches};
+
+use super::Simulation;
+use crate::runtime::cli::{Design, NodeArgs};
+use crate::workbench::hazards::Hazards;
+use crate::workbench::scenario::{LatencyDist, Scenario, WorkloadKind, at_most};
+
+/// What to simulate.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// How many runs, each with a seed of its own
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+
+    /// The first of their seeds; the others follow it [default: drawn by the operating system]
+    #[arg(long, value_name = "N")]
+    pub first_seed: Option<u64>,
+
+    /// How the nodes are built inside
+    #[arg(long, value_enum, default_value_t = Design::LockFree)]
+    pub design: Design,
+
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub node_count: u32,
+
+    /// How long clients make requests and faults strike
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = at_most(1e6))]
+    pub time_limit: f64,
+
+    /// Requests a second, by all clients together, on average; bursts come on top
+    #[arg(long, value_name = "HZ", default_value_t = 100.0, value_parser = at_most(1e6))]
+    pub rate: f64,
+
+    /// Mean delay of messages between nodes, in good weather
+    #[arg(long, value_name = "MS", default_value_t = 100.0, value_parser = at_most(3.6e6))]
+    pub latency: f64,
+
+    /// How delays are spread around their mean
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = LatencyDist::Constant)]
+    pub latency_dist: LatencyDist,
+
+    /// Kinds of faults, separated by commas: partition, one-way, loss, duplication, reordering, delay, pause,
+    /// clock, slow, burst; or `all` (each seed draws some of them), or `none`
+    #[arg(long, value_name = "LIST", default_value_t = Hazards::Drawn)]
+    pub faults: Hazards,
+
+    /// Options for the nodes, as natter-node has them
+    #[arg(last = true, value_name = "NODE OPTIONS")]
+    pub node_options: Vec<String>,
+}
+
+impl Options {
+    /// What these options stand for.
+    ///
+    /// # Errors
+    /// If those for the nodes make no sense.
+    pub fn simulation(&self) -> Result<Simulation, clap::Error> {
+        let mut command = NodeArgs::augment_args(Command::new("the options after --").no_binary_name(true));
+        let matches = command.try_get_matches_from_mut(&self.node_options)?;
+        for (option, instead) in [("design", "--design before --"), ("seed", "--first-seed before --")] {
+            if matches.value_source(option) == Some(ValueSource::CommandLine) {
+                let why = format!("the simulator sets --{option} of its nodes itself: give {instead}");
+                return Err(command.error(ErrorKind::ArgumentConflict, why));
+            }
+        }
+        let config = NodeArgs::from_arg_matches(&matches)?.config();
+        Ok(Simulation {
+            scenario: Scenario {
+                node_count: self.node_count,
+                rate: self.rate,
+                time_limit: self.time_limit,
+                latency: self.latency,
+                latency_dist: self.latency_dist,
+                ..Scenario::new(WorkloadKind::Broadcast)
+            },
+            hazards: self.faults.clone(),
+            design: self.design,
+            config: config.map_err(|why| command.error(ErrorKind::ValueValidation, why))?,
+        })
+    }
+
+    /// The command that runs one seed of these options.
+    #[must_use]
+    pub fn command(&self, seed: u64) -> String {
+        let mut text = format!("natter simulate --seeds 1 --first-seed {seed}");
+        let mut option = |name: &str, value: &dyn std::fmt::Display| {
+            let _ = write!(text, " --{name} {value}");
+        };
+        option("design", &self.design.name());
+        option("node-count", &self.node_count);
+        option("time-limit", &self.time_limit);
+        option("rate", &self.rate);
+        option("latency", &self.latency);
+        if self.latency_dist != LatencyDist::Constant {
+            option("latency-dist", &self.latency_dist.name());
+        }
+        option("faults", &self.faults);
+        if !self.node_options.is_empty() {
+            let _ = write!(text, " -- {}", self.node_options.join(" "));
+        }
+        text
+    }
+}

@@ -1,0 +1,176 @@
+//! Many seeds, on all cores, and what they show together.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::{Failure, Keep, Run, Simulation, digest, set_full};
+
+/// After so many failing seeds nothing new is to be learnt.
+const FAILURES_MAX: usize = 10;
+
+/// What a run adds to the survey.
+struct Figures {
+    seed: u64,
+    msgs_per_op: f64,
+    latency_ms: Option<(u64, u64)>,
+    convergence: Duration,
+    digest: u64,
+    failure: Option<Failure>,
+}
+
+impl Figures {
+    fn of(seed: u64, run: &Run) -> Self {
+        let latencies = set_full(&run.results).and_then(|set| set.stable_latencies);
+        Self {
+            seed,
+            msgs_per_op: run.results.net.servers.msgs_per_op,
+            latency_ms: latencies.map(|quantiles| (quantiles.median, quantiles.max)),
+            convergence: run.convergence,
+            digest: digest(&run.history),
+            failure: run.failure.clone(),
+        }
+    }
+}
+
+/// How a figure is spread over seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Half of the seeds are at or below it.
+    pub median: f64,
+    /// 95 % of them are.
+    pub p95: f64,
+    /// The greatest.
+    pub max: f64,
+    /// A seed that has it.
+    pub max_seed: u64,
+}
+
+/// Counts a figure that is never negative, to three digits.
+struct Counter {
+    /// In thousandths.
+    histogram: Histogram<u64>,
+    max: (f64, u64),
+}
+
+impl Counter {
+    fn new() -> Self {
+        let mut histogram = Histogram::new(3).expect("three digits are possible");
+        histogram.auto(true);
+        Self { histogram, max: (0.0, 0) }
+    }
+
+    fn add(&mut self, seed: u64, figure: f64) {
+        self.histogram.record((figure * 1000.0).round() as u64).expect("the histogram grows as it needs");
+        // Of several seeds the first one, whichever came first.
+        if figure > self.max.0 || (figure == self.max.0 && seed < self.max.1) || self.histogram.len() == 1 {
+            self.max = (figure, seed);
+        }
+    }
+
+    fn spread(&self) -> Option<Spread> {
+        let quantile = |q| self.histogram.value_at_quantile(q) as f64 / 1000.0;
+        let (max, max_seed) = self.max;
+        let any = !self.histogram.is_empty();
+        any.then(|| Spread { median: quantile(0.5).min(max), p95: quantile(0.95).min(max), max, max_seed })
+    }
+}
+
+/// What many seeds show together.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Summary {
+    /// The first seed.
+    pub first_seed: u64,
+    /// How many were run.
+    pub seeds: u64,
+    /// Whether all holds of every one.
+    pub valid: bool,
+    /// Servers' messages an operation; none if nothing ran.
+    pub msgs_per_op: Option<Spread>,
+    /// Each seed's median stable latency, in milliseconds.
+    pub median_latency_ms: Option<Spread>,
+    /// Each seed's greatest stable latency, in milliseconds.
+    pub max_latency_ms: Option<Spread>,
+    /// Each seed's time from the end of the faults until every node held everything, in milliseconds.
+    pub convergence_ms: Option<Spread>,
+    /// A hash of all histories: equal for equal seeds and options, on any machine.
+    pub digest: String,
+    /// What went wrong, by seed; the first few.
+    pub failures: BTreeMap<u64, String>,
+}
+
+/// Runs seeds on all cores. Stops early after some failures. Calls `done` after each run with the number of
+/// runs and of failures so far.
+#[must_use]
+pub fn survey(
+    simulation: &Simulation,
+    first_seed: u64,
+    seeds: u64,
+    mut done: impl FnMut(u64, usize),
+) -> Summary {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (sender, receiver) = mpsc::sync_channel(2 * cores);
+    let mut counters = std::array::from_fn::<_, 4, _>(|_| Counter::new());
+    let (mut runs, mut all_digests, mut failures) = (0, 0, BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            let (next, stop, sender) = (&next, &stop, sender.clone());
+            scope.spawn(move || {
+                // Relaxed, both: the count deals out numbers, the flag only saves work.
+                while !stop.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= seeds {
+                        break;
+                    }
+                    let seed = first_seed.wrapping_add(number);
+                    let run = simulation.run(seed, Keep::default());
+                    if sender.send(Figures::of(seed, &run)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for figures in receiver {
+            let Figures { seed, msgs_per_op, latency_ms, convergence, digest, failure } = figures;
+            runs += 1;
+            // A sum, so that the order in which runs end doesn't matter.
+            all_digests = digest.wrapping_add(all_digests);
+            match failure {
+                Some(failure) => drop(failures.insert(seed, failure.to_string())),
+                None => {
+                    let [messages, median, max, converged] = &mut counters;
+                    messages.add(seed, msgs_per_op);
+                    if let Some((median_ms, max_ms)) = latency_ms {
+                        median.add(seed, median_ms as f64);
+                        max.add(seed, max_ms as f64);
+                    }
+                    converged.add(seed, convergence.as_secs_f64() * 1000.0);
+                }
+            }
+            if failures.len() >= FAILURES_MAX {
+                stop.store(true, Ordering::Relaxed);
+            }
+            done(runs, failures.len());
+        }
+    });
+    let [msgs_per_op, median_latency_ms, max_latency_ms, convergence_ms] = counters.map(|c| c.spread());
+    Summary {
+        first_seed,
+        seeds: runs,
+        valid: failures.is_empty(),
+        msgs_per_op,
+        median_latency_ms,
+        max_latency_ms,
+        convergence_ms,
+        digest: format!("{all_digests:016x}"),
+        failures,
+    }
+}
