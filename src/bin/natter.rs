@@ -15,7 +15,7 @@ use natter::workbench::history::History;
 use natter::workbench::process::{self, NodeCommand, RunError, Signals};
 use natter::workbench::report::{Progress, summary, to_stderr};
 use natter::workbench::scenario::{Scenario, Verbosity};
-use natter::workbench::simulate::{Options, survey};
+use natter::workbench::simulate::{Options, report, survey};
 use natter::workbench::store::RunDir;
 use natter::workbench::trial::Results;
 use serde::Serialize;
@@ -212,8 +212,20 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
         }
     };
     let first_seed = options.first_seed.unwrap_or_else(|| cli::entropy() >> 32);
-    let summary = survey(&simulation, first_seed, options.seeds, |_, _| {});
-    print(&(serde_json::to_string_pretty(&summary)? + "\n"))?;
+    let headline = report::headline(&simulation, first_seed, options.seeds);
+    if args.json {
+        to_stderr(&headline);
+    } else {
+        print(&format!("{headline}\n"))?;
+    }
+    let bar = report::Bar::new(options.seeds);
+    let summary = survey(&simulation, first_seed, options.seeds, |runs, failures| bar.show(runs, failures));
+    drop(bar);
+    print(&if args.json {
+        serde_json::to_string_pretty(&summary)? + "\n"
+    } else {
+        report::table(&summary) + &report::failures(&summary)
+    })?;
     Ok(if summary.valid { 0 } else { INVALID })
 }
 

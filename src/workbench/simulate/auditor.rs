@@ -1,7 +1,7 @@
 //! The auditor: watches every step of every node, and knows what each must hold.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use foldhash::fast::FixedState;
 use serde::Deserialize;
@@ -25,8 +25,14 @@ pub(super) struct Auditor {
     pub(super) now: Time,
     /// When a node last learnt a value.
     pub(super) last_learnt: Time,
+    /// The value that it learnt.
+    pub(super) last_news: Option<Value>,
     /// When a node last sent a message to another.
     pub(super) last_sent: Time,
+    /// The value that an invariant broke about.
+    pub(super) suspect: Option<Value>,
+    /// What each node was told, in the end: what it holds, if the run got that far.
+    pub(super) holdings: Vec<BTreeSet<Value>>,
     /// Where the value that was asked for waits, by node.
     pub(super) whereabouts: Vec<Vec<String>>,
 }
@@ -58,7 +64,10 @@ impl Auditor {
             whereabouts_of,
             now: Time::ZERO,
             last_learnt: Time::ZERO,
+            last_news: None,
             last_sent: Time::ZERO,
+            suspect: None,
+            holdings: Vec::new(),
             whereabouts: Vec::new(),
         }
     }
@@ -73,7 +82,7 @@ impl Auditor {
     }
 
     /// Checks a message that a node sends to another.
-    fn sent(&self, index: usize, kind: &str, values: &[Value]) -> Result<(), String> {
+    fn sent(&mut self, index: usize, kind: &str, values: &[Value]) -> Result<(), String> {
         if kind != "delta" {
             return Ok(());
         }
@@ -81,7 +90,10 @@ impl Auditor {
             return Err(format!("sends {} values in one batch", values.len()));
         }
         match values.iter().find(|value| !self.told[index].contains(value)) {
-            Some(value) => Err(format!("sends {value}, which nobody has told it")),
+            Some(value) => {
+                self.suspect = Some(*value);
+                Err(format!("sends {value}, which nobody has told it"))
+            }
             None => Ok(()),
         }
     }
@@ -105,8 +117,10 @@ impl<N: Inspect> Watch<N> for Auditor {
         for value in self.news.drain(..) {
             if told.insert(value) {
                 self.last_learnt = now;
+                self.last_news = Some(value);
             }
             if !node.holds(value) {
+                self.suspect = Some(value);
                 return Err(format!("was told {value} and does not hold it"));
             }
         }
@@ -124,7 +138,8 @@ impl<N: Inspect> Watch<N> for Auditor {
         node.audit(local)
     }
 
-    fn ended(&mut self, _: usize, node: &N) {
+    fn ended(&mut self, index: usize, node: &N) {
+        self.holdings.push(self.told[index].iter().copied().filter(|&value| node.holds(value)).collect());
         let waits = self.whereabouts_of.map(|value| node.whereabouts(value));
         self.whereabouts.push(waits.unwrap_or_default());
     }

@@ -14,9 +14,13 @@
 //! | every node holds the same values in the end, within the bound; silence from then on | after the run | [`Simulation::run`] |
 
 mod auditor;
+mod minimise;
 mod options;
+pub mod report;
+mod story;
 mod survey;
 
+use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::io;
 use std::time::Duration;
@@ -26,7 +30,9 @@ use thiserror::Error;
 use twox_hash::XxHash3_64;
 
 pub use self::options::Options;
-pub use self::survey::{Spread, Summary, survey};
+pub use self::minimise::{Failing, minimise};
+pub use self::story::story;
+pub use self::survey::{Found, Minimised, Spread, Summary, survey};
 
 use self::auditor::Auditor;
 use super::check::set_full::SetFull;
@@ -61,6 +67,8 @@ pub struct Simulation {
     pub design: Design,
     /// Their settings.
     pub config: Config,
+    /// The options that these settings come from.
+    pub node_options: Vec<String>,
 }
 
 /// One run, with all there is to know of it.
@@ -72,8 +80,14 @@ pub struct Run {
     pub history: History,
     /// What became of each message, if that was asked for.
     pub trace: Vec<Passage>,
+    /// When clients began.
+    pub began: Time,
+    /// What each node holds in the end.
+    pub holdings: Vec<BTreeSet<Value>>,
     /// Where the value that was asked for waits, by node.
     pub whereabouts: Vec<Vec<String>>,
+    /// The value that the failure is about, if it is about one.
+    pub concerned: Option<Value>,
     /// From the end of the faults to the last time that a node learnt a value.
     pub convergence: Duration,
     /// What went wrong first, if anything did.
@@ -233,7 +247,13 @@ impl Simulation {
                 (sent_until > silent_after)
                     .then_some(Failure::Restless { until: sent_until, bound: silent_after })
             });
-        Run { results, history, trace, whereabouts: auditor.whereabouts, convergence, failure }
+        let concerned = failure.as_ref().and_then(|failure| match failure {
+            Failure::Late { .. } => auditor.last_news,
+            Failure::Fault { fault: Fault::Broken { .. }, .. } => auditor.suspect,
+            other => other.value(),
+        });
+        let Auditor { holdings, whereabouts, .. } = auditor;
+        Run { results, history, trace, began, holdings, whereabouts, concerned, convergence, failure }
     }
 
     /// The longest that values may take to reach every node once the faults have ended: for each hop, the

@@ -83,27 +83,25 @@ impl Options {
             hazards: self.faults.clone(),
             design: self.design,
             config: config.map_err(|why| command.error(ErrorKind::ValueValidation, why))?,
+            node_options: self.node_options.clone(),
         })
     }
+}
 
-    /// The command that runs one seed of these options.
+impl Simulation {
+    /// The command that runs one seed of this.
     #[must_use]
     pub fn command(&self, seed: u64) -> String {
-        let mut text = format!("natter simulate --seeds 1 --first-seed {seed}");
-        let mut option = |name: &str, value: &dyn std::fmt::Display| {
-            let _ = write!(text, " --{name} {value}");
-        };
-        option("design", &self.design.name());
-        option("node-count", &self.node_count);
-        option("time-limit", &self.time_limit);
-        option("rate", &self.rate);
-        option("latency", &self.latency);
-        if self.latency_dist != LatencyDist::Constant {
-            option("latency-dist", &self.latency_dist.name());
-        }
-        option("faults", &self.faults);
-        if !self.node_options.is_empty() {
-            let _ = write!(text, " -- {}", self.node_options.join(" "));
+        let Simulation { scenario, hazards, design, node_options, .. } = self;
+        let Scenario { node_count, time_limit, rate, latency, latency_dist, .. } = scenario;
+        let mut text = format!(
+            "natter simulate --seeds 1 --first-seed {seed} --design {} --node-count {node_count} \
+             --time-limit {time_limit} --rate {rate} --latency {latency} --latency-dist {} --faults {hazards}",
+            design.name(),
+            latency_dist.name(),
+        );
+        if !node_options.is_empty() {
+            let _ = write!(text, " -- {}", node_options.join(" "));
         }
         text
     }

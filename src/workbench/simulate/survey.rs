@@ -9,7 +9,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::{Failure, Keep, Run, Simulation, digest, set_full};
+use crate::node::Time;
+use crate::runtime::Clock;
+
+use super::{Failing, Failure, Keep, Run, Simulation, digest, minimise, set_full, story};
 
 /// After so many failing seeds nothing new is to be learnt.
 const FAILURES_MAX: usize = 10;
@@ -89,6 +92,8 @@ pub struct Summary {
     pub first_seed: u64,
     /// How many were run.
     pub seeds: u64,
+    /// How long that took, in seconds.
+    pub took_s: f64,
     /// Whether all holds of every one.
     pub valid: bool,
     /// Servers' messages an operation; none if nothing ran.
@@ -101,8 +106,37 @@ pub struct Summary {
     pub convergence_ms: Option<Spread>,
     /// A hash of all histories: equal for equal seeds and options, on any machine.
     pub digest: String,
-    /// What went wrong, by seed; the first few.
-    pub failures: BTreeMap<u64, String>,
+    /// What went wrong; the first few.
+    pub failures: Vec<Found>,
+    /// The smallest run found that fails like the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimised: Option<Minimised>,
+}
+
+/// A seed that failed.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Found {
+    /// The seed.
+    pub seed: u64,
+    /// What failed.
+    pub what: String,
+    /// What found it.
+    pub found_by: &'static str,
+    /// The command that shows it again.
+    pub command: String,
+}
+
+/// A small run that fails.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Minimised {
+    /// What failed.
+    pub what: String,
+    /// The command that shows it.
+    pub command: String,
+    /// What happened, line by line.
+    pub story: Vec<String>,
 }
 
 /// Runs seeds on all cores. Stops early after some failures. Calls `done` after each run with the number of
@@ -114,6 +148,7 @@ pub fn survey(
     seeds: u64,
     mut done: impl FnMut(u64, usize),
 ) -> Summary {
+    let clock = Clock::start();
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let (sender, receiver) = mpsc::sync_channel(2 * cores);
@@ -144,7 +179,7 @@ pub fn survey(
             // A sum, so that the order in which runs end doesn't matter.
             all_digests = digest.wrapping_add(all_digests);
             match failure {
-                Some(failure) => drop(failures.insert(seed, failure.to_string())),
+                Some(failure) => drop(failures.insert(seed, failure)),
                 None => {
                     let [messages, median, max, converged] = &mut counters;
                     messages.add(seed, msgs_per_op);
@@ -161,16 +196,35 @@ pub fn survey(
             done(runs, failures.len());
         }
     });
+    let took_s = clock.now().since(Time::ZERO).as_secs_f64();
+    // A map by seed: whichever came first, the first seed's is told.
+    let minimised = failures.first_key_value().map(|(&seed, failure)| {
+        let failing = Failing { simulation: simulation.clone(), seed, failure: failure.clone() };
+        let least = minimise(failing);
+        Minimised {
+            what: least.failure.to_string(),
+            command: least.simulation.command(least.seed),
+            story: story(&least),
+        }
+    });
+    let found = |(seed, failure): (u64, Failure)| Found {
+        seed,
+        what: failure.to_string(),
+        found_by: failure.found_by(),
+        command: simulation.command(seed),
+    };
     let [msgs_per_op, median_latency_ms, max_latency_ms, convergence_ms] = counters.map(|c| c.spread());
     Summary {
         first_seed,
         seeds: runs,
+        took_s,
         valid: failures.is_empty(),
         msgs_per_op,
         median_latency_ms,
         max_latency_ms,
         convergence_ms,
         digest: format!("{all_digests:016x}"),
-        failures,
+        failures: failures.into_iter().map(found).collect(),
+        minimised,
     }
 }

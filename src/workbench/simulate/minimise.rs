@@ -1,0 +1,93 @@
+//! Makes a failing run small: fewer nodes, less time, fewer faults, fewer operations, while it fails alike.
+
+use super::{Failure, Keep, Simulation};
+use crate::workbench::hazards::Hazards;
+
+/// How many seeds are tried for each smaller run: another run of another seed, if it fails alike, tells as much.
+const SEEDS_TRIED: u64 = 10;
+
+const NODE_COUNTS: [u32; 8] = [1, 2, 3, 4, 5, 7, 10, 15];
+const TIME_LIMITS: [f64; 8] = [0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0];
+const RATES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0];
+
+/// A failing run.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    /// What was run.
+    pub simulation: Simulation,
+    /// With which seed.
+    pub seed: u64,
+    /// How it failed.
+    pub failure: Failure,
+}
+
+/// The smallest run found that fails like this one.
+#[must_use]
+pub fn minimise(failing: Failing) -> Failing {
+    let struck = failing.simulation.hazards.of(failing.seed);
+    let mut least = failing;
+    least.simulation.hazards = Hazards::These(struck);
+    loop {
+        let before = least.clone();
+        for shrink in [fewer_nodes, less_time, fewer_hazards, fewer_operations] {
+            let smaller = shrink(&least).find_map(|simulation| fails_alike(simulation, &least));
+            least = smaller.unwrap_or(least);
+        }
+        if before.seed == least.seed && before.simulation.command(0) == least.simulation.command(0) {
+            return least;
+        }
+    }
+}
+
+fn fails_alike(simulation: Simulation, like: &Failing) -> Option<Failing> {
+    (0..SEEDS_TRIED).map(|number| like.seed.wrapping_add(number)).find_map(|seed| {
+        let failure = simulation.run(seed, Keep::default()).failure?;
+        let alike = failure.found_by() == like.failure.found_by();
+        alike.then(|| Failing { simulation: simulation.clone(), seed, failure })
+    })
+}
+
+type Smaller<'a> = Box<dyn Iterator<Item = Simulation> + 'a>;
+
+/// The simulation with one of its scenario's numbers made smaller, smallest first.
+fn with<'a, T: Copy + PartialOrd>(
+    simulation: &'a Simulation,
+    numbers: &'a [T],
+    pick: fn(&mut Simulation) -> &mut T,
+) -> Smaller<'a> {
+    Box::new(numbers.iter().filter_map(move |&number| {
+        let mut smaller = simulation.clone();
+        let now = pick(&mut smaller);
+        let is_smaller = number < *now;
+        *now = number;
+        is_smaller.then_some(smaller)
+    }))
+}
+
+fn fewer_nodes(failing: &Failing) -> Smaller<'_> {
+    with(&failing.simulation, &NODE_COUNTS, |simulation| &mut simulation.scenario.node_count)
+}
+
+fn less_time(failing: &Failing) -> Smaller<'_> {
+    with(&failing.simulation, &TIME_LIMITS, |simulation| &mut simulation.scenario.time_limit)
+}
+
+fn fewer_operations(failing: &Failing) -> Smaller<'_> {
+    with(&failing.simulation, &RATES, |simulation| &mut simulation.scenario.rate)
+}
+
+fn fewer_hazards(failing: &Failing) -> Smaller<'_> {
+    let all = match &failing.simulation.hazards {
+        Hazards::These(hazards) => hazards.clone(),
+        Hazards::Drawn => Vec::new(),
+    };
+    let none = (!all.is_empty()).then(Vec::new);
+    let alone = if all.len() > 1 { all.clone() } else { Vec::new() };
+    let without = move |left_out| {
+        all.iter().enumerate().filter(|&(i, _)| i != left_out).map(|(_, &hazard)| hazard).collect::<Vec<_>>()
+    };
+    let count = if alone.len() > 2 { alone.len() } else { 0 };
+    let fewer = none.into_iter().chain(alone.into_iter().map(|hazard| vec![hazard])).chain((0..count).map(without));
+    let simulation = &failing.simulation;
+    Box::new(fewer.map(|hazards| Simulation { hazards: Hazards::These(hazards), ..simulation.clone() }))
+}

@@ -1,0 +1,96 @@
+//! A survey for people: the line up front, the bar while it runs, the table in the end.
+
+use std::fmt::Write as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Simulation, Spread, Summary};
+
+/// What will be run.
+#[must_use]
+pub fn headline(simulation: &Simulation, first_seed: u64, seeds: u64) -> String {
+    let Simulation { scenario, hazards, design, node_options, .. } = simulation;
+    let mut text = format!(
+        "{} seeds from {first_seed} on: {} nodes of the {} design, {} s at rate {}, latency {} ms ({}), faults: {hazards}",
+        seeds,
+        scenario.node_count,
+        design.name(),
+        scenario.time_limit,
+        scenario.rate,
+        scenario.latency,
+        scenario.latency_dist.name(),
+    );
+    if !node_options.is_empty() {
+        let _ = write!(text, ", node options: {}", node_options.join(" "));
+    }
+    text
+}
+
+/// A bar on the terminal. Nothing is shown where stderr is no terminal.
+#[derive(Debug)]
+pub struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    /// A bar for so many seeds.
+    #[must_use]
+    pub fn new(seeds: u64) -> Self {
+        let bar = ProgressBar::new(seeds);
+        let style = ProgressStyle::with_template("{bar:40} {pos} of {len} seeds, {eta} to go{msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar }
+    }
+
+    /// Shows how many seeds have been run, and how many of them failed.
+    pub fn show(&self, runs: u64, failures: usize) {
+        if failures > 0 {
+            self.bar.set_message(format!(", {failures} failed"));
+        }
+        self.bar.set_position(runs);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The table.
+#[must_use]
+pub fn table(summary: &Summary) -> String {
+    let mut text = format!("{:<26}{:>10}{:>10}{:>10}\n", "", "median", "95 %", "max");
+    let mut row = |name: &str, spread: &Option<Spread>, show: fn(f64) -> String| {
+        if let Some(Spread { median, p95, max, max_seed }) = spread {
+            let [median, p95, max] = [median, p95, max].map(|&figure| show(figure));
+            let _ = writeln!(text, "{name:<26}{median:>10}{p95:>10}{max:>10}   seed {max_seed}");
+        }
+    };
+    let ms = |figure: f64| format!("{figure:.0} ms");
+    row("messages an operation", &summary.msgs_per_op, |figure| format!("{figure:.2}"));
+    row("stable latency, median", &summary.median_latency_ms, ms);
+    row("stable latency, max", &summary.max_latency_ms, ms);
+    row("complete after the faults", &summary.convergence_ms, ms);
+    let _ = writeln!(text, "{:<26}{:>10}", "digest of the histories", summary.digest);
+    let verdict = if summary.valid { "yes" } else { "NO" };
+    let Summary { seeds, took_s, .. } = summary;
+    let _ = writeln!(text, "{:<26}{verdict:>10}   {seeds} seeds in {took_s:.1} s", "valid");
+    text
+}
+
+/// What failed, how to see it again, and the story of the smallest run that fails alike.
+#[must_use]
+pub fn failures(summary: &Summary) -> String {
+    let mut text = String::new();
+    for found in &summary.failures {
+        let _ = writeln!(text, "\nseed {}: {}\n  {}", found.seed, found.what, found.command);
+    }
+    if let Some(minimised) = &summary.minimised {
+        let _ = writeln!(text, "\nmade as small as possible: {}\n  {}\n", minimised.what, minimised.command);
+        for line in &minimised.story {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    text
+}

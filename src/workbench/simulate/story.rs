@@ -1,0 +1,155 @@
+//! The story of a failing run: what became of the value concerned, in the order it happened.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::minimise::Failing;
+use super::{Keep, Run};
+use crate::node::Time;
+use crate::protocol::Value;
+use crate::workbench::history::{Event, EventKind, OpValue, Process};
+use crate::workbench::network::{Endpoint, Fate, Passage};
+
+/// The most lines that are told of what happened: the first half and the last.
+const LINES_MAX: usize = 60;
+/// The most of a fault's description that is shown.
+const FAULT_SHOWN: usize = 100;
+
+/// A line of a story, by time; lines of the same time stay in the order they were told.
+type Line = (Time, String);
+
+/// A message between nodes, as far as stories go.
+#[derive(Deserialize)]
+struct Body {
+    #[serde(rename = "type")]
+    kind: String,
+    generation: Option<u64>,
+    #[serde(default)]
+    values: Vec<Value>,
+}
+
+/// Tells how a run failed, some lines of text. Runs it again, with eyes open.
+#[must_use]
+pub fn story(failing: &Failing) -> Vec<String> {
+    let Failing { simulation, seed, failure } = failing;
+    let mut run = simulation.run(*seed, Keep { trace: true, whereabouts_of: failure.value() });
+    if let Some(value) = run.concerned.filter(|_| failure.value().is_none()) {
+        run = simulation.run(*seed, Keep { trace: true, whereabouts_of: Some(value) });
+    }
+    let mut lines = faults(&run);
+    match run.concerned {
+        Some(value) => lines.extend(life(&run, value)),
+        None => lines.extend(run.trace.iter().filter(|passage| !is_init(passage)).map(|passage| {
+            (passage.at, format!("{}: {}", Way(passage), passage.body))
+        })),
+    }
+    lines.sort_by_key(|(at, _)| *at);
+    let mut told = vec![match run.concerned {
+        Some(value) => format!("the story of {value}:"),
+        None => "what happened:".to_owned(),
+    }];
+    let cut = if run.concerned.is_some() { LINES_MAX / 2 } else { 0 };
+    let left_out = lines.len().saturating_sub(LINES_MAX);
+    for (number, (at, what)) in lines.into_iter().enumerate() {
+        if left_out > 0 && number == cut {
+            told.push(format!("             … {left_out} more …"));
+        }
+        if number < cut || number >= cut + left_out {
+            let since = at.since(run.began).as_secs_f64();
+            told.push(format!("  {since:8.3} s  {what}"));
+        }
+    }
+    if let Some(value) = run.concerned {
+        told.extend(end(&run, value));
+    }
+    told
+}
+
+/// Who holds the value in the end, and where else it is.
+fn end(run: &Run, value: Value) -> Vec<String> {
+    let names = |holding: bool| {
+        let nodes = run.holdings.iter().enumerate().filter(|(_, values)| values.contains(&value) == holding);
+        nodes.map(|(node, _)| Endpoint::Node(node).to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let mut told = vec![format!("  in the end, {value} is held by {}", or_nobody(names(true)))];
+    told.push(format!("  and not by {}", or_nobody(names(false))));
+    for (node, waits) in run.whereabouts.iter().enumerate() {
+        told.extend(waits.iter().map(|waits| format!("  n{node} has it {waits}")));
+    }
+    told
+}
+
+fn or_nobody(names: String) -> String {
+    if names.is_empty() { "nobody".to_owned() } else { names }
+}
+
+fn is_init(passage: &Passage) -> bool {
+    passage.body.contains("\"init\"") || passage.body.contains("\"topology\"")
+}
+
+/// From whom to whom a message goes, and what becomes of it.
+struct Way<'a>(&'a Passage);
+
+impl fmt::Display for Way<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Passage { fate, src, dest, .. } = self.0;
+        match fate {
+            Fate::Sent => write!(f, "{src} sends {dest}"),
+            Fate::Lost => write!(f, "lost on the way from {src} to {dest}"),
+            Fate::Doubled => write!(f, "doubled on the way from {src} to {dest}"),
+            Fate::CutOff => write!(f, "cut off between {src} and {dest}"),
+            Fate::Arrived => write!(f, "{dest} gets from {src}"),
+        }
+    }
+}
+
+/// What the nemesis did.
+fn faults(run: &Run) -> Vec<Line> {
+    let by_nemesis = run.history.events().iter().filter(|event| event.process == Process::Nemesis);
+    let line = |event: &Event| {
+        let mut what = match &event.value {
+            OpValue::Json(serde_json::Value::Null) => String::new(),
+            OpValue::Json(details) => details.to_string(),
+            _ => String::new(),
+        };
+        if let Some((end, _)) = what.char_indices().nth(FAULT_SHOWN) {
+            what.truncate(end);
+            what.push('…');
+        }
+        (run.began + event.time.since(Time::ZERO), format!("[{} {what}]", event.f).replace(" ]", "]"))
+    };
+    by_nemesis.map(line).collect()
+}
+
+/// A value's life: its birth, the messages that carried it, and their acknowledgements.
+fn life(run: &Run, value: Value) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (invoked, done) in run.history.completed() {
+        if (invoked.f, &invoked.value) == ("broadcast", &OpValue::Int(value)) {
+            let at = |event: &Event| run.began + event.time.since(Time::ZERO);
+            lines.push((at(invoked), format!("a client broadcasts {value}")));
+            let how = match done.kind {
+                EventKind::Ok => "is acknowledged to its client",
+                EventKind::Fail => "is refused",
+                _ => "is not acknowledged in time",
+            };
+            lines.push((at(done), format!("{value} {how}")));
+        }
+    }
+    let mut carriers = HashSet::new();
+    for passage in &run.trace {
+        let Ok(Body { kind, generation, values }) = serde_json::from_str(&passage.body) else { continue };
+        let Some(generation) = generation else { continue };
+        let Passage { src, dest, .. } = passage;
+        if kind == "delta" && values.contains(&value) {
+            carriers.insert((*src, *dest, generation));
+            let count = values.len();
+            lines.push((passage.at, format!("{}: batch {generation} of {count}", Way(passage))));
+        } else if kind == "delta_ok" && carriers.contains(&(*dest, *src, generation)) {
+            lines.push((passage.at, format!("{}: the acknowledgement of batch {generation}", Way(passage))));
+        }
+    }
+    lines
+}
