@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::planted::planted;
 use crate::protocol::{BATCH_MAX, Generation};
 
 /// Who talks to whom.
@@ -88,6 +89,9 @@ impl RetryPolicy {
     /// How long to wait for an acknowledgement, after `failures` waits in vain, given 64 random bits.
     #[must_use]
     pub fn interval(&self, failures: u32, random: u64) -> Duration {
+        planted!(ForgetRetry => return Duration::MAX);
+        planted!(RetryOnce => if failures > 0 { return Duration::MAX });
+        planted!(BackoffUncapped => return self.min.saturating_mul(1 << failures.min(20)));
         // 2^20 times any sensible minimum is beyond any sensible cap, and does not overflow.
         let doubled = self.min.saturating_mul(1 << failures.min(20)).min(self.max);
         let quarter = doubled / 4;

@@ -38,6 +38,7 @@
 pub mod config;
 pub mod gossip;
 pub mod node;
+pub mod planted;
 pub mod protocol;
 pub mod queue;
 mod random;

@@ -47,6 +47,9 @@ enum Command {
     Challenge(ChallengeArgs),
     /// Run natter's own nodes in virtual time, under faults of every kind, and check them at every step
     Simulate(SimulateArgs),
+    /// Plant each known bug in natter's own nodes, and see how many simulated seeds it takes to find it
+    #[cfg(feature = "planted-bugs")]
+    Planted(PlantedArgs),
     /// Be a node, on stdin and stdout: the same as the program natter-node
     Node(NodeArgs),
 }
@@ -101,6 +104,17 @@ struct SimulateArgs {
     json: bool,
 }
 
+#[cfg(feature = "planted-bugs")]
+#[derive(Args)]
+struct PlantedArgs {
+    /// Plant this one alone, and tell how it was found
+    #[arg(long, value_enum)]
+    bug: Option<natter::planted::Bug>,
+
+    #[command(flatten)]
+    simulate: SimulateArgs,
+}
+
 /// What `natter challenge --json` prints.
 #[derive(Serialize)]
 struct Verdict<'a> {
@@ -121,6 +135,8 @@ fn main() -> ExitCode {
         Command::Test(args) => test(args),
         Command::Challenge(args) => challenge(&args),
         Command::Simulate(args) => simulate(&args),
+        #[cfg(feature = "planted-bugs")]
+        Command::Planted(args) => planted(&args),
         Command::Node(args) => match args.config() {
             Ok(config) => return cli::main(&args, config),
             Err(why) => {
@@ -227,6 +243,31 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
         report::table(&summary) + &report::failures(&summary)
     })?;
     Ok(if summary.valid { 0 } else { INVALID })
+}
+
+#[cfg(feature = "planted-bugs")]
+fn planted(args: &PlantedArgs) -> anyhow::Result<u8> {
+    use clap::ValueEnum;
+    use natter::planted::{Bug, plant};
+    use natter::workbench::simulate::planted::{hunt, table};
+
+    let SimulateArgs { options, json } = &args.simulate;
+    let with = |bug: Bug| {
+        let own = bug.node_options().iter().map(|&option| option.to_owned());
+        let node_options = options.node_options.iter().cloned().chain(own).collect();
+        Options { design: bug.design(), node_options, ..options.clone() }
+    };
+    if let Some(bug) = args.bug {
+        plant(Some(bug));
+        return simulate(&SimulateArgs { options: with(bug), json: *json });
+    }
+    let first_seed = options.first_seed.unwrap_or(1);
+    let findings: Vec<_> = Bug::value_variants()
+        .iter()
+        .map(|&bug| Ok(hunt(bug, &with(bug).simulation()?, first_seed, options.seeds)))
+        .collect::<Result<_, clap::Error>>()?;
+    print(&format!("{}\n", table(&findings)))?;
+    Ok(if findings.iter().all(|finding| finding.found.is_some()) { 0 } else { INVALID })
 }
 
 /// This program in its role as a node: what `natter test` and `natter challenge` run by default, so that

@@ -4,6 +4,7 @@ use super::LockFree;
 use super::link::Link;
 use super::membership::{Membership, PeerIndex};
 use crate::node::{Outbox, Time};
+use crate::planted::planted;
 use crate::protocol::{Batch, Generation, encode};
 use crate::queue::{Ack, Claim, PeerQueue, SlotRing};
 
@@ -24,6 +25,7 @@ impl LockFree {
 
     /// New values have been queued for every linked peer but `source`.
     pub(super) fn flush_soon(&self, now: Time, members: &Membership, source: Option<PeerIndex>) {
+        planted!(LostWakeUp => if self.deadline.get() != Time::NEVER { return });
         let links = members.linked().filter(|&(peer, _)| Some(peer) != source);
         if let Some(from) = links.map(|(_, link)| link.flush_from(now)).min() {
             self.deadline.bring_forward(from);
@@ -52,6 +54,7 @@ impl LockFree {
                 continue;
             }
             if let Some(claim) = link.slots.reclaim(generation) {
+                planted!(SlotLeftBusy => if link.is_silent() { continue });
                 if age == 0 && link.note_failure() {
                     out.note(format_args!("{} does not answer", members.name(peer)));
                 }
@@ -85,6 +88,7 @@ impl LockFree {
     /// Fills a batch with what is queued; with everything there is, from the start, if some of it was dropped.
     fn drain(&self, link: &Link, batch: &mut Batch) {
         link.queue.drain_into(batch, self.config.batch_max);
+        planted!(BatchOverCap => if batch.len() == self.config.batch_max { batch.push(batch[0]) });
         if batch.is_empty() && link.queue.take_overflow() {
             link.queue.refill(self.seen.iter());
             link.queue.drain_into(batch, self.config.batch_max);
@@ -120,6 +124,7 @@ impl LockFree {
         let Some((peer, link)) = members.find(name).and_then(|p| Some((p, members.existing_link(p)?))) else {
             return;
         };
+        planted!(ResendAcked => if generation.0 % 16 == 0 { return });
         match link.slots.ack(generation) {
             Ack::Released(batch) => self.batches.give(batch),
             Ack::Deferred => {}

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::node::Time;
+use crate::planted::planted;
 use crate::queue::{Deadline, PeerQueue, SlotRing};
 
 /// After this many waits in vain a peer counts as silent: it is sent nothing but its oldest batch. One lost
@@ -69,6 +70,7 @@ impl Link {
 
     /// The peer has acknowledged something. True if it was silent.
     pub(super) fn note_answer(&self) -> bool {
+        planted!(NeverForgiven => if self.is_silent() { return false });
         self.failures.swap(0, Ordering::Relaxed) >= SILENT_AFTER
     }
 

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::{Config, Topology};
 use crate::node::{Node, Outbox, Time};
+use crate::planted::planted;
 use crate::protocol::encode::{self, Route};
 use crate::protocol::{Batch, Body, Excerpt, Generation, Reason, Refusal, Request, Scratch, Value, parse};
 use crate::queue::{Deadline, Pool, SeenSet};
@@ -44,6 +45,8 @@ pub struct LockFree {
     membership: OnceLock<Membership>,
     /// When the next tick is needed.
     deadline: Deadline,
+    #[cfg(feature = "planted-bugs")]
+    parked: std::sync::Mutex<Vec<Value>>,
 }
 
 impl LockFree {
@@ -61,6 +64,8 @@ impl LockFree {
             batches: Pool::new(BATCHES_KEPT),
             membership: OnceLock::new(),
             deadline: Deadline::at(Time::NEVER),
+            #[cfg(feature = "planted-bugs")]
+            parked: std::sync::Mutex::default(),
         }
     }
 
@@ -89,7 +94,16 @@ impl LockFree {
                 self.learn(now, members, &[value], None);
                 encode::ok(out.lines_mut(), route, "broadcast_ok");
             }
-            (Request::Read, Some(_)) => encode::read_ok(out.lines_mut(), route, self.seen.iter()),
+            (Request::Read, Some(_)) => {
+                planted!(ReadLeavesOut => if self.seen.len() % 8 == 7 {
+                    return Ok(encode::read_ok(out.lines_mut(), route, self.seen.iter().skip(1)));
+                });
+                planted!(ReadRepeats => if self.seen.len() % 8 == 7 {
+                    let twice = self.seen.iter().chain(self.seen.iter().take(1));
+                    return Ok(encode::read_ok(out.lines_mut(), route, twice));
+                });
+                encode::read_ok(out.lines_mut(), route, self.seen.iter());
+            }
         }
         Ok(())
     }
@@ -117,11 +131,13 @@ impl LockFree {
     fn learn(&self, now: Time, members: &Membership, values: &[Value], source: Option<PeerIndex>) {
         let onward = plan::forwards(self.config.topology, source);
         let mut new = false;
+        planted!(ForgedValue => if values.len() == 7 { self.seen.insert(-values[0]); });
         for &value in values {
             if self.seen.insert(value) {
                 new = true;
                 if onward {
-                    for (_, link) in members.linked().filter(|&(peer, _)| Some(peer) != source) {
+                    for (peer, link) in members.linked().filter(|&(peer, _)| Some(peer) != source) {
+                        planted!(LastPeerSkipped => if members.peers().last() == Some(peer) { continue });
                         link.queue.push(value);
                     }
                 }
@@ -142,6 +158,17 @@ impl LockFree {
         out: &mut Outbox,
     ) {
         let source = members.find(message.dest);
+        planted!(AckBeforeInsert => {
+            encode::delta_ok(out.lines_mut(), message, generation);
+            let parked = std::mem::replace(&mut *self.parked.lock().expect("no panic"), values.to_vec());
+            return self.learn(now, members, &parked, source);
+        });
+        planted!(AckHalf => {
+            self.learn(now, members, &values[..values.len().div_ceil(2)], source);
+            return encode::delta_ok(out.lines_mut(), message, generation);
+        });
+        planted!(AckOnlyNews => if values.iter().all(|&value| self.seen.contains(value)) { return });
+        planted!(AckOffByOne => return encode::delta_ok(out.lines_mut(), message, Generation(generation.0 + 1)));
         self.learn(now, members, values, source);
         // Only now that the values are in the seen set.
         encode::delta_ok(out.lines_mut(), message, generation);

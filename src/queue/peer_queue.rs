@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam::queue::SegQueue;
 
+use crate::planted::planted;
 use crate::protocol::{BATCH_MAX, Batch, Value};
 
 /// An unordered bag of values for a peer, pushed and drained by any number of threads.
@@ -41,6 +42,7 @@ impl PeerQueue {
         let limit = self.limit.saturating_add(self.refilled.load(Ordering::Relaxed));
         if self.len.fetch_add(1, Ordering::Relaxed) >= limit {
             self.len.fetch_sub(1, Ordering::Relaxed);
+            planted!(OverflowForgotten => return);
             // Release: pairs with the acquire in `take_overflow`, whose caller must see the seen set as it
             // was when this value was dropped, the value included.
             self.overflowed.store(true, Ordering::Release);
@@ -69,6 +71,7 @@ impl PeerQueue {
             self.len.fetch_sub(1, Ordering::Relaxed);
             batch.push(value);
         }
+        planted!(DropOldest => if self.values.pop().is_some() { self.len.fetch_sub(1, Ordering::Relaxed); });
     }
 
     /// Whether nothing waits and nothing was dropped.

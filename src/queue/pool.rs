@@ -2,6 +2,7 @@
 
 use crossbeam::queue::ArrayQueue;
 
+use crate::planted::planted;
 use crate::protocol::Batch;
 
 /// A thing that a [`Pool`] may hand out again.
@@ -41,6 +42,7 @@ impl<T: Reuse> Pool<T> {
 
 impl Reuse for Box<Batch> {
     fn reset(&mut self) -> bool {
+        planted!(PoolUncleared => return true);
         self.clear();
         !self.spilled()
     }

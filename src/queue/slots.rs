@@ -30,6 +30,7 @@
 use std::fmt;
 
 use crate::node::Time;
+use crate::planted::planted;
 use crate::protocol::{BATCH_MAX, Batch, Generation, Value};
 use crate::sync::{AtomicCell, AtomicU64, Ordering};
 
@@ -54,7 +55,8 @@ const fn word(generation: u64, state: u64) -> u64 {
     generation << STATE_BITS | state
 }
 
-const fn later(generation: u64, by: u64) -> u64 {
+fn later(generation: u64, by: u64) -> u64 {
+    planted!(WrapOffByOne => return generation.wrapping_add(by) % GENERATION_MASK);
     generation.wrapping_add(by) & GENERATION_MASK
 }
 
@@ -230,6 +232,9 @@ impl SlotRing {
                 // Relaxed: the batch is the sender's, who finds this step in `sent`.
                 (false, (Ordering::Relaxed, Ordering::Relaxed))
             } else {
+                planted!(StaleAckFrees => if current & 3 == SENT {
+                    return Ack::Released(self.release(slot, current >> STATE_BITS));
+                });
                 return Ack::Stale;
             };
             match slot.word.compare_exchange_weak(current, word(generation, ACKED), orderings.0, orderings.1)

@@ -13,6 +13,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::Config;
 use crate::node::{Inspect, Node, Outbox, Time};
+use crate::planted::planted;
 use crate::protocol::{Excerpt, Reason, Value};
 use crate::random::Random;
 
@@ -91,8 +92,13 @@ impl Peer {
     }
 
     fn acknowledge(&mut self, generation: u64, config: &Config, now: Time) {
+        planted!(SimpleAckOfAny => {
+            self.timer = self.unacknowledged.take().map(|_| now + config.flush_interval);
+            return;
+        });
         if self.unacknowledged.as_ref().is_some_and(|sent| sent.generation == generation) {
             self.unacknowledged = None;
+            planted!(SimpleTimerForgotten => return self.timer = None);
             let more = !self.waiting.is_empty() || self.overflowed;
             self.timer = more.then(|| now + config.flush_interval);
         }

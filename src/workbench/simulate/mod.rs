@@ -16,6 +16,8 @@
 mod auditor;
 mod minimise;
 mod options;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod report;
 mod story;
 mod survey;
@@ -308,8 +310,11 @@ impl Simulation {
 
 /// The first value of `all` that is not in `there`; both are sorted.
 fn first_missing(all: &[Value], there: &[Value]) -> Option<Value> {
-    let mut there = there.iter();
-    all.iter().copied().find(|value| !there.by_ref().any(|other| other == value))
+    let mut there = there.iter().peekable();
+    all.iter().copied().find(|value| {
+        while there.next_if(|&other| other < value).is_some() {}
+        there.peek() != Some(&value)
+    })
 }
 
 fn set_full(results: &Results) -> Option<&SetFull> {

@@ -1,0 +1,98 @@
+//! Known bugs, one of which may be planted in the nodes, to see that the simulator finds it.
+//!
+//! `planted!(Bug => statement)` stands where a bug goes. Only builds with the feature `planted-bugs` have it; in
+//! any other, nothing is left of it.
+
+/// Does something wrong if this bug is planted.
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($bug:ident => $wrong:expr) => {};
+}
+
+/// Does something wrong if this bug is planted.
+#[cfg(feature = "planted-bugs")]
+macro_rules! planted {
+    ($bug:ident => $wrong:expr) => {
+        if $crate::planted::is($crate::planted::Bug::$bug) {
+            $wrong
+        }
+    };
+}
+
+pub(crate) use planted;
+
+#[cfg(feature = "planted-bugs")]
+pub use self::bugs::{Bug, is, plant};
+
+#[cfg(feature = "planted-bugs")]
+mod bugs {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use clap::ValueEnum;
+
+    /// A bug that somebody could have made.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+    pub enum Bug {
+        /// A batch is sent and never again
+        ForgetRetry,
+        /// A batch is sent a second time and never again
+        RetryOnce,
+        /// Waits for acknowledgements double without a cap
+        BackoffUncapped,
+        /// A stale acknowledgement frees whatever is in the slot
+        StaleAckFrees,
+        /// Some batches are resent for ever, acknowledged or not
+        ResendAcked,
+        /// A resend to a silent peer loses hold of its slot
+        SlotLeftBusy,
+        /// Generations wrap around one too early
+        WrapOffByOne,
+        /// A batch of 65
+        BatchOverCap,
+        /// A value is lost between a full batch and the next one
+        DropOldest,
+        /// An overflowing queue drops values and forgets that it did
+        OverflowForgotten,
+        /// A batch from the pool still holds its former values
+        PoolUncleared,
+        /// A wake-up is lost when another one is pending
+        LostWakeUp,
+        /// A peer that was silent once is held for silent ever after
+        NeverForgiven,
+        /// A delta is acknowledged at once and taken up with the next one
+        AckBeforeInsert,
+        /// A delta is acknowledged whole and half of it taken up
+        AckHalf,
+        /// A delta that brings nothing new is not acknowledged
+        AckOnlyNews,
+        /// Acknowledgements name the next generation
+        AckOffByOne,
+        /// Values do not travel on to the last of the peers
+        LastPeerSkipped,
+        /// A node takes up a value that nobody sent
+        ForgedValue,
+        /// A read leaves a value out now and then
+        ReadLeavesOut,
+        /// A read shows a value twice now and then
+        ReadRepeats,
+        /// Simple design: what waits is not sent when the batch before it is acknowledged
+        SimpleTimerForgotten,
+        /// Simple design: any acknowledgement is taken for that of the batch in flight
+        SimpleAckOfAny,
+    }
+
+    /// The planted bug's place among all, counted from one; zero for none.
+    static PLANTED: AtomicUsize = AtomicUsize::new(0);
+
+    /// Plants a bug in every node of this process, or removes the one there is.
+    pub fn plant(bug: Option<Bug>) {
+        // Relaxed, here and below: nothing else depends on it.
+        PLANTED.store(bug.map_or(0, |bug| bug as usize + 1), Ordering::Relaxed);
+    }
+
+    /// Whether this bug is planted.
+    #[must_use]
+    pub fn is(bug: Bug) -> bool {
+        PLANTED.load(Ordering::Relaxed) == bug as usize + 1
+    }
+}

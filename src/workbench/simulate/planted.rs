@@ -1,0 +1,74 @@
+//! Plants each known bug in turn, and sees how soon the simulator finds it.
+
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::{Keep, Simulation};
+use crate::planted::{Bug, plant};
+use crate::runtime::cli::Design;
+
+/// What was found of one bug.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The bug.
+    pub bug: Bug,
+    /// What found it, and after how many seeds; none if nothing did.
+    pub found: Option<(&'static str, u64)>,
+}
+
+impl Bug {
+    /// The design that it is planted in.
+    #[must_use]
+    pub fn design(self) -> Design {
+        match self {
+            Bug::SimpleTimerForgotten | Bug::SimpleAckOfAny => Design::Simple,
+            _ => Design::LockFree,
+        }
+    }
+
+    /// The node options that bring it out, if it takes any.
+    #[must_use]
+    pub fn node_options(self) -> &'static [&'static str] {
+        match self {
+            Bug::OverflowForgotten => &["--queue-limit=16"],
+            _ => &[],
+        }
+    }
+}
+
+/// Plants a bug, and runs the seeds from `first_seed` on, at most `seeds`, until one fails.
+#[must_use]
+pub fn hunt(bug: Bug, simulation: &Simulation, first_seed: u64, seeds: u64) -> Finding {
+    plant(Some(bug));
+    let run = |number: u64| {
+        let failure = simulation.run(first_seed.wrapping_add(number), Keep::default()).failure?;
+        Some((failure.found_by(), number + 1))
+    };
+    let found = (0..seeds).find_map(run);
+    plant(None);
+    Finding { bug, found }
+}
+
+/// All findings as one table.
+#[must_use]
+pub fn table(findings: &[Finding]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(["bug", "what it does", "node options", "found by", "after seeds"]);
+    for Finding { bug, found } in findings {
+        let node_options = bug.node_options();
+        let value = bug.to_possible_value();
+        let name = value.as_ref().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let what = value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default();
+        let options = if node_options.is_empty() { "–".to_owned() } else { node_options.join(" ") };
+        let (by, after) = match found {
+            Some((by, after)) => (*by, after.to_string()),
+            None => ("NOTHING", "–".to_owned()),
+        };
+        table.add_row([name, what, options, by.to_owned(), after]);
+    }
+    if let Some(column) = table.column_mut(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
