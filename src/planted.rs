@@ -26,7 +26,7 @@ pub use self::bugs::{Bug, is, plant};
 
 #[cfg(feature = "planted-bugs")]
 mod bugs {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::cell::Cell;
 
     use clap::ValueEnum;
 
@@ -81,18 +81,18 @@ mod bugs {
         SimpleAckOfAny,
     }
 
-    /// The planted bug's place among all, counted from one; zero for none.
-    static PLANTED: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
 
-    /// Plants a bug in every node of this process, or removes the one there is.
+    /// Plants a bug in every node that this thread runs, in place of the one there is.
     pub fn plant(bug: Option<Bug>) {
-        // Relaxed, here and below: nothing else depends on it.
-        PLANTED.store(bug.map_or(0, |bug| bug as usize + 1), Ordering::Relaxed);
+        PLANTED.set(bug);
     }
 
     /// Whether this bug is planted.
     #[must_use]
     pub fn is(bug: Bug) -> bool {
-        PLANTED.load(Ordering::Relaxed) == bug as usize + 1
+        PLANTED.get() == Some(bug)
     }
 }

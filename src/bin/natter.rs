@@ -49,7 +49,7 @@ enum Command {
     Simulate(SimulateArgs),
     /// Plant each known bug in natter's own nodes, and see how many simulated seeds it takes to find it
     #[cfg(feature = "planted-bugs")]
-    Planted(PlantedArgs),
+    Planted(Options),
     /// Be a node, on stdin and stdout: the same as the program natter-node
     Node(NodeArgs),
 }
@@ -102,17 +102,6 @@ struct SimulateArgs {
     /// Print the summary alone, as JSON
     #[arg(long)]
     json: bool,
-}
-
-#[cfg(feature = "planted-bugs")]
-#[derive(Args)]
-struct PlantedArgs {
-    /// Plant this one alone, and tell how it was found
-    #[arg(long, value_enum)]
-    bug: Option<natter::planted::Bug>,
-
-    #[command(flatten)]
-    simulate: SimulateArgs,
 }
 
 /// What `natter challenge --json` prints.
@@ -246,26 +235,22 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
 }
 
 #[cfg(feature = "planted-bugs")]
-fn planted(args: &PlantedArgs) -> anyhow::Result<u8> {
+fn planted(options: &Options) -> anyhow::Result<u8> {
     use clap::ValueEnum;
-    use natter::planted::{Bug, plant};
+    use natter::planted::Bug;
     use natter::workbench::simulate::planted::{hunt, table};
 
-    let SimulateArgs { options, json } = &args.simulate;
-    let with = |bug: Bug| {
-        let own = bug.node_options().iter().map(|&option| option.to_owned());
-        let node_options = options.node_options.iter().cloned().chain(own).collect();
-        Options { design: bug.design(), node_options, ..options.clone() }
-    };
-    if let Some(bug) = args.bug {
-        plant(Some(bug));
-        return simulate(&SimulateArgs { options: with(bug), json: *json });
-    }
     let first_seed = options.first_seed.unwrap_or(1);
-    let findings: Vec<_> = Bug::value_variants()
-        .iter()
-        .map(|&bug| Ok(hunt(bug, &with(bug).simulation()?, first_seed, options.seeds)))
-        .collect::<Result<_, clap::Error>>()?;
+    let bugs = Bug::value_variants().iter().filter(|&&bug| options.bug.is_none_or(|only| only == bug));
+    let findings: Result<Vec<_>, _> =
+        bugs.map(|&bug| hunt(bug, options, first_seed, options.seeds)).collect();
+    let findings = match findings {
+        Ok(findings) => findings,
+        Err(error) => {
+            let _ = error.print();
+            return Ok(BAD_ARGUMENTS);
+        }
+    };
     print(&format!("{}\n", table(&findings)))?;
     Ok(if findings.iter().all(|finding| finding.found.is_some()) { 0 } else { INVALID })
 }

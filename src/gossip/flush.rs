@@ -124,7 +124,7 @@ impl LockFree {
         let Some((peer, link)) = members.find(name).and_then(|p| Some((p, members.existing_link(p)?))) else {
             return;
         };
-        planted!(ResendAcked => if generation.0 % 16 == 0 { return });
+        planted!(ResendAcked => if generation.0.is_multiple_of(16) { return });
         match link.slots.ack(generation) {
             Ack::Released(batch) => self.batches.give(batch),
             Ack::Deferred => {}

@@ -96,11 +96,13 @@ impl LockFree {
             }
             (Request::Read, Some(_)) => {
                 planted!(ReadLeavesOut => if self.seen.len() % 8 == 7 {
-                    return Ok(encode::read_ok(out.lines_mut(), route, self.seen.iter().skip(1)));
+                    encode::read_ok(out.lines_mut(), route, self.seen.iter().skip(1));
+                    return Ok(());
                 });
                 planted!(ReadRepeats => if self.seen.len() % 8 == 7 {
                     let twice = self.seen.iter().chain(self.seen.iter().take(1));
-                    return Ok(encode::read_ok(out.lines_mut(), route, twice));
+                    encode::read_ok(out.lines_mut(), route, twice);
+                    return Ok(());
                 });
                 encode::read_ok(out.lines_mut(), route, self.seen.iter());
             }
@@ -136,8 +138,13 @@ impl LockFree {
             if self.seen.insert(value) {
                 new = true;
                 if onward {
-                    for (peer, link) in members.linked().filter(|&(peer, _)| Some(peer) != source) {
-                        planted!(LastPeerSkipped => if members.peers().last() == Some(peer) { continue });
+                    for (_, link) in members.linked().filter(|&(peer, _)| Some(peer) != source) {
+                        planted!(LastPeerSkipped => {
+                            let last = members.peers().last().and_then(|peer| members.existing_link(peer));
+                            if last.is_some_and(|last| std::ptr::eq(last, link)) {
+                                continue;
+                            }
+                        });
                         link.queue.push(value);
                     }
                 }

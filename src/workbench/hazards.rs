@@ -151,7 +151,8 @@ impl Hazard {
 
     /// What begins one spell of the fault, and what ends it.
     fn spell(self, nodes: usize, rng: &mut Pcg64) -> (Vec<Step>, Vec<Step>) {
-        let half = |rng: &mut Pcg64| rng.random_range(0.02..=0.5);
+        // In thousandths: numbers that people can read.
+        let half = |rng: &mut Pcg64| f64::from(rng.random_range(20..=500)) / 1000.0;
         match self {
             Hazard::Partition => {
                 let kind = PartitionKind::ALL[rng.random_range(0..PartitionKind::ALL.len())];

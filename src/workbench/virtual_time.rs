@@ -377,4 +377,160 @@ mod tests {
         }
         assert_eq!(Clock::default().true_time(Time::NEVER), Time::NEVER);
     }
+
+    /// Answers `init` and `echo`, and notes what its clock shows when; ticks once a second.
+    #[derive(Default)]
+    struct Diary(std::sync::Mutex<Pages>);
+
+    #[derive(Default)]
+    struct Pages {
+        heard: Vec<Time>,
+        ticks: Vec<Time>,
+    }
+
+    impl Node for Diary {
+        type Scratch = ();
+
+        fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
+            let message: serde_json::Value = serde_json::from_slice(line).expect("JSON");
+            let mut body = message["body"].clone();
+            body["in_reply_to"] = body["msg_id"].take();
+            let kind = format!("{}_ok", body["type"].as_str().expect("a type"));
+            body["type"] = serde_json::json!(kind);
+            if kind == "init_ok" {
+                body = serde_json::json!({ "type": kind, "in_reply_to": 1 });
+            } else {
+                self.0.lock().expect("no panic").heard.push(now);
+            }
+            body.as_object_mut().expect("an object").remove("msg_id");
+            let reply = serde_json::json!({ "src": "n0", "dest": message["src"], "body": body });
+            out.lines_mut().extend(format!("{reply}\n").bytes());
+        }
+
+        fn tick(&self, now: Time, _: &mut Outbox) {
+            self.0.lock().expect("no panic").ticks.push(now);
+        }
+
+        fn next_deadline(&self) -> Option<Time> {
+            let last = self.0.lock().expect("no panic").ticks.last().copied();
+            Some(last.unwrap_or_default() + Duration::from_secs(1))
+        }
+
+        fn finish(&self, _: Time, _: &mut Outbox) {}
+    }
+
+    /// What the diary says after ten seconds of echoes, with some trouble on the way.
+    #[derive(Default)]
+    struct Reader {
+        true_times: Vec<Time>,
+        heard: Vec<Time>,
+        ticks: Vec<Time>,
+    }
+
+    impl Watch<Diary> for Reader {
+        fn receives(&mut self, _: usize, _: &[u8]) {}
+
+        fn acted(&mut self, act: Act<'_, Diary>) -> Result<(), String> {
+            let pages = act.node.0.lock().expect("no panic");
+            if pages.heard.len() > self.true_times.len() {
+                self.true_times.push(act.now);
+            }
+            Ok(())
+        }
+
+        fn ended(&mut self, _: usize, node: &Diary) {
+            let mut pages = node.0.lock().expect("no panic");
+            self.heard = std::mem::take(&mut pages.heard);
+            self.ticks = std::mem::take(&mut pages.ticks);
+        }
+    }
+
+    fn diary(steps: Vec<(u64, Trouble)>) -> (History, Reader) {
+        use crate::workbench::nemesis::{Nemesis, Step};
+
+        let scenario = Scenario {
+            node_count: 1,
+            time_limit: 10.0,
+            rate: 50.0,
+            concurrency: "20".parse().expect("a number"),
+            ..Scenario::new(WorkloadKind::Echo)
+        };
+        let steps = steps.into_iter().map(|(s, trouble)| (Duration::from_secs(s), Step::Disturb(0, trouble)));
+        let (quiet, verbosity) = (Duration::from_secs(1), Verbosity::default());
+        let mut trial = Trial::under(Nemesis::new(steps), quiet, &scenario, 1, verbosity, Time::ZERO);
+        let mut reader = Reader::default();
+        drive(&mut trial, std::iter::once(Diary::default()), &mut reader).expect("no fault");
+        (trial.finish().1, reader)
+    }
+
+    fn secs(time: Time) -> f64 {
+        time.as_nanos() as f64 / 1e9
+    }
+
+    #[test]
+    fn a_paused_node_does_nothing_and_loses_nothing() {
+        let (history, reader) = diary(vec![(2, Trouble::Pause), (5, Trouble::Resume)]);
+        let silent = |&&time: &&Time| (2.0..5.0).contains(&secs(time));
+        assert_eq!(reader.true_times.iter().filter(silent).count(), 0);
+        assert_eq!(reader.ticks.iter().filter(silent).count(), 0);
+        assert!(
+            reader.true_times.iter().filter(|&&time| secs(time) == 5.0).count() > 10,
+            "the backlog, at once"
+        );
+        assert!(reader.ticks.iter().any(|&time| secs(time) == 5.0), "a tick that was overdue");
+        let (begun, ended) = (history.invocations(), reader.heard.len());
+        assert_eq!(begun, ended, "every request is handled in the end");
+    }
+
+    #[test]
+    fn a_slow_node_takes_one_message_after_the_other() {
+        let slow = Duration::from_millis(40);
+        let (_, reader) = diary(vec![(2, Trouble::Slow(slow)), (5, Trouble::Slow(Duration::ZERO))]);
+        let during: Vec<Time> =
+            reader.true_times.into_iter().filter(|&t| (2.0..5.0).contains(&secs(t))).collect();
+        assert!(
+            (60..=75).contains(&during.len()),
+            "50 a second come and 25 a second are handled: {}",
+            during.len()
+        );
+        assert!(during.windows(2).all(|pair| pair[1].since(pair[0]) >= slow));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_moves_ticks_and_nothing_else() {
+        let fast = Trouble::Clock { jump: Duration::from_secs(100), ppm: 2_000_000 };
+        let right = Trouble::Clock { jump: Duration::ZERO, ppm: TRUE_PPM };
+        let (_, reader) = diary(vec![(2, fast), (5, right)]);
+        let early: Vec<f64> = reader.ticks.iter().map(|&time| secs(time)).take(4).collect();
+        assert_eq!(early, [1.0, 102.0, 103.0, 104.0], "the second tick is late, and no other");
+        let (seen, heard): (Vec<f64>, Vec<f64>) =
+            reader.true_times.iter().zip(&reader.heard).map(|(&a, &b)| (secs(a), secs(b))).unzip();
+        for (&real, &shown) in seen.iter().zip(&heard) {
+            let expected = if real < 2.0 {
+                real
+            } else if real < 5.0 {
+                102.0 + 2.0 * (real - 2.0)
+            } else {
+                103.0 + real
+            };
+            assert!((shown - expected).abs() < 1e-6, "{real}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_never_done_is_stopped() {
+        /// Always wants to tick at once.
+        struct Restless;
+        impl Node for Restless {
+            type Scratch = ();
+            fn handle(&self, _: Time, _: &mut [u8], (): &mut (), _: &mut Outbox) {}
+            fn tick(&self, _: Time, _: &mut Outbox) {}
+            fn next_deadline(&self) -> Option<Time> {
+                Some(Time::ZERO)
+            }
+            fn finish(&self, _: Time, _: &mut Outbox) {}
+        }
+        let scenario = Scenario { node_count: 2, ..Scenario::new(WorkloadKind::Echo) };
+        assert!(matches!(run(&scenario, 1, |_| Restless), Err(Fault::Endless { .. })));
+    }
 }

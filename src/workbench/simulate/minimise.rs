@@ -87,7 +87,8 @@ fn fewer_hazards(failing: &Failing) -> Smaller<'_> {
         all.iter().enumerate().filter(|&(i, _)| i != left_out).map(|(_, &hazard)| hazard).collect::<Vec<_>>()
     };
     let count = if alone.len() > 2 { alone.len() } else { 0 };
-    let fewer = none.into_iter().chain(alone.into_iter().map(|hazard| vec![hazard])).chain((0..count).map(without));
+    let fewer =
+        none.into_iter().chain(alone.into_iter().map(|hazard| vec![hazard])).chain((0..count).map(without));
     let simulation = &failing.simulation;
     Box::new(fewer.map(|hazards| Simulation { hazards: Hazards::These(hazards), ..simulation.clone() }))
 }

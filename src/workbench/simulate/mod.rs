@@ -6,9 +6,9 @@
 //!
 //! | checked | when | by |
 //! | --- | --- | --- |
-//! | a node holds what it was told and nothing else | every step | the [auditor] |
+//! | a node holds what it was told and nothing else | every step | the auditor |
 //! | it sends only values that it holds, in batches of the size allowed | every step | the auditor |
-//! | its own structures are sound | every step | [`Inspect::audit`](crate::node::Inspect::audit) |
+//! | its own structures are sound | every step | [`Inspect::audit`] |
 //! | no read lacks what an earlier read of the same node showed | after the run | [`Simulation::run`] |
 //! | nothing that was acknowledged is lost, and no read shows a value twice | after the run | [set-full](super::check::set_full) |
 //! | every node holds the same values in the end, within the bound; silence from then on | after the run | [`Simulation::run`] |
@@ -31,8 +31,8 @@ use rand::RngExt;
 use thiserror::Error;
 use twox_hash::XxHash3_64;
 
-pub use self::options::Options;
 pub use self::minimise::{Failing, minimise};
+pub use self::options::Options;
 pub use self::story::story;
 pub use self::survey::{Found, Minimised, Spread, Summary, survey};
 
@@ -50,6 +50,8 @@ use super::workload::WorkloadResult;
 use crate::config::{Config, Topology};
 use crate::gossip::LockFree;
 use crate::node::{Inspect, Time};
+#[cfg(feature = "planted-bugs")]
+use crate::planted::{Bug, plant};
 use crate::protocol::{Generation, Value};
 use crate::queue::SLOTS;
 use crate::runtime::cli::Design;
@@ -71,6 +73,9 @@ pub struct Simulation {
     pub config: Config,
     /// The options that these settings come from.
     pub node_options: Vec<String>,
+    /// What is wrong with them.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<Bug>,
 }
 
 /// One run, with all there is to know of it.
@@ -203,6 +208,8 @@ impl Simulation {
     /// Runs one seed.
     #[must_use]
     pub fn run(&self, seed: u64, keep: Keep) -> Run {
+        #[cfg(feature = "planted-bugs")]
+        plant(self.bug);
         match self.design {
             Design::LockFree => self.run_nodes(seed, keep, LockFree::new),
             Design::Simple => self.run_nodes(seed, keep, Simple::new),

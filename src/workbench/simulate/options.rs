@@ -51,6 +51,11 @@ pub struct Options {
     #[arg(long, value_name = "LIST", default_value_t = Hazards::Drawn)]
     pub faults: Hazards,
 
+    /// Plant this bug in the nodes
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, value_enum)]
+    pub bug: Option<crate::planted::Bug>,
+
     /// Options for the nodes, as natter-node has them
     #[arg(last = true, value_name = "NODE OPTIONS")]
     pub node_options: Vec<String>,
@@ -62,7 +67,10 @@ impl Options {
     /// # Errors
     /// If those for the nodes make no sense.
     pub fn simulation(&self) -> Result<Simulation, clap::Error> {
-        let mut command = NodeArgs::augment_args(Command::new("the options after --").no_binary_name(true));
+        let usage =
+            "natter simulate [OPTIONS] -- [NODE OPTIONS], where `natter node --help` lists the latter";
+        let command = Command::new("natter simulate").no_binary_name(true).override_usage(usage);
+        let mut command = NodeArgs::augment_args(command);
         let matches = command.try_get_matches_from_mut(&self.node_options)?;
         for (option, instead) in [("design", "--design before --"), ("seed", "--first-seed before --")] {
             if matches.value_source(option) == Some(ValueSource::CommandLine) {
@@ -84,6 +92,8 @@ impl Options {
             design: self.design,
             config: config.map_err(|why| command.error(ErrorKind::ValueValidation, why))?,
             node_options: self.node_options.clone(),
+            #[cfg(feature = "planted-bugs")]
+            bug: self.bug,
         })
     }
 }
@@ -100,6 +110,10 @@ impl Simulation {
             design.name(),
             latency_dist.name(),
         );
+        #[cfg(feature = "planted-bugs")]
+        if let Some(bug) = self.bug {
+            let _ = write!(text, " --bug {}", bug.name());
+        }
         if !node_options.is_empty() {
             let _ = write!(text, " -- {}", node_options.join(" "));
         }

@@ -3,8 +3,8 @@
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{Keep, Simulation};
-use crate::planted::{Bug, plant};
+use super::{Keep, Options};
+use crate::planted::Bug;
 use crate::runtime::cli::Design;
 
 /// What was found of one bug.
@@ -17,6 +17,12 @@ pub struct Finding {
 }
 
 impl Bug {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
     /// The design that it is planted in.
     #[must_use]
     pub fn design(self) -> Design {
@@ -37,16 +43,19 @@ impl Bug {
 }
 
 /// Plants a bug, and runs the seeds from `first_seed` on, at most `seeds`, until one fails.
-#[must_use]
-pub fn hunt(bug: Bug, simulation: &Simulation, first_seed: u64, seeds: u64) -> Finding {
-    plant(Some(bug));
+///
+/// # Errors
+/// If the options make no sense.
+pub fn hunt(bug: Bug, options: &Options, first_seed: u64, seeds: u64) -> Result<Finding, clap::Error> {
+    let own = bug.node_options().iter().map(|&option| option.to_owned());
+    let node_options = options.node_options.iter().cloned().chain(own).collect();
+    let options = Options { design: bug.design(), bug: Some(bug), node_options, ..options.clone() };
+    let simulation = options.simulation()?;
     let run = |number: u64| {
         let failure = simulation.run(first_seed.wrapping_add(number), Keep::default()).failure?;
         Some((failure.found_by(), number + 1))
     };
-    let found = (0..seeds).find_map(run);
-    plant(None);
-    Finding { bug, found }
+    Ok(Finding { bug, found: (0..seeds).find_map(run) })
 }
 
 /// All findings as one table.
@@ -57,15 +66,13 @@ pub fn table(findings: &[Finding]) -> String {
     table.set_header(["bug", "what it does", "node options", "found by", "after seeds"]);
     for Finding { bug, found } in findings {
         let node_options = bug.node_options();
-        let value = bug.to_possible_value();
-        let name = value.as_ref().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        let what = value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default();
+        let help = bug.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
         let options = if node_options.is_empty() { "–".to_owned() } else { node_options.join(" ") };
         let (by, after) = match found {
             Some((by, after)) => (*by, after.to_string()),
             None => ("NOTHING", "–".to_owned()),
         };
-        table.add_row([name, what, options, by.to_owned(), after]);
+        table.add_row([bug.name(), help.unwrap_or_default(), options, by.to_owned(), after]);
     }
     if let Some(column) = table.column_mut(4) {
         column.set_cell_alignment(CellAlignment::Right);

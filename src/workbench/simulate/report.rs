@@ -79,12 +79,20 @@ pub fn table(summary: &Summary) -> String {
     text
 }
 
+/// How many failing seeds are shown at length.
+const SHOWN: usize = 3;
+
 /// What failed, how to see it again, and the story of the smallest run that fails alike.
 #[must_use]
 pub fn failures(summary: &Summary) -> String {
     let mut text = String::new();
-    for found in &summary.failures {
+    for found in summary.failures.iter().take(SHOWN) {
         let _ = writeln!(text, "\nseed {}: {}\n  {}", found.seed, found.what, found.command);
+    }
+    if summary.failures.len() > SHOWN {
+        let seeds: Vec<String> =
+            summary.failures[SHOWN..].iter().map(|found| found.seed.to_string()).collect();
+        let _ = writeln!(text, "\nand seeds {}", seeds.join(", "));
     }
     if let Some(minimised) = &summary.minimised {
         let _ = writeln!(text, "\nmade as small as possible: {}\n  {}\n", minimised.what, minimised.command);

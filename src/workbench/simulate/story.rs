@@ -14,8 +14,8 @@ use crate::workbench::network::{Endpoint, Fate, Passage};
 
 /// The most lines that are told of what happened: the first half and the last.
 const LINES_MAX: usize = 60;
-/// The most of a fault's description that is shown.
-const FAULT_SHOWN: usize = 100;
+/// The most of a fault's description or of a message that is shown.
+const SHOWN: usize = 100;
 
 /// A line of a story, by time; lines of the same time stay in the order they were told.
 type Line = (Time, String);
@@ -25,6 +25,7 @@ type Line = (Time, String);
 struct Body {
     #[serde(rename = "type")]
     kind: String,
+    message: Option<Value>,
     generation: Option<u64>,
     #[serde(default)]
     values: Vec<Value>,
@@ -41,9 +42,11 @@ pub fn story(failing: &Failing) -> Vec<String> {
     let mut lines = faults(&run);
     match run.concerned {
         Some(value) => lines.extend(life(&run, value)),
-        None => lines.extend(run.trace.iter().filter(|passage| !is_init(passage)).map(|passage| {
-            (passage.at, format!("{}: {}", Way(passage), passage.body))
-        })),
+        None => lines.extend(
+            run.trace
+                .iter()
+                .map(|passage| (passage.at, format!("{}: {}", Way(passage), excerpt(&passage.body)))),
+        ),
     }
     lines.sort_by_key(|(at, _)| *at);
     let mut told = vec![match run.concerned {
@@ -75,8 +78,13 @@ fn end(run: &Run, value: Value) -> Vec<String> {
     };
     let mut told = vec![format!("  in the end, {value} is held by {}", or_nobody(names(true)))];
     told.push(format!("  and not by {}", or_nobody(names(false))));
-    for (node, waits) in run.whereabouts.iter().enumerate() {
-        told.extend(waits.iter().map(|waits| format!("  n{node} has it {waits}")));
+    let waiting = run.whereabouts.iter().enumerate();
+    let waiting =
+        waiting.flat_map(|(node, waits)| waits.iter().map(move |how| format!("  n{node} has it {how}")));
+    let before = told.len();
+    told.extend(waiting);
+    if told.len() == before {
+        told.push("  and it waits nowhere".to_owned());
     }
     told
 }
@@ -85,8 +93,12 @@ fn or_nobody(names: String) -> String {
     if names.is_empty() { "nobody".to_owned() } else { names }
 }
 
-fn is_init(passage: &Passage) -> bool {
-    passage.body.contains("\"init\"") || passage.body.contains("\"topology\"")
+/// The beginning of a text that may be long.
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// From whom to whom a message goes, and what becomes of it.
@@ -109,46 +121,60 @@ impl fmt::Display for Way<'_> {
 fn faults(run: &Run) -> Vec<Line> {
     let by_nemesis = run.history.events().iter().filter(|event| event.process == Process::Nemesis);
     let line = |event: &Event| {
-        let mut what = match &event.value {
-            OpValue::Json(serde_json::Value::Null) => String::new(),
-            OpValue::Json(details) => details.to_string(),
+        let details = match &event.value {
+            OpValue::Json(details) if !details.is_null() => format!(" {}", excerpt(&details.to_string())),
             _ => String::new(),
         };
-        if let Some((end, _)) = what.char_indices().nth(FAULT_SHOWN) {
-            what.truncate(end);
-            what.push('…');
-        }
-        (run.began + event.time.since(Time::ZERO), format!("[{} {what}]", event.f).replace(" ]", "]"))
+        (run.began + event.time.since(Time::ZERO), format!("[{}{details}]", event.f))
     };
     by_nemesis.map(line).collect()
 }
 
-/// A value's life: its birth, the messages that carried it, and their acknowledgements.
+/// A value's life: its birth, the messages that carried it, and the acknowledgements that came in the meantime,
+/// for these or for others.
 fn life(run: &Run, value: Value) -> Vec<Line> {
     let mut lines = Vec::new();
     for (invoked, done) in run.history.completed() {
         if (invoked.f, &invoked.value) == ("broadcast", &OpValue::Int(value)) {
-            let at = |event: &Event| run.began + event.time.since(Time::ZERO);
-            lines.push((at(invoked), format!("a client broadcasts {value}")));
             let how = match done.kind {
                 EventKind::Ok => "is acknowledged to its client",
                 EventKind::Fail => "is refused",
                 _ => "is not acknowledged in time",
             };
-            lines.push((at(done), format!("{value} {how}")));
+            lines.push((run.began + done.time.since(Time::ZERO), format!("{value} {how}")));
         }
     }
     let mut carriers = HashSet::new();
+    let mut unacknowledged = HashSet::new();
     for passage in &run.trace {
-        let Ok(Body { kind, generation, values }) = serde_json::from_str(&passage.body) else { continue };
-        let Some(generation) = generation else { continue };
+        let Ok(Body { kind, message, generation, values }) = serde_json::from_str(&passage.body) else {
+            continue;
+        };
         let Passage { src, dest, .. } = passage;
+        if (kind.as_str(), message, passage.fate) == ("broadcast", Some(value), Fate::Sent) {
+            lines.push((passage.at, format!("{src} broadcasts {value} to {dest}")));
+        }
+        let Some(generation) = generation else { continue };
         if kind == "delta" && values.contains(&value) {
             carriers.insert((*src, *dest, generation));
+            unacknowledged.insert((*src, *dest));
             let count = values.len();
             lines.push((passage.at, format!("{}: batch {generation} of {count}", Way(passage))));
-        } else if kind == "delta_ok" && carriers.contains(&(*dest, *src, generation)) {
+            continue;
+        }
+        if kind != "delta_ok" {
+            continue;
+        }
+        if carriers.contains(&(*dest, *src, generation)) {
             lines.push((passage.at, format!("{}: the acknowledgement of batch {generation}", Way(passage))));
+            if passage.fate == Fate::Arrived {
+                unacknowledged.remove(&(*dest, *src));
+            }
+        } else if passage.fate == Fate::Arrived && unacknowledged.contains(&(*dest, *src)) {
+            lines.push((
+                passage.at,
+                format!("{}: the acknowledgement of another, {generation}", Way(passage)),
+            ));
         }
     }
     lines

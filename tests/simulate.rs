@@ -1,0 +1,150 @@
+//! Simulated runs: they hold, they repeat to the bit, and they find the bugs that are planted.
+
+#![cfg(all(feature = "workbench", not(loom)))]
+
+use clap::Parser;
+use natter::workbench::simulate::{Keep, Options, Simulation, Summary, digest, survey};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn options(line: &str) -> Options {
+    Cli::try_parse_from(std::iter::once("simulate").chain(line.split_whitespace()))
+        .expect("valid options")
+        .options
+}
+
+fn simulation(line: &str) -> Simulation {
+    options(line).simulation().expect("valid options")
+}
+
+fn simulate(line: &str, seeds: u64) -> Summary {
+    survey(&simulation(line), 1, seeds, |_, _| {})
+}
+
+/// The histories of two seeds. They change with any change in what nodes or the bench do, and may not change
+/// with the time, the machine or the build: the gate runs this test at two levels of optimisation.
+#[test]
+fn histories_are_the_same_whenever_wherever_and_however_built() {
+    for (design, seed, expected) in [
+        ("lock-free", 1, "0770020a7243aafa"),
+        ("lock-free", 2, "bb002a7b1abd12a3"),
+        ("simple", 1, "0e6da4f963b4b210"),
+        ("simple", 2, "548c685886987726"),
+    ] {
+        let simulation = simulation(&format!("--design {design}"));
+        let run = || format!("{:016x}", digest(&simulation.run(seed, Keep::default()).history));
+        let (once, again) = (run(), run());
+        assert_eq!(once, again);
+        assert_eq!(once, expected, "{design}, seed {seed}");
+    }
+}
+
+#[test]
+fn a_survey_does_not_depend_on_which_core_is_faster() {
+    let summaries =
+        [(); 2].map(|()| Summary { took_s: 0.0, ..simulate("--node-count 5 --time-limit 5", 20) });
+    let [first, second] = summaries.map(|summary| serde_json::to_string(&summary).expect("JSON"));
+    assert_eq!(first, second);
+}
+
+/// Runs that hold, whatever the options.
+fn holds(line: &str, seeds: u64) {
+    let summary = simulate(line, seeds);
+    assert!(summary.valid, "{line}: {:#?}", summary.minimised);
+    assert_eq!(summary.seeds, seeds);
+    assert!(summary.msgs_per_op.expect("some").max < 500.0);
+}
+
+#[test]
+fn both_designs_hold() {
+    for design in ["lock-free", "simple"] {
+        holds(&format!("--design {design}"), 20);
+    }
+}
+
+#[test]
+fn they_hold_with_other_options_too() {
+    for design in ["lock-free", "simple"] {
+        for more in [
+            "--latency-dist exponential",
+            "--latency 0 --node-count 5",
+            "--node-count 1",
+            "--node-count 2 -- --flush-interval 0 --hub-interval 0",
+            "--node-count 7 -- --queue-limit 16 --batch-max 4",
+            "--node-count 7 -- --topology direct",
+            "--node-count 7 -- --topology given",
+        ] {
+            holds(&format!("--design {design} --time-limit 8 {more}"), 10);
+        }
+    }
+}
+
+#[test]
+fn options_for_nodes_that_the_simulator_sets_are_refused() {
+    for (line, named) in [
+        ("-- --design simple", "--design"),
+        ("-- --seed 3", "--first-seed"),
+        ("-- --retry-min 9999", "--retry-max"),
+    ] {
+        let error = options(line).simulation().expect_err("refused").to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn the_command_of_a_run_stands_for_the_same_run() {
+    let line = "--design simple --node-count 4 --time-limit 2.5 --rate 30 --latency 7 --latency-dist uniform \
+                --faults loss,pause -- --batch-max 3";
+    let simulation = simulation(line);
+    let command = simulation.command(17);
+    let again = options(command.strip_prefix("natter simulate ").expect("the command's name"));
+    assert_eq!((again.seeds, again.first_seed), (1, Some(17)));
+    let again = again.simulation().expect("valid options");
+    assert_eq!(again.command(17), command);
+    let history = |simulation: &Simulation| digest(&simulation.run(17, Keep::default()).history);
+    assert_eq!(history(&again), history(&simulation));
+}
+
+#[cfg(feature = "planted-bugs")]
+mod planted {
+    use super::*;
+    use clap::ValueEnum;
+    use natter::planted::Bug;
+    use natter::workbench::simulate::planted::hunt;
+
+    #[test]
+    fn every_planted_bug_is_found() {
+        for &bug in Bug::value_variants() {
+            let found = hunt(bug, &options(""), 1, 100).expect("valid options").found;
+            assert!(found.is_some(), "{bug:?}");
+        }
+    }
+
+    #[test]
+    fn the_story_of_a_lost_value_says_how_it_was_lost() {
+        let summary = simulate("--bug stale-ack-frees", 30);
+        assert!(!summary.valid && !summary.failures.is_empty());
+        let minimised = summary.minimised.expect("a failing run");
+        assert!(minimised.command.contains("--node-count 2 "), "{}", minimised.command);
+        let told = minimised.story.join("\n");
+        for part in ["the story of", " broadcasts ", "acknowledgement of another", "it waits nowhere"] {
+            assert!(told.contains(part), "{part:?} is missing in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn a_minimised_command_shows_the_same_again() {
+        for bug in ["drop-oldest", "never-forgiven", "resend-acked"] {
+            let minimised = simulate(&format!("--bug {bug}"), 10).minimised.expect("a failing run");
+            let again =
+                options(minimised.command.strip_prefix("natter simulate ").expect("the command's name"));
+            let seed = again.first_seed.expect("a seed");
+            let failure = again.simulation().expect("valid options").run(seed, Keep::default()).failure;
+            assert_eq!(failure.expect("it fails").to_string(), minimised.what);
+        }
+    }
+}
