@@ -320,3 +320,40 @@ fn no_node_outlives_natter_however_it_ends() {
         assert_eq!(line, "up\nup\n", "SIG{signal}");
     }
 }
+
+#[test]
+fn a_simulation_says_what_it_runs_and_what_came_of_it() {
+    let folder = folder();
+    let args = ["simulate", "--seeds", "5", "--first-seed", "3", "--node-count", "4", "--time-limit", "3"];
+    let output = natter(folder.path(), &args);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let first = text.lines().next().expect("a line up front");
+    for part in ["5 seeds from 3 on", "4 nodes of the lock-free design", "3 s at rate 100", "faults: all"] {
+        assert!(first.contains(part), "{part:?} is missing in {first:?}");
+    }
+    for part in ["messages an operation", "stable latency", "complete after the faults", "valid", "yes"] {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+    let json = natter(folder.path(), &[&args[..], &["--json"]].concat());
+    let summary = stdout_json(&json);
+    assert_eq!((&summary["valid"], &summary["seeds"]), (&Json::from(true), &Json::from(5)));
+    assert!(text.contains(summary["digest"].as_str().expect("text")), "the same histories");
+    assert!(fs::read_dir(folder.path()).expect("readable").next().is_none(), "it writes no files");
+}
+
+#[test]
+fn a_simulation_that_makes_no_sense_is_status_254() {
+    let folder = folder();
+    for (args, named) in [
+        (&["--seeds", "0"][..], "--seeds"),
+        (&["--faults", "rain"], "rain"),
+        (&["--node-count", "0"], "--node-count"),
+        (&["--", "--design", "simple"], "--design before --"),
+        (&["--", "--nonsense"], "--nonsense"),
+    ] {
+        let output = natter(folder.path(), &[&["simulate"], args].concat());
+        assert_eq!(output.status.code(), Some(254), "{args:?}");
+        assert!(stderr(&output).contains(named), "{args:?}: {}", stderr(&output));
+    }
+}

@@ -97,6 +97,8 @@ pub struct Run {
     pub concerned: Option<Value>,
     /// From the end of the faults to the last time that a node learnt a value.
     pub convergence: Duration,
+    /// How long that may take.
+    pub bound: Duration,
     /// What went wrong first, if anything did.
     pub failure: Option<Failure>,
 }
@@ -262,21 +264,23 @@ impl Simulation {
             other => other.value(),
         });
         let Auditor { holdings, whereabouts, .. } = auditor;
-        Run { results, history, trace, began, holdings, whereabouts, concerned, convergence, failure }
+        Run { results, history, trace, began, holdings, whereabouts, concerned, convergence, bound, failure }
     }
 
-    /// The longest that values may take to reach every node once the faults have ended: for each hop, the
-    /// longest wait for a retry, a flush and a round trip; and for what has piled up by then (every value there
-    /// is, at worst) one flush and round trip for each window of batches.
+    /// The longest that values may take to reach every node once the faults have ended: the longest wait for a
+    /// retry, after which every link works again; then a flush and a round trip for each hop, and for each
+    /// window of batches that has piled up (every value there is, at worst), and one to spare. Where a queue may
+    /// overflow, every value may have to be sent anew, twice over each hop.
     #[must_use]
     pub fn bound(&self, steps: &[(Duration, Step)]) -> Duration {
         let Simulation { scenario, config, design, .. } = self;
         let given = || diameter(&scenario.topology.neighbours(scenario.nodes()));
-        let (hops, window) = match (design, config.topology) {
-            (Design::LockFree, Topology::Star) => (2, SLOTS),
-            (Design::LockFree, Topology::Direct) => (1, SLOTS),
-            (Design::LockFree, Topology::Given) => (given(), SLOTS),
-            (Design::Simple, _) => (given(), 1),
+        let flush = config.flush_interval;
+        let (hops, window, interval) = match (design, config.topology) {
+            (Design::LockFree, Topology::Star) => (2, SLOTS, flush.max(config.hub_interval)),
+            (Design::LockFree, Topology::Direct) => (1, SLOTS, flush),
+            (Design::LockFree, Topology::Given) => (given(), SLOTS, flush),
+            (Design::Simple, _) => (given(), 1, flush),
         };
         let delay_ms = scenario.latency
             * match scenario.latency_dist {
@@ -285,15 +289,14 @@ impl Simulation {
                 // Longer ones are one in three million.
                 LatencyDist::Exponential => 15.0,
             };
-        let interval = config.flush_interval.max(config.hub_interval);
         let round = interval + Duration::from_secs_f64(2.0 * delay_ms / 1000.0);
         let bursts = steps.iter().map(|(_, step)| if let Step::Burst(_, count) = step { *count } else { 0 });
         // Every other operation is a broadcast, on average; all of them never are.
         let values = (scenario.rate * scenario.time_limit) as usize + bursts.sum::<usize>();
-        let windows = values.div_ceil(config.batch_max * window);
-        let times = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let retries = (config.retry.longest() + round).saturating_mul(times(hops));
-        retries.saturating_add(round.saturating_mul(times(windows)))
+        let overflows = if values > config.queue_limit { 2 * hops } else { 1 };
+        let windows = values.div_ceil(config.batch_max * window).saturating_mul(overflows);
+        let rounds = u32::try_from(hops.saturating_add(windows).saturating_add(1)).unwrap_or(u32::MAX);
+        config.retry.longest().saturating_add(round.saturating_mul(rounds))
     }
 
     /// The first read that lacks what an earlier one of the same node showed.

@@ -72,6 +72,7 @@ pub fn table(summary: &Summary) -> String {
     row("stable latency, median", &summary.median_latency_ms, ms);
     row("stable latency, max", &summary.max_latency_ms, ms);
     row("complete after the faults", &summary.convergence_ms, ms);
+    row("that, of the time allowed", &summary.percent_of_bound, |figure| format!("{figure:.0} %"));
     let _ = writeln!(text, "{:<26}{:>10}", "digest of the histories", summary.digest);
     let verdict = if summary.valid { "yes" } else { "NO" };
     let Summary { seeds, took_s, .. } = summary;

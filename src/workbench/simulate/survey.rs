@@ -23,6 +23,7 @@ struct Figures {
     msgs_per_op: f64,
     latency_ms: Option<(u64, u64)>,
     convergence: Duration,
+    bound: Duration,
     digest: u64,
     failure: Option<Failure>,
 }
@@ -35,6 +36,7 @@ impl Figures {
             msgs_per_op: run.results.net.servers.msgs_per_op,
             latency_ms: latencies.map(|quantiles| (quantiles.median, quantiles.max)),
             convergence: run.convergence,
+            bound: run.bound,
             digest: digest(&run.history),
             failure: run.failure.clone(),
         }
@@ -104,6 +106,8 @@ pub struct Summary {
     pub max_latency_ms: Option<Spread>,
     /// Each seed's time from the end of the faults until every node held everything, in milliseconds.
     pub convergence_ms: Option<Spread>,
+    /// The same, as a percentage of the time allowed.
+    pub percent_of_bound: Option<Spread>,
     /// A hash of all histories: equal for equal seeds and options, on any machine.
     pub digest: String,
     /// What went wrong; the first few.
@@ -152,7 +156,7 @@ pub fn survey(
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let (sender, receiver) = mpsc::sync_channel(2 * cores);
-    let mut counters = std::array::from_fn::<_, 4, _>(|_| Counter::new());
+    let mut counters = std::array::from_fn::<_, 5, _>(|_| Counter::new());
     let (mut runs, mut all_digests, mut failures) = (0, 0, BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..cores {
@@ -174,20 +178,21 @@ pub fn survey(
         }
         drop(sender);
         for figures in receiver {
-            let Figures { seed, msgs_per_op, latency_ms, convergence, digest, failure } = figures;
+            let Figures { seed, msgs_per_op, latency_ms, convergence, bound, digest, failure } = figures;
             runs += 1;
             // A sum, so that the order in which runs end doesn't matter.
             all_digests = digest.wrapping_add(all_digests);
             match failure {
                 Some(failure) => drop(failures.insert(seed, failure)),
                 None => {
-                    let [messages, median, max, converged] = &mut counters;
+                    let [messages, median, max, converged, percent] = &mut counters;
                     messages.add(seed, msgs_per_op);
                     if let Some((median_ms, max_ms)) = latency_ms {
                         median.add(seed, median_ms as f64);
                         max.add(seed, max_ms as f64);
                     }
                     converged.add(seed, convergence.as_secs_f64() * 1000.0);
+                    percent.add(seed, 100.0 * convergence.as_secs_f64() / bound.as_secs_f64());
                 }
             }
             if failures.len() >= FAILURES_MAX {
@@ -213,7 +218,8 @@ pub fn survey(
         found_by: failure.found_by(),
         command: simulation.command(seed),
     };
-    let [msgs_per_op, median_latency_ms, max_latency_ms, convergence_ms] = counters.map(|c| c.spread());
+    let [msgs_per_op, median_latency_ms, max_latency_ms, convergence_ms, percent_of_bound] =
+        counters.map(|c| c.spread());
     Summary {
         first_seed,
         seeds: runs,
@@ -223,6 +229,7 @@ pub fn survey(
         median_latency_ms,
         max_latency_ms,
         convergence_ms,
+        percent_of_bound,
         digest: format!("{all_digests:016x}"),
         failures: failures.into_iter().map(found).collect(),
         minimised,
