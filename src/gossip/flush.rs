@@ -90,7 +90,7 @@ impl LockFree {
         link.queue.drain_into(batch, self.config.batch_max);
         planted!(BatchOverCap => if batch.len() == self.config.batch_max { batch.push(batch[0]) });
         if batch.is_empty() && link.queue.take_overflow() {
-            link.queue.refill(self.seen.iter());
+            link.queue.refill(self.seen.sorted().into_iter());
             link.queue.drain_into(batch, self.config.batch_max);
         }
     }

@@ -272,7 +272,7 @@ impl LockFree {
                 // Everything seen so far. A value that is inserted meanwhile is pushed by its inserter, who
                 // sees the link if this walk does not see the value: the shard's lock orders the two.
                 if link.set_linked(true) {
-                    self.seen.iter().for_each(|value| link.queue.push(value));
+                    self.seen.sorted().into_iter().for_each(|value| link.queue.push(value));
                 }
             } else if let Some(link) = members.existing_link(peer) {
                 link.set_linked(false);

@@ -50,6 +50,14 @@ impl SeenSet {
         self.values.is_empty()
     }
 
+    /// All values, in ascending order: the same order wherever the node runs, unlike that of the table.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<Value> {
+        let mut values: Vec<Value> = self.iter().collect();
+        values.sort_unstable();
+        values
+    }
+
     /// All values, in no order in particular.
     pub fn iter(&self) -> impl Iterator<Item = Value> + '_ {
         self.values.iter().map(|entry| *entry.key())
@@ -68,6 +76,8 @@ mod tests {
         assert!(!seen.insert(-3));
         assert!(seen.contains(-3) && !seen.contains(3));
         assert_eq!(seen.iter().collect::<Vec<_>>(), [-3]);
+        assert!([7, 5].into_iter().all(|value| seen.insert(value)));
+        assert_eq!(seen.sorted(), [-3, 5, 7]);
     }
 
     #[test]
