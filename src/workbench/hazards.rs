@@ -14,7 +14,7 @@ use rand_pcg::Pcg64;
 
 use super::nemesis::{PartitionKind, Step, Trouble};
 use super::network::Extra;
-use super::trial::{Stream, stream};
+use super::streams::{Stream, stream};
 
 /// A kind of fault in virtual time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -28,6 +28,7 @@ pub mod report;
 pub mod scenario;
 pub mod simulate;
 pub mod store;
+mod streams;
 pub mod topology;
 pub mod trial;
 pub mod virtual_time;

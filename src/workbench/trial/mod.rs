@@ -7,8 +7,10 @@
 //! init ▶ set-up ▶ operations and faults ▶ their completion ▶ healing, 10 s of quiet ▶ final reads ▶ done
 //! ```
 
+mod fault;
+mod inject;
+
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -16,15 +18,17 @@ use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
-use thiserror::Error;
+
+pub use self::fault::Fault;
 
 use super::check::{AvailabilityResult, Stats, Valid};
 use super::clients::{Addressee, Clients, RPC_TIMEOUT, Ticket, Turn};
 use super::history::{EventKind, History, OpValue, Process};
 use super::nemesis::{Nemesis, PartitionKind, Step, Trouble};
-use super::network::{Endpoint, Latency, Layer, NetStats, Network, Passage};
+use super::network::{Endpoint, Latency, NetStats, Network, Passage};
 use super::reply::{Failure, Reply};
 use super::scenario::{FaultKind, Scenario, Verbosity, seconds};
+use super::streams::{Stream, stream};
 use super::workload::{self, Op, Workload, WorkloadResult};
 use crate::node::Time;
 
@@ -42,80 +46,6 @@ pub trait Cluster {
 
     /// Does something to a node.
     fn disturb(&mut self, node: usize, trouble: Trouble);
-}
-
-/// What a node did that ends the run.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Fault {
-    /// It printed something else than a message.
-    #[error("n{node} printed a line that is not a message ({why}): {line}")]
-    NotMessage {
-        /// The node.
-        node: usize,
-        /// What is wrong with the line.
-        why: String,
-        /// The line, or its beginning.
-        line: String,
-    },
-    /// It sent a message to or from somebody who isn't there.
-    #[error("n{node} sent a message whose `{field}` is {name:?}, which does not exist")]
-    NoSuchNode {
-        /// The node.
-        node: usize,
-        /// `src` or `dest`.
-        field: &'static str,
-        /// Who isn't there.
-        name: String,
-    },
-    /// It did not answer before the first operation.
-    #[error("n{node} did not answer `{request}` within {} s", timeout.as_secs())]
-    Silent {
-        /// The node.
-        node: usize,
-        /// The request.
-        request: &'static str,
-        /// How long was waited.
-        timeout: Duration,
-    },
-    /// Its answer before the first operation was not the one it should have been.
-    #[error("n{node} answered `{request}` with {answer}")]
-    Refused {
-        /// The node.
-        node: usize,
-        /// The request.
-        request: &'static str,
-        /// The answer's body.
-        answer: String,
-    },
-    /// It is always busy, so that time can't pass.
-    #[error("n{node} has something to do again and again at the same moment")]
-    Endless {
-        /// The node.
-        node: usize,
-    },
-    /// Something that must hold of a node does not.
-    #[error("n{node} {what}")]
-    Broken {
-        /// The node.
-        node: usize,
-        /// What is the matter with it.
-        what: String,
-    },
-}
-
-impl Fault {
-    /// The node that did it.
-    #[must_use]
-    pub fn node(&self) -> usize {
-        match self {
-            Fault::NotMessage { node, .. }
-            | Fault::NoSuchNode { node, .. }
-            | Fault::Silent { node, .. }
-            | Fault::Refused { node, .. }
-            | Fault::Endless { node }
-            | Fault::Broken { node, .. } => *node,
-        }
-    }
 }
 
 /// How far a run is.
@@ -189,22 +119,6 @@ pub struct Net {
     pub clients: NetStats,
     /// Nodes at both ends.
     pub servers: NetStats,
-}
-
-/// What a run draws at random, each from a stream of its own, so that drawing more for one purpose doesn't
-/// change another.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Stream {
-    Network = 1,
-    Generator = 2,
-    Nemesis = 3,
-    Nodes = 4,
-    Hazards = 5,
-}
-
-/// The numbers that a seed stands for.
-pub(super) fn stream(seed: u64, stream: Stream) -> Pcg64 {
-    Pcg64::new(u128::from(seed), stream as u128)
 }
 
 /// One run.
@@ -519,82 +433,6 @@ impl Trial {
         self.next_op = now;
         self.phase = Phase::Running { ends: now + self.scenario.time_limit() };
         self.nemesis.begin(now);
-    }
-
-    /// The nemesis's next step, if it is due.
-    fn inject(&mut self, now: Time, cluster: &mut impl Cluster) -> bool {
-        let step = self.nemesis.step(now);
-        step.map(|step| self.apply(now, step, cluster)).is_some()
-    }
-
-    fn apply(&mut self, now: Time, step: Step, cluster: &mut impl Cluster) {
-        let name = |index: usize| Endpoint::Node(index).to_string();
-        let (f, value) = match step {
-            Step::StartPartition(kind, cuts) => {
-                self.in_force = Some(kind);
-                ("start-partition", json!([kind, self.cut(Layer::Partition, &cuts)]))
-            }
-            Step::StopPartition => {
-                self.in_force = None;
-                self.network.mend(Layer::Partition);
-                ("stop-partition", Json::Null)
-            }
-            Step::StartOneWay(cuts) => ("start-one-way", json!(self.cut(Layer::OneWay, &cuts))),
-            Step::StopOneWay => {
-                self.network.mend(Layer::OneWay);
-                ("stop-one-way", Json::Null)
-            }
-            Step::Lose(part) => {
-                self.network.weather.loss = part;
-                ("lose", json!(part))
-            }
-            Step::Duplicate(part) => {
-                self.network.weather.duplication = part;
-                ("duplicate", json!(part))
-            }
-            Step::Reorder(extra) => {
-                self.network.weather.reordering = extra;
-                ("reorder", json!(extra))
-            }
-            Step::Delay(extra) => {
-                self.network.weather.delay = extra;
-                ("delay", json!(extra))
-            }
-            Step::Disturb(node, trouble) => {
-                cluster.disturb(node, trouble);
-                let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
-                match trouble {
-                    Trouble::Pause => ("pause", json!(name(node))),
-                    Trouble::Resume => ("resume", json!(name(node))),
-                    Trouble::Clock { jump, ppm } => ("clock", json!([name(node), millis(jump), ppm])),
-                    Trouble::Slow(time) => ("slow", json!([name(node), millis(time)])),
-                }
-            }
-            Step::Burst(node, count) => {
-                self.burst(now, node, count);
-                ("burst", json!([name(node), count]))
-            }
-        };
-        self.record(now, Process::Nemesis, EventKind::Info, f, OpValue::Json(value), None);
-    }
-
-    /// Puts cuts in the place of a layer's earlier ones; returns whom each node no longer hears.
-    fn cut(&mut self, layer: Layer, cuts: &[(usize, usize)]) -> BTreeMap<String, Vec<String>> {
-        self.network.mend(layer);
-        let name = |index| Endpoint::Node(index).to_string();
-        let mut deaf: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for &(receiver, source) in cuts {
-            self.network.cut(layer, receiver, source);
-            deaf.entry(name(receiver)).or_default().push(name(source));
-        }
-        deaf
-    }
-
-    fn burst(&mut self, now: Time, node: usize, count: usize) {
-        for op in (0..count).map_while(|_| self.workload.burst_op()).collect::<Vec<_>>() {
-            let worker = self.clients.add_passer_by(node);
-            self.invoke(now, worker, op);
-        }
     }
 
     /// The next operation, if it is due and a client is free.

@@ -1,0 +1,79 @@
+//! What a node may do that ends a run.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// What a node did that ends the run.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// It printed something else than a message.
+    #[error("n{node} printed a line that is not a message ({why}): {line}")]
+    NotMessage {
+        /// The node.
+        node: usize,
+        /// What is wrong with the line.
+        why: String,
+        /// The line, or its beginning.
+        line: String,
+    },
+    /// It sent a message to or from somebody who isn't there.
+    #[error("n{node} sent a message whose `{field}` is {name:?}, which does not exist")]
+    NoSuchNode {
+        /// The node.
+        node: usize,
+        /// `src` or `dest`.
+        field: &'static str,
+        /// Who isn't there.
+        name: String,
+    },
+    /// It did not answer before the first operation.
+    #[error("n{node} did not answer `{request}` within {} s", timeout.as_secs())]
+    Silent {
+        /// The node.
+        node: usize,
+        /// The request.
+        request: &'static str,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// Its answer before the first operation was not the one it should have been.
+    #[error("n{node} answered `{request}` with {answer}")]
+    Refused {
+        /// The node.
+        node: usize,
+        /// The request.
+        request: &'static str,
+        /// The answer's body.
+        answer: String,
+    },
+    /// It is always busy, so that time can't pass.
+    #[error("n{node} has something to do again and again at the same moment")]
+    Endless {
+        /// The node.
+        node: usize,
+    },
+    /// Something that must hold of a node does not.
+    #[error("n{node} {what}")]
+    Broken {
+        /// The node.
+        node: usize,
+        /// What is the matter with it.
+        what: String,
+    },
+}
+
+impl Fault {
+    /// The node that did it.
+    #[must_use]
+    pub fn node(&self) -> usize {
+        match self {
+            Fault::NotMessage { node, .. }
+            | Fault::NoSuchNode { node, .. }
+            | Fault::Silent { node, .. }
+            | Fault::Refused { node, .. }
+            | Fault::Endless { node }
+            | Fault::Broken { node, .. } => *node,
+        }
+    }
+}

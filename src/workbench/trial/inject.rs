@@ -1,0 +1,90 @@
+//! What the nemesis wants, done: to the network, to the nodes, to the clients.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::{Cluster, Trial};
+use crate::node::Time;
+use crate::workbench::history::{EventKind, OpValue, Process};
+use crate::workbench::nemesis::{Step, Trouble};
+use crate::workbench::network::{Endpoint, Layer};
+
+impl Trial {
+    /// The nemesis's next step, if it is due.
+    pub(super) fn inject(&mut self, now: Time, cluster: &mut impl Cluster) -> bool {
+        let step = self.nemesis.step(now);
+        step.map(|step| self.apply(now, step, cluster)).is_some()
+    }
+
+    pub(super) fn apply(&mut self, now: Time, step: Step, cluster: &mut impl Cluster) {
+        let name = |index: usize| Endpoint::Node(index).to_string();
+        let (f, value) = match step {
+            Step::StartPartition(kind, cuts) => {
+                self.in_force = Some(kind);
+                ("start-partition", json!([kind, self.cut(Layer::Partition, &cuts)]))
+            }
+            Step::StopPartition => {
+                self.in_force = None;
+                self.network.mend(Layer::Partition);
+                ("stop-partition", Json::Null)
+            }
+            Step::StartOneWay(cuts) => ("start-one-way", json!(self.cut(Layer::OneWay, &cuts))),
+            Step::StopOneWay => {
+                self.network.mend(Layer::OneWay);
+                ("stop-one-way", Json::Null)
+            }
+            Step::Lose(part) => {
+                self.network.weather.loss = part;
+                ("lose", json!(part))
+            }
+            Step::Duplicate(part) => {
+                self.network.weather.duplication = part;
+                ("duplicate", json!(part))
+            }
+            Step::Reorder(extra) => {
+                self.network.weather.reordering = extra;
+                ("reorder", json!(extra))
+            }
+            Step::Delay(extra) => {
+                self.network.weather.delay = extra;
+                ("delay", json!(extra))
+            }
+            Step::Disturb(node, trouble) => {
+                cluster.disturb(node, trouble);
+                let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
+                match trouble {
+                    Trouble::Pause => ("pause", json!(name(node))),
+                    Trouble::Resume => ("resume", json!(name(node))),
+                    Trouble::Clock { jump, ppm } => ("clock", json!([name(node), millis(jump), ppm])),
+                    Trouble::Slow(time) => ("slow", json!([name(node), millis(time)])),
+                }
+            }
+            Step::Burst(node, count) => {
+                self.burst(now, node, count);
+                ("burst", json!([name(node), count]))
+            }
+        };
+        self.record(now, Process::Nemesis, EventKind::Info, f, OpValue::Json(value), None);
+    }
+
+    /// Puts cuts in the place of a layer's earlier ones; returns whom each node no longer hears.
+    fn cut(&mut self, layer: Layer, cuts: &[(usize, usize)]) -> BTreeMap<String, Vec<String>> {
+        self.network.mend(layer);
+        let name = |index| Endpoint::Node(index).to_string();
+        let mut deaf: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for &(receiver, source) in cuts {
+            self.network.cut(layer, receiver, source);
+            deaf.entry(name(receiver)).or_default().push(name(source));
+        }
+        deaf
+    }
+
+    fn burst(&mut self, now: Time, node: usize, count: usize) {
+        for op in (0..count).map_while(|_| self.workload.burst_op()).collect::<Vec<_>>() {
+            let worker = self.clients.add_passer_by(node);
+            self.invoke(now, worker, op);
+        }
+    }
+}
