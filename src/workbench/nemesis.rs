@@ -146,6 +146,84 @@ pub enum Trouble {
     Slow(Duration),
 }
 
+impl Step {
+    /// What it is about: a later step about the same takes its place.
+    #[must_use]
+    pub fn subject(&self) -> (u8, usize) {
+        match self {
+            Step::StartPartition(..) | Step::StopPartition => (0, 0),
+            Step::StartOneWay(_) | Step::StopOneWay => (1, 0),
+            Step::Lose(_) => (2, 0),
+            Step::Duplicate(_) => (3, 0),
+            Step::Reorder(_) => (4, 0),
+            Step::Delay(_) => (5, 0),
+            Step::Disturb(node, Trouble::Pause | Trouble::Resume) => (6, *node),
+            Step::Disturb(node, Trouble::Clock { .. }) => (7, *node),
+            Step::Disturb(node, Trouble::Slow(_)) => (8, *node),
+            Step::Burst(node, _) => (9, *node),
+        }
+    }
+
+    /// Whether it makes something bad and lasting, rather than good again, or bad for a moment.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        match self {
+            Step::StartPartition(..) | Step::StartOneWay(_) | Step::Disturb(_, Trouble::Pause) => true,
+            Step::Lose(part) | Step::Duplicate(part) => *part > 0.0,
+            Step::Reorder(extra) | Step::Delay(extra) => extra.is_some(),
+            Step::Disturb(_, Trouble::Clock { ppm, .. }) => *ppm != TRUE_PPM,
+            Step::Disturb(_, Trouble::Slow(time)) => !time.is_zero(),
+            Step::StopPartition | Step::StopOneWay | Step::Disturb(_, Trouble::Resume) | Step::Burst(..) => {
+                false
+            }
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    /// In words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |part: f64| format!("{:.1} % of messages", 100.0 * part);
+        match self {
+            Step::StartPartition(kind, _) => write!(f, "partition: {}", kind.name()),
+            Step::StopPartition => f.write_str("the partition is healed"),
+            Step::StartOneWay(cuts) => write!(f, "{} links are cut one way", cuts.len()),
+            Step::StopOneWay => f.write_str("links work both ways again"),
+            Step::Lose(0.0) => f.write_str("messages are no longer lost"),
+            Step::Lose(part) => write!(f, "{} are lost", percent(*part)),
+            Step::Duplicate(0.0) => f.write_str("messages are no longer doubled"),
+            Step::Duplicate(part) => write!(f, "{} are doubled", percent(*part)),
+            Step::Reorder(None) => f.write_str("messages are no longer reordered"),
+            Step::Reorder(Some(extra)) => {
+                write!(f, "{} are overtaken, up to {} ms late", percent(extra.share), extra.longest_ms)
+            }
+            Step::Delay(None) => f.write_str("messages are no longer delayed"),
+            Step::Delay(Some(extra)) => {
+                write!(f, "{} are delayed by up to {} ms", percent(extra.share), extra.longest_ms)
+            }
+            Step::Disturb(node, Trouble::Pause) => write!(f, "n{node} pauses"),
+            Step::Disturb(node, Trouble::Resume) => write!(f, "n{node} goes on"),
+            Step::Disturb(node, Trouble::Clock { ppm: TRUE_PPM, .. }) => {
+                write!(f, "n{node}'s clock runs true again")
+            }
+            Step::Disturb(node, Trouble::Clock { jump, ppm }) => {
+                let speed = f64::from(*ppm) / f64::from(TRUE_PPM);
+                write!(
+                    f,
+                    "n{node}'s clock jumps by {} ms and runs at {speed:.3} of the true speed",
+                    jump.as_millis()
+                )
+            }
+            Step::Disturb(node, Trouble::Slow(Duration::ZERO)) => write!(f, "n{node} is no longer slow"),
+            Step::Disturb(node, Trouble::Slow(time)) => write!(f, "n{node} takes {time:?} over each message"),
+            Step::Burst(node, count) => write!(f, "{count} values are broadcast to n{node} at once"),
+        }
+    }
+}
+
+/// The speed of a clock that runs true, in millionths.
+pub const TRUE_PPM: u32 = 1_000_000;
+
 /// Takes its steps in order, each when it is due.
 pub struct Nemesis {
     began: Time,

@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use super::history::History;
-use super::nemesis::Trouble;
+use super::nemesis::{TRUE_PPM, Trouble};
 use super::scenario::{Scenario, Verbosity};
 use super::trial::{Cluster, Fault, Results, Trial};
 use crate::node::{Node, Outbox, Time};
@@ -303,8 +303,6 @@ struct Clock {
     /// …it has been running at this many millionths of the true speed.
     ppm: u32,
 }
-
-const TRUE_PPM: u32 = 1_000_000;
 
 impl Default for Clock {
     fn default() -> Self {

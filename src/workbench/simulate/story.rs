@@ -1,15 +1,15 @@
 //! The story of a failing run: what became of the value concerned, in the order it happened.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
 
 use super::minimise::Failing;
-use super::{Keep, Run};
+use super::{Keep, Run, Simulation};
 use crate::node::Time;
 use crate::protocol::Value;
-use crate::workbench::history::{Event, EventKind, OpValue, Process};
+use crate::workbench::history::{EventKind, OpValue};
 use crate::workbench::network::{Endpoint, Fate, Passage};
 
 /// The most lines that are told of what happened: the first half and the last.
@@ -39,7 +39,7 @@ pub fn story(failing: &Failing) -> Vec<String> {
     if let Some(value) = run.concerned.filter(|_| failure.value().is_none()) {
         run = simulation.run(*seed, Keep { trace: true, whereabouts_of: Some(value) });
     }
-    let mut lines = faults(&run);
+    let mut lines = Vec::new();
     match run.concerned {
         Some(value) => lines.extend(life(&run, value)),
         None => lines.extend(
@@ -48,6 +48,9 @@ pub fn story(failing: &Failing) -> Vec<String> {
                 .map(|passage| (passage.at, format!("{}: {}", Way(passage), excerpt(&passage.body)))),
         ),
     }
+    let birth = lines.iter().map(|(at, _)| *at).min().filter(|_| run.concerned.is_some());
+    // Before what else happened at the same time.
+    lines.splice(0..0, faults(failing, run.began, birth.unwrap_or_default()));
     lines.sort_by_key(|(at, _)| *at);
     let mut told = vec![match run.concerned {
         Some(value) => format!("the story of {value}:"),
@@ -117,33 +120,29 @@ impl fmt::Display for Way<'_> {
     }
 }
 
-/// What the nemesis did.
-fn faults(run: &Run) -> Vec<Line> {
-    let by_nemesis = run.history.events().iter().filter(|event| event.process == Process::Nemesis);
-    let line = |event: &Event| {
-        let details = match &event.value {
-            OpValue::Json(details) if !details.is_null() => format!(" {}", excerpt(&details.to_string())),
-            _ => String::new(),
-        };
-        (run.began + event.time.since(Time::ZERO), format!("[{}{details}]", event.f))
-    };
-    by_nemesis.map(line).collect()
+/// What the nemesis did; of what it did before `birth`, only what was still in force then.
+fn faults(failing: &Failing, began: Time, birth: Time) -> Vec<Line> {
+    let Simulation { scenario, hazards, .. } = &failing.simulation;
+    let steps = hazards.steps(failing.seed, scenario.nodes(), scenario.time_limit());
+    let mut in_force = BTreeMap::new();
+    let mut lines = Vec::new();
+    for (after, step) in steps {
+        let at = began + after;
+        if at >= birth {
+            lines.push((at, format!("[{step}]")));
+        } else if step.lasts() {
+            in_force.insert(step.subject(), (at, format!("[{step}]")));
+        } else {
+            in_force.remove(&step.subject());
+        }
+    }
+    in_force.into_values().chain(lines).collect()
 }
 
 /// A value's life: its birth, the messages that carried it, and the acknowledgements that came in the meantime,
 /// for these or for others.
 fn life(run: &Run, value: Value) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (invoked, done) in run.history.completed() {
-        if (invoked.f, &invoked.value) == ("broadcast", &OpValue::Int(value)) {
-            let how = match done.kind {
-                EventKind::Ok => "is acknowledged to its client",
-                EventKind::Fail => "is refused",
-                _ => "is not acknowledged in time",
-            };
-            lines.push((run.began + done.time.since(Time::ZERO), format!("{value} {how}")));
-        }
-    }
     let mut carriers = HashSet::new();
     let mut unacknowledged = HashSet::new();
     for passage in &run.trace {
@@ -175,6 +174,16 @@ fn life(run: &Run, value: Value) -> Vec<Line> {
                 passage.at,
                 format!("{}: the acknowledgement of another, {generation}", Way(passage)),
             ));
+        }
+    }
+    for (invoked, done) in run.history.completed() {
+        if (invoked.f, &invoked.value) == ("broadcast", &OpValue::Int(value)) {
+            let how = match done.kind {
+                EventKind::Ok => "is acknowledged to its client",
+                EventKind::Fail => "is refused",
+                _ => "is not acknowledged in time",
+            };
+            lines.push((run.began + done.time.since(Time::ZERO), format!("{value} {how}")));
         }
     }
     lines
