@@ -71,6 +71,16 @@ mod bugs {
         LastPeerSkipped,
         /// A node takes up a value that nobody sent
         ForgedValue,
+        /// A flush waits forty times too long for the next one
+        LazyFlush,
+        /// Some acknowledgements are acknowledged
+        AckOfAck,
+        /// Some broadcasts are not answered
+        ReplyForgotten,
+        /// Some reads are refused
+        ReadRefused,
+        /// Half a message is printed now and then
+        GarbledLine,
         /// A read leaves a value out now and then
         ReadLeavesOut,
         /// A read shows a value twice now and then

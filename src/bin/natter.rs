@@ -15,7 +15,7 @@ use natter::workbench::history::History;
 use natter::workbench::process::{self, NodeCommand, RunError, Signals};
 use natter::workbench::report::{Progress, summary, to_stderr};
 use natter::workbench::scenario::{Scenario, Verbosity};
-use natter::workbench::simulate::{Options, report, survey};
+use natter::workbench::simulate::{Minimised, Options, Summary, report, survey};
 use natter::workbench::store::RunDir;
 use natter::workbench::trial::Results;
 use serde::Serialize;
@@ -109,6 +109,15 @@ struct SimulateArgs {
 struct Verdict<'a> {
     met: bool,
     rows: &'a [Row],
+}
+
+/// What `natter simulate --json` prints.
+#[derive(Serialize)]
+struct Simulated<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minimised: Option<Minimised>,
 }
 
 fn main() -> ExitCode {
@@ -213,7 +222,7 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
         Ok(simulation) => simulation,
         Err(error) => {
             let _ = error.print();
-            return Ok(BAD_ARGUMENTS);
+            return Ok(if error.use_stderr() { BAD_ARGUMENTS } else { 0 });
         }
     };
     let first_seed = options.first_seed.unwrap_or_else(|| cli::entropy() >> 32);
@@ -224,13 +233,27 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
         print(&format!("{headline}\n"))?;
     }
     let bar = report::Bar::new(options.seeds);
-    let summary = survey(&simulation, first_seed, options.seeds, |runs, failures| bar.show(runs, failures));
+    let mut printed = Ok(());
+    let summary = survey(&simulation, first_seed, options.seeds, |runs, failed| {
+        if let Some(found) = failed.filter(|_| !args.json) {
+            printed = bar.suspend(|| print(&report::failure(found)));
+        }
+        bar.show(runs);
+    });
     drop(bar);
-    print(&if args.json {
-        serde_json::to_string_pretty(&summary)? + "\n"
-    } else {
-        report::table(&summary) + &report::failures(&summary)
-    })?;
+    printed?;
+    if !args.json {
+        print(&report::table(&summary))?;
+    }
+    if !summary.valid {
+        to_stderr("looking for a smaller run that fails alike ...");
+    }
+    let minimised = Minimised::of(&summary, &simulation);
+    if args.json {
+        print(&(serde_json::to_string_pretty(&Simulated { summary: &summary, minimised })? + "\n"))?;
+    } else if let Some(minimised) = minimised {
+        print(&report::minimised(&minimised))?;
+    }
     Ok(if summary.valid { 0 } else { INVALID })
 }
 

@@ -31,7 +31,8 @@ impl Inspect for LockFree {
                     return Err(format!("will not resend batch {generation} to {name} for too long"));
                 }
             }
-            if wake > next_due(now, link) {
+            let waits = link.slots.in_flight().next().is_some() || !link.queue.is_idle();
+            if waits && wake > latest.max(link.flush_from(now)) || wake > next_due(now, link) {
                 return Err(format!("would sleep through what is due to {name}"));
             }
         }

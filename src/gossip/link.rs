@@ -88,6 +88,7 @@ impl Link {
     }
 
     pub(super) fn note_flush(&self, now: Time) {
+        planted!(LazyFlush => return self.flush_from.set(now + 40 * self.interval));
         self.flush_from.set(now + self.interval);
     }
 }

@@ -92,9 +92,12 @@ impl LockFree {
             }
             (Request::Broadcast(value), Some(members)) => {
                 self.learn(now, members, &[value], None);
+                planted!(ReplyForgotten => if value % 16 == 7 { return Ok(()) });
+                planted!(GarbledLine => if value % 16 == 7 { out.lines_mut().extend_from_slice(b"{\n") });
                 encode::ok(out.lines_mut(), route, "broadcast_ok");
             }
             (Request::Read, Some(_)) => {
+                planted!(ReadRefused => if self.seen.len() % 16 == 7 { return Err(Reason::NotInitialised) });
                 planted!(ReadLeavesOut => if self.seen.len() % 8 == 7 {
                     encode::read_ok(out.lines_mut(), route, self.seen.iter().skip(1));
                     return Ok(());
@@ -218,6 +221,9 @@ impl Node for LockFree {
                     .note(format_args!("ignored a delta from {}: not initialised yet", Excerpt(message.src))),
             },
             Ok(Body::DeltaOk { generation }) => {
+                planted!(AckOfAck => if generation.0.is_multiple_of(64) {
+                    encode::delta_ok(out.lines_mut(), route(None), generation);
+                });
                 if let Some(members) = members {
                     self.acknowledged(now, members, message.src, generation, out);
                 }

@@ -13,7 +13,7 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 
 use super::nemesis::{PartitionKind, Step, TRUE_PPM, Trouble};
-use super::network::Extra;
+use super::network::{COPY_DELAY, Extra};
 use super::streams::{Stream, stream};
 
 /// A kind of fault in virtual time.
@@ -162,7 +162,7 @@ impl Hazard {
             Hazard::Loss => (vec![Step::Lose(half(rng))], vec![Step::Lose(0.0)]),
             Hazard::Duplication => (vec![Step::Duplicate(half(rng))], vec![Step::Duplicate(0.0)]),
             Hazard::Reordering => {
-                let extra = Extra { share: half(rng), shortest_ms: 1, longest_ms: 500 };
+                let extra = Extra { share: half(rng), shortest_ms: 1, longest_ms: REORDERING_MAX_MS };
                 (vec![Step::Reorder(Some(extra))], vec![Step::Reorder(None)])
             }
             Hazard::Delay => {
@@ -189,8 +189,12 @@ impl Hazard {
     }
 }
 
-/// The longest that a message is delayed beyond its latency.
-pub const DELAY_MAX_MS: u64 = 10_000;
+const DELAY_MAX_MS: u64 = 10_000;
+const REORDERING_MAX_MS: u64 = 500;
+
+/// The longest that a message may take beyond its latency.
+pub const EXTRA_MAX: Duration =
+    Duration::from_millis(DELAY_MAX_MS + REORDERING_MAX_MS + COPY_DELAY.longest_ms);
 
 /// Milliseconds between two powers of two, each binary order of magnitude as likely as any other.
 fn ms_between(rng: &mut Pcg64, shortest: u64, longest: u64) -> Duration {

@@ -101,7 +101,7 @@ impl Latency {
 pub struct Weather {
     /// The part of them that is lost, from 0 to 1.
     pub loss: f64,
-    /// The part that arrives twice, the copy after a delay of its own.
+    /// The part that arrives twice, the copy up to four seconds after the message.
     pub duplication: f64,
     /// A delay for some, so that others overtake them.
     pub reordering: Option<Extra>,
@@ -121,15 +121,18 @@ pub struct Extra {
     pub longest_ms: u64,
 }
 
+/// How much later than the message itself a copy of it arrives.
+pub const COPY_DELAY: Extra = Extra { share: 1.0, shortest_ms: 1, longest_ms: 4000 };
+
 impl Extra {
     fn sample(&self, rng: &mut Pcg64) -> Duration {
         if rng.random::<f64>() >= self.share {
             return Duration::ZERO;
         }
         let magnitude = rng.random_range(self.shortest_ms.ilog2()..=self.longest_ms.ilog2());
-        let nanos = rng.random_range(1_000_000 << magnitude..2_000_000u64 << magnitude);
-        let millis = |ms| Duration::from_millis(ms);
-        Duration::from_nanos(nanos).clamp(millis(self.shortest_ms), millis(self.longest_ms))
+        let from = (1 << magnitude).max(self.shortest_ms);
+        let to = (2 << magnitude).min(self.longest_ms);
+        Duration::from_nanos(rng.random_range(from * 1_000_000..=to * 1_000_000))
     }
 }
 
@@ -284,7 +287,7 @@ impl Network {
         }
         if duplication > 0.0 && self.rng.random::<f64>() < duplication {
             self.note(now, Fate::Doubled, src, dest, &body);
-            let due = now + self.delay();
+            let due = now + self.delay() + COPY_DELAY.sample(&mut self.rng);
             self.dispatch(due, src, dest, body.clone());
         }
         let due = now + self.delay();

@@ -179,10 +179,10 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
             self.now = now;
             trial.advance(now, self)?;
             self.advance();
-            self.hand_over(trial)?;
             if let Some(fault) = self.fault.take() {
                 return Err(fault);
             }
+            self.hand_over(trial)?;
         }
         Ok(())
     }
@@ -205,7 +205,7 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
         self.wakes.peek().map(|Reverse((due, ..))| *due)
     }
 
-    /// Lets every host do one thing that is due.
+    /// Lets every host do what is due: handle messages, all there are if they take no time, or else tick.
     fn advance(&mut self) {
         let mut due = Vec::new();
         while self.next_event().is_some_and(|due| due <= self.now)
@@ -217,17 +217,27 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
             }
         }
         for index in due {
-            let host = &mut self.hosts[index];
-            if host.handled_at().is_some_and(|due| due <= self.now) && !host.paused {
-                if let Some((_, line)) = host.inbox.pop_front() {
-                    self.handle(index, line);
-                }
-            } else if host.tick_at().is_some_and(|due| due <= self.now) && !host.paused {
+            let handled = self.handle_due(index);
+            let host = &self.hosts[index];
+            if !handled && !host.paused && host.tick_at().is_some_and(|due| due <= self.now) {
                 host.node.tick(host.clock.local(self.now), &mut self.out);
                 self.acted(index);
             }
             self.reschedule(index);
         }
+    }
+
+    /// True if there was a message to handle.
+    fn handle_due(&mut self, index: usize) -> bool {
+        let mut any = false;
+        while !self.hosts[index].paused
+            && self.hosts[index].handled_at().is_some_and(|due| due <= self.now)
+            && let Some((_, line)) = self.hosts[index].inbox.pop_front()
+        {
+            self.handle(index, line);
+            any = true;
+        }
+        any
     }
 
     fn handle(&mut self, index: usize, line: String) {

@@ -53,6 +53,9 @@ struct Body<'a> {
     message: Option<Value>,
     #[serde(default)]
     values: Vec<Value>,
+    /// Of a read.
+    #[serde(default)]
+    messages: Vec<Value>,
 }
 
 impl Auditor {
@@ -97,6 +100,21 @@ impl Auditor {
             None => Ok(()),
         }
     }
+
+    /// Checks what a node answers to a read. That it shows nothing twice is for set-full to check.
+    fn shown(&mut self, index: usize, messages: &[Value]) -> Result<(), String> {
+        let told = &self.told[index];
+        if let Some(&value) = messages.iter().find(|value| !told.contains(value)) {
+            self.suspect = Some(value);
+            return Err(format!("shows {value}, which nobody has told it"));
+        }
+        if messages.len() < told.len() {
+            let shown: HashSet<Value, FixedState> = messages.iter().copied().collect();
+            self.suspect = told.difference(&shown).min().copied();
+            return Err(format!("holds {} values and shows {}", told.len(), messages.len()));
+        }
+        Ok(())
+    }
 }
 
 impl<N: Inspect> Watch<N> for Auditor {
@@ -133,6 +151,8 @@ impl<N: Inspect> Watch<N> for Auditor {
             if let Some(Endpoint::Node(_)) = Endpoint::parse(&dest) {
                 self.last_sent = now;
                 self.sent(index, &body.kind, &body.values)?;
+            } else if body.kind == "read_ok" {
+                self.shown(index, &body.messages)?;
             }
         }
         node.audit(local)

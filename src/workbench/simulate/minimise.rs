@@ -1,6 +1,10 @@
 //! Makes a failing run small: fewer nodes, less time, fewer faults, fewer operations, while it fails alike.
 
+use std::time::Duration;
+
 use super::{Failure, Keep, Simulation};
+use crate::node::Time;
+use crate::runtime::Clock;
 use crate::workbench::hazards::Hazards;
 
 /// How many seeds are tried for each smaller run: another run of another seed, if it fails alike, tells as much.
@@ -21,30 +25,46 @@ pub struct Failing {
     pub failure: Failure,
 }
 
-/// The smallest run found that fails like this one.
+/// How long to look for a smaller run.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The smallest run found in twenty seconds or so that fails like this one.
 #[must_use]
 pub fn minimise(failing: Failing) -> Failing {
+    let clock = Clock::start();
+    let patient = || clock.now().since(Time::ZERO) < PATIENCE;
     let struck = failing.simulation.hazards.of(failing.seed);
     let mut least = failing;
     least.simulation.hazards = Hazards::These(struck);
     loop {
         let before = least.clone();
         for shrink in [fewer_nodes, less_time, fewer_hazards, fewer_operations] {
-            let smaller = shrink(&least).find_map(|simulation| fails_alike(simulation, &least));
+            let mut candidates = shrink(&least).take_while(|_| patient());
+            let smaller = candidates.find_map(|simulation| fails_alike(simulation, &least, patient));
+            drop(candidates);
             least = smaller.unwrap_or(least);
         }
-        if before.seed == least.seed && before.simulation.command(0) == least.simulation.command(0) {
+        if !patient()
+            || before.seed == least.seed && before.simulation.command(0) == least.simulation.command(0)
+        {
             return least;
         }
     }
 }
 
-fn fails_alike(simulation: Simulation, like: &Failing) -> Option<Failing> {
-    (0..SEEDS_TRIED).map(|number| like.seed.wrapping_add(number)).find_map(|seed| {
+fn fails_alike(simulation: Simulation, like: &Failing, patient: impl Fn() -> bool) -> Option<Failing> {
+    let seeds = (0..SEEDS_TRIED).map(|number| like.seed.wrapping_add(number));
+    seeds.take_while(|_| patient()).find_map(|seed| {
         let failure = simulation.run(seed, Keep::default()).failure?;
-        let alike = failure.found_by() == like.failure.found_by();
+        let alike =
+            failure.found_by() == like.failure.found_by() && skeleton(&failure) == skeleton(&like.failure);
         alike.then(|| Failing { simulation: simulation.clone(), seed, failure })
     })
+}
+
+/// What failed, whichever the time, node, value or batch.
+fn skeleton(failure: &Failure) -> String {
+    failure.to_string().chars().filter(|char| !char.is_ascii_digit()).collect()
 }
 
 type Smaller<'a> = Box<dyn Iterator<Item = Simulation> + 'a>;

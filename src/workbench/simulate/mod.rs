@@ -6,10 +6,10 @@
 //!
 //! | checked | when | by |
 //! | --- | --- | --- |
-//! | a node holds what it was told and nothing else | every step | the auditor |
+//! | a node holds what it was told and nothing else, and a read shows just that | every step | the auditor |
 //! | it sends only values that it holds, in batches of the size allowed | every step | the auditor |
 //! | its own structures are sound | every step | [`Inspect::audit`] |
-//! | no read lacks what an earlier read of the same node showed | after the run | [`Simulation::run`] |
+//! | clients are answered, and well | after the run | [`Simulation::run`] |
 //! | nothing that was acknowledged is lost, and no read shows a value twice | after the run | [set-full](super::check::set_full) |
 //! | every node holds the same values in the end, within the bound; silence from then on | after the run | [`Simulation::run`] |
 
@@ -38,14 +38,14 @@ pub use self::survey::{Found, Minimised, Spread, Summary, survey};
 
 use self::auditor::Auditor;
 use super::check::set_full::SetFull;
-use super::hazards::{DELAY_MAX_MS, Hazards};
-use super::history::{EventKind, History, OpValue, Process};
-use super::nemesis::{Nemesis, Step};
+use super::hazards::{EXTRA_MAX, Hazards};
+use super::history::History;
+use super::nemesis::{Nemesis, Step, Trouble};
 use super::network::Passage;
 use super::scenario::{LatencyDist, Scenario, Verbosity};
 use super::streams::{Stream, stream};
 use super::topology::diameter;
-use super::trial::{Fault, Results, Trial};
+use super::trial::{Fault, Results, TIMED_OUT, Trial};
 use super::virtual_time;
 use super::workload::WorkloadResult;
 use crate::config::{Config, Topology};
@@ -58,8 +58,10 @@ use crate::queue::SLOTS;
 use crate::runtime::cli::Design;
 use crate::simple::Simple;
 
-/// How long a cluster is watched after it should have fallen silent.
-const WATCHED: Duration = Duration::from_secs(5);
+/// The shortest time that a cluster is watched after it should have fallen silent.
+const WATCHED_MIN: Duration = Duration::from_secs(5);
+/// What is allowed beside all that is counted, for things that come due at the same moment.
+const SPARE: Duration = Duration::from_millis(100);
 
 /// What is simulated, but for the seed.
 #[derive(Clone, Debug)]
@@ -115,15 +117,15 @@ pub enum Failure {
         /// What.
         fault: Fault,
     },
-    /// Reads of a node went back.
-    #[error("{:.3} s: a read of n{node} lacks {value}, which an earlier one showed", at.as_secs_f64())]
-    Forgot {
-        /// When the later read was answered.
+    /// A client got no answer, or not the one it should have got.
+    #[error("{:.3} s: a client's {f} failed: {error}", at.as_secs_f64())]
+    Unanswered {
+        /// When it gave up, or heard of the failure.
         at: Duration,
-        /// The node.
-        node: usize,
-        /// What it showed no more.
-        value: Value,
+        /// What it wanted.
+        f: &'static str,
+        /// What it got.
+        error: String,
     },
     /// A read showed values more than once.
     #[error("a read showed {value} {times} times")]
@@ -176,7 +178,7 @@ impl Failure {
         match self {
             Failure::Fault { fault: Fault::Broken { .. }, .. } => "invariant",
             Failure::Fault { .. } => "protocol",
-            Failure::Forgot { .. } => "reads",
+            Failure::Unanswered { .. } => "answers",
             Failure::Duplicated { .. } => "duplicates",
             Failure::Missing { .. } => "completeness",
             Failure::Lost { .. } => "set-full",
@@ -189,11 +191,13 @@ impl Failure {
     #[must_use]
     pub fn value(&self) -> Option<Value> {
         match *self {
-            Failure::Forgot { value, .. }
-            | Failure::Duplicated { value, .. }
-            | Failure::Missing { value, .. }
-            | Failure::Lost { value } => Some(value),
-            Failure::Fault { .. } | Failure::Late { .. } | Failure::Restless { .. } => None,
+            Failure::Duplicated { value, .. } | Failure::Missing { value, .. } | Failure::Lost { value } => {
+                Some(value)
+            }
+            Failure::Fault { .. }
+            | Failure::Unanswered { .. }
+            | Failure::Late { .. }
+            | Failure::Restless { .. } => None,
         }
     }
 }
@@ -223,10 +227,15 @@ impl Simulation {
         let Simulation { scenario, hazards, config, .. } = self;
         let steps = hazards.steps(seed, scenario.nodes(), scenario.time_limit());
         let bound = self.bound(&steps);
-        let silent_after = bound + Duration::from_millis(DELAY_MAX_MS);
+        let disturbed =
+            steps.iter().any(|(_, step)| matches!(step, Step::Disturb(_, Trouble::Pause | Trouble::Slow(_))));
+        // The last message to arrive may have to be acknowledged.
+        let silent_after = bound.saturating_add(EXTRA_MAX + self.delay_max());
+        // Whoever repeats something does so at least that often.
+        let watched = WATCHED_MIN.max(2 * config.retry.longest());
 
         let nemesis = Nemesis::new(steps.into_iter());
-        let quiet = silent_after + WATCHED;
+        let quiet = silent_after.saturating_add(watched);
         let mut trial = Trial::under(nemesis, quiet, scenario, seed, Verbosity::default(), Time::ZERO);
         if keep.trace {
             trial.keep_trace();
@@ -235,7 +244,7 @@ impl Simulation {
         // Every other seed sees the generations wrap around.
         let wraps = rng.random::<bool>();
         let nodes = (0..scenario.nodes()).map(|_| {
-            let near_the_last = Generation(Generation::LAST.0 - rng.random_range(0..64));
+            let near_the_last = Generation(Generation::LAST.0 - rng.random_range(0..16));
             let first_generation = if wraps { Some(near_the_last) } else { config.first_generation };
             new_node(Config { first_generation, ..config.clone() }, rng.random())
         });
@@ -250,7 +259,7 @@ impl Simulation {
         let sent_until = auditor.last_sent.since(healed);
         let fault = driven.err().map(|fault| Failure::Fault { at: auditor.now.since(began), fault });
         let failure = fault
-            .or_else(|| self.went_back(&history))
+            .or_else(|| unanswered(&history, scenario.time_limit(), disturbed))
             .or_else(|| duplicated(&results))
             .or_else(|| auditor.missing())
             .or_else(|| lost(&results))
@@ -283,48 +292,36 @@ impl Simulation {
             (Design::LockFree, Topology::Given) => (given(), SLOTS, flush),
             (Design::Simple, _) => (given(), 1, flush),
         };
-        let delay_ms = scenario.latency
-            * match scenario.latency_dist {
-                LatencyDist::Constant => 1.0,
-                LatencyDist::Uniform => 2.0,
-                // Longer ones are one in three million.
-                LatencyDist::Exponential => 15.0,
-            };
-        let round = interval + Duration::from_secs_f64(2.0 * delay_ms / 1000.0);
+        let round = interval + 2 * self.delay_max();
         let bursts = steps.iter().map(|(_, step)| if let Step::Burst(_, count) = step { *count } else { 0 });
         // Every other operation is a broadcast, on average; all of them never are.
         let values = (scenario.rate * scenario.time_limit) as usize + bursts.sum::<usize>();
         let overflows = if values > config.queue_limit { 2 * hops } else { 1 };
         let windows = values.div_ceil(config.batch_max * window).saturating_mul(overflows);
         let rounds = u32::try_from(hops.saturating_add(windows).saturating_add(1)).unwrap_or(u32::MAX);
-        config.retry.longest().saturating_add(round.saturating_mul(rounds))
+        (config.retry.longest() + SPARE).saturating_add(round.saturating_mul(rounds))
     }
 
-    /// The first read that lacks what an earlier one of the same node showed.
-    fn went_back(&self, history: &History) -> Option<Failure> {
-        let (workers, nodes) = (self.scenario.workers(), self.scenario.nodes());
-        let mut shown: Vec<&[Value]> = vec![&[]; nodes];
-        for (_, done) in history.completed().filter(|(_, done)| done.kind == EventKind::Ok) {
-            if let (Process::Client(process), OpValue::Ints(values)) = (done.process, &done.value) {
-                // A worker keeps its remainder when it goes on as another process, and its node.
-                let node = process % workers % nodes;
-                if let Some(value) = first_missing(shown[node], values) {
-                    let at = done.time.since(Time::ZERO);
-                    return Some(Failure::Forgot { at, node, value });
-                }
-                shown[node] = values;
-            }
-        }
-        None
+    /// The longest delay to reckon with in good weather.
+    fn delay_max(&self) -> Duration {
+        let factor = match self.scenario.latency_dist {
+            LatencyDist::Constant => 1.0,
+            LatencyDist::Uniform => 2.0,
+            // Longer ones are one in 150, and never many in a row.
+            LatencyDist::Exponential => 5.0,
+        };
+        Duration::from_secs_f64(factor * self.scenario.latency / 1000.0)
     }
 }
 
-/// The first value of `all` that is not in `there`; both are sorted.
-fn first_missing(all: &[Value], there: &[Value]) -> Option<Value> {
-    let mut there = there.iter().peekable();
-    all.iter().copied().find(|value| {
-        while there.next_if(|&other| other < value).is_some() {}
-        there.peek() != Some(&value)
+/// An operation that did not end well. Only where nodes were paused or slow may it have timed out, and only
+/// before the faults ended.
+fn unanswered(history: &History, time_limit: Duration, disturbed: bool) -> Option<Failure> {
+    history.completed().find_map(|(invoked, done)| {
+        let error = done.error.clone()?;
+        let in_time = invoked.time.since(Time::ZERO) <= time_limit;
+        let may_be = disturbed && in_time && error == TIMED_OUT;
+        (!may_be).then(|| Failure::Unanswered { at: done.time.since(Time::ZERO), f: done.f, error })
     })
 }
 

@@ -72,9 +72,12 @@ impl Options {
         let command = Command::new("natter simulate").no_binary_name(true).override_usage(usage);
         let mut command = NodeArgs::augment_args(command);
         let matches = command.try_get_matches_from_mut(&self.node_options)?;
-        for (option, instead) in [("design", "--design before --"), ("seed", "--first-seed before --")] {
+        for (option, why) in [
+            ("design", "the simulator sets --design of its nodes itself: give --design before --"),
+            ("seed", "the simulator sets --seed of its nodes itself: give --first-seed before --"),
+            ("line_limit", "--line-limit is for the pipes of a real node: the simulator has none"),
+        ] {
             if matches.value_source(option) == Some(ValueSource::CommandLine) {
-                let why = format!("the simulator sets --{option} of its nodes itself: give {instead}");
                 return Err(command.error(ErrorKind::ArgumentConflict, why));
             }
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Simulation, Spread, Summary};
+use super::{Found, Minimised, Simulation, Spread, Summary};
 
 /// What will be run.
 #[must_use]
@@ -37,17 +37,19 @@ impl Bar {
     #[must_use]
     pub fn new(seeds: u64) -> Self {
         let bar = ProgressBar::new(seeds);
-        let style = ProgressStyle::with_template("{bar:40} {pos} of {len} seeds, {eta} to go{msg}");
+        let style = ProgressStyle::with_template("{bar:40} {pos} of {len} seeds, {eta} to go");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self { bar }
     }
 
-    /// Shows how many seeds have been run, and how many of them failed.
-    pub fn show(&self, runs: u64, failures: usize) {
-        if failures > 0 {
-            self.bar.set_message(format!(", {failures} failed"));
-        }
+    /// Shows how many seeds have been run.
+    pub fn show(&self, runs: u64) {
         self.bar.set_position(runs);
+    }
+
+    /// Lets something be printed above the bar.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
     }
 }
 
@@ -60,11 +62,11 @@ impl Drop for Bar {
 /// The table.
 #[must_use]
 pub fn table(summary: &Summary) -> String {
-    let mut text = format!("{:<26}{:>10}{:>10}{:>10}\n", "", "median", "95 %", "max");
+    let mut text = format!("{:<26}{:>12}{:>12}{:>12}\n", "", "median", "95 %", "max");
     let mut row = |name: &str, spread: &Option<Spread>, show: fn(f64) -> String| {
         if let Some(Spread { median, p95, max, max_seed }) = spread {
             let [median, p95, max] = [median, p95, max].map(|&figure| show(figure));
-            let _ = writeln!(text, "{name:<26}{median:>10}{p95:>10}{max:>10}   seed {max_seed}");
+            let _ = writeln!(text, "{name:<26}{median:>12}{p95:>12}{max:>12}   seed {max_seed}");
         }
     };
     let ms = |figure: f64| format!("{figure:.0} ms");
@@ -73,33 +75,24 @@ pub fn table(summary: &Summary) -> String {
     row("stable latency, max", &summary.max_latency_ms, ms);
     row("complete after the faults", &summary.convergence_ms, ms);
     row("that, of the time allowed", &summary.percent_of_bound, |figure| format!("{figure:.0} %"));
-    let _ = writeln!(text, "{:<26}{:>10}", "digest of the histories", summary.digest);
+    if let Some(digest) = &summary.digest {
+        let _ = writeln!(text, "{:<26}{digest:>24}", "digest of the histories");
+    }
     let verdict = if summary.valid { "yes" } else { "NO" };
     let Summary { seeds, took_s, .. } = summary;
-    let _ = writeln!(text, "{:<26}{verdict:>10}   {seeds} seeds in {took_s:.1} s", "valid");
+    let _ = writeln!(text, "{:<26}{verdict:>12}   {seeds} seeds in {took_s:.1} s", "valid");
     text
 }
 
-/// How many failing seeds are shown at length.
-const SHOWN: usize = 3;
-
-/// What failed, how to see it again, and the story of the smallest run that fails alike.
+/// What failed, and how to see it again.
 #[must_use]
-pub fn failures(summary: &Summary) -> String {
-    let mut text = String::new();
-    for found in summary.failures.iter().take(SHOWN) {
-        let _ = writeln!(text, "\nseed {}: {}\n  {}", found.seed, found.what, found.command);
-    }
-    if summary.failures.len() > SHOWN {
-        let seeds: Vec<String> =
-            summary.failures[SHOWN..].iter().map(|found| found.seed.to_string()).collect();
-        let _ = writeln!(text, "\nand seeds {}", seeds.join(", "));
-    }
-    if let Some(minimised) = &summary.minimised {
-        let _ = writeln!(text, "\nmade as small as possible: {}\n  {}\n", minimised.what, minimised.command);
-        for line in &minimised.story {
-            let _ = writeln!(text, "{line}");
-        }
-    }
-    text
+pub fn failure(found: &Found) -> String {
+    format!("seed {}: {}\n  {}\n", found.seed, found.what, found.command)
+}
+
+/// The smallest run that fails like the first one, and its story.
+#[must_use]
+pub fn minimised(minimised: &Minimised) -> String {
+    let Minimised { found, story } = minimised;
+    format!("made as small as possible: {}\n  {}\n\n{}\n", found.what, found.command, story.join("\n"))
 }

@@ -45,6 +45,7 @@ impl Figures {
 
 /// How a figure is spread over seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Spread {
     /// Half of the seeds are at or below it.
     pub median: f64,
@@ -108,13 +109,11 @@ pub struct Summary {
     pub convergence_ms: Option<Spread>,
     /// The same, as a percentage of the time allowed.
     pub percent_of_bound: Option<Spread>,
-    /// A hash of all histories: equal for equal seeds and options, on any machine.
-    pub digest: String,
-    /// What went wrong; the first few.
+    /// A hash of all histories: equal for equal seeds and options, on any machine. None if failures ended the
+    /// survey early: which runs were still made then depends on the machine.
+    pub digest: Option<String>,
+    /// What went wrong, by seed.
     pub failures: Vec<Found>,
-    /// The smallest run found that fails like the first of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub minimised: Option<Minimised>,
 }
 
 /// A seed that failed.
@@ -131,26 +130,47 @@ pub struct Found {
     pub command: String,
 }
 
+impl Found {
+    fn new(Failing { simulation, seed, failure }: &Failing) -> Self {
+        Self {
+            seed: *seed,
+            what: failure.to_string(),
+            found_by: failure.found_by(),
+            command: simulation.command(*seed),
+        }
+    }
+}
+
 /// A small run that fails.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Minimised {
-    /// What failed.
-    pub what: String,
-    /// The command that shows it.
-    pub command: String,
+    /// The run.
+    #[serde(flatten)]
+    pub found: Found,
     /// What happened, line by line.
     pub story: Vec<String>,
 }
 
-/// Runs seeds on all cores. Stops early after some failures. Calls `done` after each run with the number of
-/// runs and of failures so far.
+impl Minimised {
+    /// The smallest run found that fails like the first that failed; none if none did.
+    #[must_use]
+    pub fn of(summary: &Summary, simulation: &Simulation) -> Option<Self> {
+        let seed = summary.failures.first()?.seed;
+        let failure = simulation.run(seed, Keep::default()).failure?;
+        let least = minimise(Failing { simulation: simulation.clone(), seed, failure });
+        Some(Self { found: Found::new(&least), story: story(&least) })
+    }
+}
+
+/// Runs seeds on all cores. Stops early after some failures. Calls `done` after each run, with what failed if
+/// something did.
 #[must_use]
 pub fn survey(
     simulation: &Simulation,
     first_seed: u64,
     seeds: u64,
-    mut done: impl FnMut(u64, usize),
+    mut done: impl FnMut(u64, Option<&Found>),
 ) -> Summary {
     let clock = Clock::start();
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -182,8 +202,13 @@ pub fn survey(
             runs += 1;
             // A sum, so that the order in which runs end doesn't matter.
             all_digests = digest.wrapping_add(all_digests);
-            match failure {
-                Some(failure) => drop(failures.insert(seed, failure)),
+            let found = failure.map(|failure| {
+                let failing = Failing { simulation: simulation.clone(), seed, failure };
+                Found::new(&failing)
+            });
+            done(runs, found.as_ref());
+            match found {
+                Some(found) => drop(failures.insert(seed, found)),
                 None => {
                     let [messages, median, max, converged, percent] = &mut counters;
                     messages.add(seed, msgs_per_op);
@@ -198,26 +223,9 @@ pub fn survey(
             if failures.len() >= FAILURES_MAX {
                 stop.store(true, Ordering::Relaxed);
             }
-            done(runs, failures.len());
         }
     });
     let took_s = clock.now().since(Time::ZERO).as_secs_f64();
-    // A map by seed: whichever came first, the first seed's is told.
-    let minimised = failures.first_key_value().map(|(&seed, failure)| {
-        let failing = Failing { simulation: simulation.clone(), seed, failure: failure.clone() };
-        let least = minimise(failing);
-        Minimised {
-            what: least.failure.to_string(),
-            command: least.simulation.command(least.seed),
-            story: story(&least),
-        }
-    });
-    let found = |(seed, failure): (u64, Failure)| Found {
-        seed,
-        what: failure.to_string(),
-        found_by: failure.found_by(),
-        command: simulation.command(seed),
-    };
     let [msgs_per_op, median_latency_ms, max_latency_ms, convergence_ms, percent_of_bound] =
         counters.map(|c| c.spread());
     Summary {
@@ -230,8 +238,7 @@ pub fn survey(
         max_latency_ms,
         convergence_ms,
         percent_of_bound,
-        digest: format!("{all_digests:016x}"),
-        failures: failures.into_iter().map(found).collect(),
-        minimised,
+        digest: (runs == seeds).then(|| format!("{all_digests:016x}")),
+        failures: failures.into_values().collect(),
     }
 }

@@ -36,6 +36,8 @@ use crate::node::Time;
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maelstrom's quiet between the last operation and the final reads.
 const QUIET: Duration = Duration::from_secs(10);
+/// The error of an operation that was not answered in time.
+pub(super) const TIMED_OUT: &str = "timed out";
 /// How much of a bad line is shown.
 const EXCERPT: usize = 200;
 
@@ -510,7 +512,7 @@ impl Trial {
                 let node = self.clients.node_of(worker);
                 return Err(Fault::Silent { node, request: "topology", timeout: RPC_TIMEOUT });
             };
-            self.complete_badly(now, worker, op, Failure::unknown("timed out".to_owned()));
+            self.complete_badly(now, worker, op, Failure::unknown(TIMED_OUT.to_owned()));
         }
         Ok(())
     }
