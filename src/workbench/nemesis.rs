@@ -187,7 +187,7 @@ impl fmt::Display for Step {
         match self {
             Step::StartPartition(kind, _) => write!(f, "partition: {}", kind.name()),
             Step::StopPartition => f.write_str("the partition is healed"),
-            Step::StartOneWay(cuts) => write!(f, "{} links are cut one way", cuts.len()),
+            Step::StartOneWay(cuts) => write!(f, "links cut one way: {}", cuts.len()),
             Step::StopOneWay => f.write_str("links work both ways again"),
             Step::Lose(0.0) => f.write_str("messages are no longer lost"),
             Step::Lose(part) => write!(f, "{} are lost", percent(*part)),
