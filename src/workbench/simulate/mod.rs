@@ -14,6 +14,7 @@
 //! | every node holds the same values in the end, within the bound; silence from then on | after the run | [`Simulation::run`] |
 
 mod auditor;
+mod failure;
 mod minimise;
 mod options;
 #[cfg(feature = "planted-bugs")]
@@ -28,16 +29,16 @@ use std::io;
 use std::time::Duration;
 
 use rand::RngExt;
-use thiserror::Error;
 use twox_hash::XxHash3_64;
 
+pub use self::failure::Failure;
 pub use self::minimise::{Failing, minimise};
 pub use self::options::Options;
 pub use self::story::story;
 pub use self::survey::{Found, Minimised, Spread, Summary, survey};
 
 use self::auditor::Auditor;
-use super::check::set_full::SetFull;
+use self::failure::{duplicated, lost, set_full, unanswered};
 use super::hazards::{EXTRA_MAX, Hazards};
 use super::history::History;
 use super::nemesis::{Nemesis, Step, Trouble};
@@ -45,9 +46,8 @@ use super::network::Passage;
 use super::scenario::{LatencyDist, Scenario, Verbosity};
 use super::streams::{Stream, stream};
 use super::topology::diameter;
-use super::trial::{Fault, Results, TIMED_OUT, Trial};
+use super::trial::{Fault, Results, Trial};
 use super::virtual_time;
-use super::workload::WorkloadResult;
 use crate::config::{Config, Topology};
 use crate::gossip::LockFree;
 use crate::node::{Inspect, Time};
@@ -104,102 +104,6 @@ pub struct Run {
     pub bound: Duration,
     /// What went wrong first, if anything did.
     pub failure: Option<Failure>,
-}
-
-/// What can go wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Failure {
-    /// A node misbehaved, or an invariant broke.
-    #[error("{:.3} s: {fault}", at.as_secs_f64())]
-    Fault {
-        /// When, after clients began.
-        at: Duration,
-        /// What.
-        fault: Fault,
-    },
-    /// A client got no answer, or not the one it should have got.
-    #[error("{:.3} s: a client's {f} failed: {error}", at.as_secs_f64())]
-    Unanswered {
-        /// When it gave up, or heard of the failure.
-        at: Duration,
-        /// What it wanted.
-        f: &'static str,
-        /// What it got.
-        error: String,
-    },
-    /// A read showed values more than once.
-    #[error("a read showed {value} {times} times")]
-    Duplicated {
-        /// One of them.
-        value: Value,
-        /// How often.
-        times: usize,
-    },
-    /// Not every node has every value.
-    #[error("n{node} never gets {value}, which n{holder} holds")]
-    Missing {
-        /// The node.
-        node: usize,
-        /// One that it lacks.
-        value: Value,
-        /// A node that has it.
-        holder: usize,
-    },
-    /// An acknowledged value is gone.
-    #[error("{value} was acknowledged and is lost")]
-    Lost {
-        /// The value.
-        value: Value,
-    },
-    /// They got them too late.
-    #[error("not complete until {:.3} s after the faults ended; the bound is {:.3} s",
-            took.as_secs_f64(), bound.as_secs_f64())]
-    Late {
-        /// How late.
-        took: Duration,
-        /// How late it may be.
-        bound: Duration,
-    },
-    /// They still talk when there is nothing to say.
-    #[error("still sending {:.3} s after the faults ended; {:.3} s are allowed",
-            until.as_secs_f64(), bound.as_secs_f64())]
-    Restless {
-        /// When the last message was sent, after the faults ended.
-        until: Duration,
-        /// When it should have been.
-        bound: Duration,
-    },
-}
-
-impl Failure {
-    /// What found it, in a word.
-    #[must_use]
-    pub fn found_by(&self) -> &'static str {
-        match self {
-            Failure::Fault { fault: Fault::Broken { .. }, .. } => "invariant",
-            Failure::Fault { .. } => "protocol",
-            Failure::Unanswered { .. } => "answers",
-            Failure::Duplicated { .. } => "duplicates",
-            Failure::Missing { .. } => "completeness",
-            Failure::Lost { .. } => "set-full",
-            Failure::Late { .. } => "bound",
-            Failure::Restless { .. } => "silence",
-        }
-    }
-
-    /// The value that it is about, if it is about one.
-    #[must_use]
-    pub fn value(&self) -> Option<Value> {
-        match *self {
-            Failure::Duplicated { value, .. } | Failure::Missing { value, .. } | Failure::Lost { value } => {
-                Some(value)
-            }
-            Failure::Fault { .. }
-            | Failure::Unanswered { .. }
-            | Failure::Late { .. }
-            | Failure::Restless { .. } => None,
-        }
-    }
 }
 
 /// What to keep of a run beside what is checked.
@@ -312,33 +216,6 @@ impl Simulation {
         };
         Duration::from_secs_f64(factor * self.scenario.latency / 1000.0)
     }
-}
-
-/// An operation that did not end well. Only where nodes were paused or slow may it have timed out, and only
-/// before the faults ended.
-fn unanswered(history: &History, time_limit: Duration, disturbed: bool) -> Option<Failure> {
-    history.completed().find_map(|(invoked, done)| {
-        let error = done.error.clone()?;
-        let in_time = invoked.time.since(Time::ZERO) <= time_limit;
-        let may_be = disturbed && in_time && error == TIMED_OUT;
-        (!may_be).then(|| Failure::Unanswered { at: done.time.since(Time::ZERO), f: done.f, error })
-    })
-}
-
-fn set_full(results: &Results) -> Option<&SetFull> {
-    match &results.workload {
-        WorkloadResult::Broadcast(set) => Some(set),
-        _ => None,
-    }
-}
-
-fn duplicated(results: &Results) -> Option<Failure> {
-    let (&value, &times) = set_full(results)?.duplicated.first_key_value()?;
-    Some(Failure::Duplicated { value, times })
-}
-
-fn lost(results: &Results) -> Option<Failure> {
-    set_full(results)?.lost.first().map(|&value| Failure::Lost { value })
 }
 
 /// A hash of a history's bytes, one JSON text after another: equal for equal histories, on any machine.
