@@ -14,6 +14,7 @@
 //! | [`gossip`] | the lock-free design |
 //! | [`simple`] | the simple design: one mutex, one timer a peer |
 //! | [`runtime`] | threads, clocks and stdio for a node |
+//! | [`planted`] | known bugs for the simulator to find; in any other build, nothing |
 //! | `workbench` | network, clients, faults, checkers, reports (feature `workbench`) |
 //!
 //! # Guarantees of both designs
