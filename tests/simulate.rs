@@ -143,6 +143,31 @@ mod planted {
     }
 
     #[test]
+    fn a_failing_simulation_is_status_1_and_tells_all() {
+        let natter = |more: &[&str]| {
+            let args = ["simulate", "--seeds", "3", "--first-seed", "1", "--bug", "drop-oldest"];
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_natter"));
+            command.args(args).args(more).output().expect("natter starts")
+        };
+        let output = natter(&[]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1));
+        for part in
+            ["seed 1: ", "natter simulate --seeds 1 --first-seed 1 ", "made as small as", "the story of"]
+        {
+            assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+        }
+        let output = natter(&["--json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("nothing but JSON");
+        assert_eq!(
+            (&summary["valid"], &summary["failures"][0]["found-by"]),
+            (&false.into(), &"completeness".into())
+        );
+        assert!(summary["minimised"]["story"].is_array());
+    }
+
+    #[test]
     fn a_minimised_command_shows_the_same_again() {
         for bug in ["drop-oldest", "never-forgiven", "resend-acked"] {
             let line = format!("--bug {bug}");
