@@ -117,6 +117,7 @@ mod planted {
     use natter::workbench::simulate::Minimised;
     use natter::workbench::simulate::planted::hunt;
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     #[test]
     fn every_planted_bug_is_found_and_every_check_finds_one() {
@@ -133,7 +134,8 @@ mod planted {
     fn the_story_of_a_lost_value_says_how_it_was_lost() {
         let summary = simulate("--bug stale-ack-frees", 30);
         assert!(!summary.valid && !summary.failures.is_empty());
-        let minimised = Minimised::of(&summary, &simulation("--bug stale-ack-frees")).expect("a failing run");
+        let minimised = Minimised::of(&summary, &simulation("--bug stale-ack-frees"), Duration::MAX)
+            .expect("a failing run");
         let command = &minimised.found.command;
         assert!(command.contains("--node-count 2 "), "{command}");
         let told = minimised.story.join("\n");
@@ -171,8 +173,9 @@ mod planted {
     fn a_minimised_command_shows_the_same_again() {
         for bug in ["drop-oldest", "never-forgiven", "resend-acked"] {
             let line = format!("--bug {bug}");
-            let minimised =
-                Minimised::of(&simulate(&line, 10), &simulation(&line)).expect("a failing run").found;
+            let minimised = Minimised::of(&simulate(&line, 10), &simulation(&line), Duration::MAX)
+                .expect("a failing run")
+                .found;
             let again =
                 options(minimised.command.strip_prefix("natter simulate ").expect("the command's name"));
             let seed = again.first_seed.expect("a seed");

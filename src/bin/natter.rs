@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
@@ -30,6 +31,9 @@ const BAD_ARGUMENTS: u8 = 254;
 const CRASHED: u8 = 255;
 /// The shell's for a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
+
+/// How long to look for a smaller run that fails.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs Maelstrom nodes without a JVM, and judges them as Maelstrom does.
 #[derive(Parser)]
@@ -248,7 +252,7 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
     if !summary.valid {
         to_stderr("looking for a smaller run that fails alike ...");
     }
-    let minimised = Minimised::of(&summary, &simulation);
+    let minimised = Minimised::of(&summary, &simulation, PATIENCE);
     if args.json {
         print(&(serde_json::to_string_pretty(&Simulated { summary: &summary, minimised })? + "\n"))?;
     } else if let Some(minimised) = minimised {

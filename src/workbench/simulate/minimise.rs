@@ -25,14 +25,11 @@ pub struct Failing {
     pub failure: Failure,
 }
 
-/// How long to look for a smaller run.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The smallest run found in twenty seconds or so that fails like this one.
+/// The smallest run that fails like this one, of those found in so much real time (or a run longer).
 #[must_use]
-pub fn minimise(failing: Failing) -> Failing {
+pub fn minimise(failing: Failing, patience: Duration) -> Failing {
     let clock = Clock::start();
-    let patient = || clock.now().since(Time::ZERO) < PATIENCE;
+    let patient = || clock.now().since(Time::ZERO) < patience;
     let struck = failing.simulation.hazards.of(failing.seed);
     let mut least = failing;
     least.simulation.hazards = Hazards::These(struck);

@@ -153,12 +153,13 @@ pub struct Minimised {
 }
 
 impl Minimised {
-    /// The smallest run found that fails like the first that failed; none if none did.
+    /// The smallest run that fails like the first that failed, of those found in so much real time; none if
+    /// none failed.
     #[must_use]
-    pub fn of(summary: &Summary, simulation: &Simulation) -> Option<Self> {
+    pub fn of(summary: &Summary, simulation: &Simulation, patience: Duration) -> Option<Self> {
         let seed = summary.failures.first()?.seed;
         let failure = simulation.run(seed, Keep::default()).failure?;
-        let least = minimise(Failing { simulation: simulation.clone(), seed, failure });
+        let least = minimise(Failing { simulation: simulation.clone(), seed, failure }, patience);
         Some(Self { found: Found::new(&least), story: story(&least) })
     }
 }
