@@ -127,11 +127,7 @@ struct Simulated<'a> {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Nobody to tell if the stream is closed.
-            let _ = error.print();
-            return if error.use_stderr() { BAD_ARGUMENTS.into() } else { ExitCode::SUCCESS };
-        }
+        Err(error) => return told(&error).into(),
     };
     let done = match cli.command {
         Command::Test(args) => test(args),
@@ -141,10 +137,7 @@ fn main() -> ExitCode {
         Command::Planted(args) => planted(&args),
         Command::Node(args) => match args.config() {
             Ok(config) => return cli::main(&args, config),
-            Err(why) => {
-                let _ = Cli::command().error(ErrorKind::ValueValidation, why).print();
-                return BAD_ARGUMENTS.into();
-            }
+            Err(why) => return told(&Cli::command().error(ErrorKind::ValueValidation, why)).into(),
         },
     };
     match done {
@@ -158,6 +151,13 @@ fn main() -> ExitCode {
             CRASHED.into()
         }
     }
+}
+
+/// Prints what clap has to say, an error or the help that was asked for; returns the status.
+fn told(error: &clap::Error) -> u8 {
+    // Nobody to tell if the stream is closed.
+    let _ = error.print();
+    if error.use_stderr() { BAD_ARGUMENTS } else { 0 }
 }
 
 fn test(args: TestArgs) -> anyhow::Result<u8> {
@@ -224,10 +224,7 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
     let options = &args.options;
     let simulation = match options.simulation() {
         Ok(simulation) => simulation,
-        Err(error) => {
-            let _ = error.print();
-            return Ok(if error.use_stderr() { BAD_ARGUMENTS } else { 0 });
-        }
+        Err(error) => return Ok(told(&error)),
     };
     let first_seed = options.first_seed.unwrap_or_else(|| cli::entropy() >> 32);
     let headline = report::headline(&simulation, first_seed, options.seeds);
@@ -273,10 +270,7 @@ fn planted(options: &Options) -> anyhow::Result<u8> {
         bugs.map(|&bug| hunt(bug, options, first_seed, options.seeds)).collect();
     let findings = match findings {
         Ok(findings) => findings,
-        Err(error) => {
-            let _ = error.print();
-            return Ok(BAD_ARGUMENTS);
-        }
+        Err(error) => return Ok(told(&error)),
     };
     print(&format!("{}\n", table(&findings)))?;
     Ok(if findings.iter().all(|finding| finding.found.is_some()) { 0 } else { INVALID })

@@ -76,6 +76,17 @@ struct Slot {
     batch: AtomicCell<Option<Box<Batch>>>,
 }
 
+impl Slot {
+    /// Whether there is a batch in it, and one of that kind. Takes it out and puts it back: for when nobody has
+    /// the slot in hand.
+    fn holds(&self, kind: impl FnOnce(&Batch) -> bool) -> bool {
+        let batch = self.batch.take();
+        let holds = batch.as_deref().is_some_and(kind);
+        self.batch.swap(batch);
+        holds
+    }
+}
+
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = self.word.load(Ordering::Relaxed);
@@ -274,10 +285,7 @@ impl SlotRing {
             let sound = match state {
                 FREE => ahead < ring,
                 SENT => {
-                    let batch = slot.batch.take();
-                    let may_be_sent = batch.as_ref().is_some_and(|b| (1..=BATCH_MAX).contains(&b.len()));
-                    slot.batch.swap(batch);
-                    (1..=ring).contains(&age) && may_be_sent
+                    (1..=ring).contains(&age) && slot.holds(|batch| (1..=BATCH_MAX).contains(&batch.len()))
                 }
                 _ => false,
             };
@@ -291,13 +299,7 @@ impl SlotRing {
     /// The batch in flight that holds a value: for when nobody has a slot in hand.
     #[must_use]
     pub fn find(&self, value: Value) -> Option<Generation> {
-        let holds = |generation: &Generation| {
-            let slot = self.slot(generation.0);
-            let batch = slot.batch.take();
-            let holds = batch.as_ref().is_some_and(|batch| batch.contains(&value));
-            slot.batch.swap(batch);
-            holds
-        };
+        let holds = |generation: &Generation| self.slot(generation.0).holds(|batch| batch.contains(&value));
         self.in_flight().map(|(generation, _)| generation).find(holds)
     }
 

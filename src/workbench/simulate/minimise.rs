@@ -93,19 +93,13 @@ fn fewer_operations(failing: &Failing) -> Smaller<'_> {
     with(&failing.simulation, &RATES, |simulation| &mut simulation.scenario.rate)
 }
 
+/// None at all, each alone, all but one.
 fn fewer_hazards(failing: &Failing) -> Smaller<'_> {
-    let all = match &failing.simulation.hazards {
-        Hazards::These(hazards) => hazards.clone(),
-        Hazards::Drawn => Vec::new(),
-    };
-    let none = (!all.is_empty()).then(Vec::new);
-    let alone = if all.len() > 1 { all.clone() } else { Vec::new() };
-    let without = move |left_out| {
-        all.iter().enumerate().filter(|&(i, _)| i != left_out).map(|(_, &hazard)| hazard).collect::<Vec<_>>()
-    };
-    let count = if alone.len() > 2 { alone.len() } else { 0 };
-    let fewer =
-        none.into_iter().chain(alone.into_iter().map(|hazard| vec![hazard])).chain((0..count).map(without));
+    let Hazards::These(all) = &failing.simulation.hazards else { return Box::new(std::iter::empty()) };
+    let none = std::iter::once(Vec::new());
+    let alone = all.iter().map(|&hazard| vec![hazard]);
+    let without = |&left_out| all.iter().copied().filter(|&hazard| hazard != left_out).collect();
+    let fewer = none.chain(alone).chain(all.iter().map(without)).filter(|fewer| fewer.len() < all.len());
     let simulation = &failing.simulation;
     Box::new(fewer.map(|hazards| Simulation { hazards: Hazards::These(hazards), ..simulation.clone() }))
 }

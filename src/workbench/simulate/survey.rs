@@ -131,13 +131,9 @@ pub struct Found {
 }
 
 impl Found {
-    fn new(Failing { simulation, seed, failure }: &Failing) -> Self {
-        Self {
-            seed: *seed,
-            what: failure.to_string(),
-            found_by: failure.found_by(),
-            command: simulation.command(*seed),
-        }
+    fn new(simulation: &Simulation, seed: u64, failure: &Failure) -> Self {
+        let (what, found_by) = (failure.to_string(), failure.found_by());
+        Self { seed, what, found_by, command: simulation.command(seed) }
     }
 }
 
@@ -160,7 +156,7 @@ impl Minimised {
         let seed = summary.failures.first()?.seed;
         let failure = simulation.run(seed, Keep::default()).failure?;
         let least = minimise(Failing { simulation: simulation.clone(), seed, failure }, patience);
-        Some(Self { found: Found::new(&least), story: story(&least) })
+        Some(Self { found: Found::new(&least.simulation, least.seed, &least.failure), story: story(&least) })
     }
 }
 
@@ -203,10 +199,7 @@ pub fn survey(
             runs += 1;
             // A sum, so that the order in which runs end doesn't matter.
             all_digests = digest.wrapping_add(all_digests);
-            let found = failure.map(|failure| {
-                let failing = Failing { simulation: simulation.clone(), seed, failure };
-                Found::new(&failing)
-            });
+            let found = failure.map(|failure| Found::new(simulation, seed, &failure));
             done(runs, found.as_ref());
             match found {
                 Some(found) => drop(failures.insert(seed, found)),
