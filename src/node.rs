@@ -31,6 +31,18 @@ impl Time {
         self.0
     }
 
+    /// Microseconds since the origin.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// The time so long before this; the origin if that is nearer.
+    #[must_use]
+    pub fn before(self, delay: Duration) -> Time {
+        Time(self.0.saturating_sub(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// How long after `earlier` this is; zero if it isn't.
     #[must_use]
     pub const fn since(self, earlier: Time) -> Duration {

@@ -35,16 +35,10 @@ mod bugs {
     pub enum Bug {
         /// A batch is sent and never again
         ForgetRetry,
-        /// A batch is sent a second time and never again
-        RetryOnce,
-        /// Waits for acknowledgements double without a cap
-        BackoffUncapped,
         /// A stale acknowledgement frees whatever is in the slot
         StaleAckFrees,
         /// Some batches are resent for ever, acknowledged or not
         ResendAcked,
-        /// A resend to a silent peer loses hold of its slot
-        SlotLeftBusy,
         /// Generations wrap around one too early
         WrapOffByOne,
         /// A batch of 65
@@ -85,6 +79,22 @@ mod bugs {
         ReadLeavesOut,
         /// A read shows a value twice now and then
         ReadRepeats,
+        /// A node stays with its hub, whether it answers or not
+        NoFailover,
+        /// A node that has taken another hub never goes back
+        HubNeverReturns,
+        /// A node without its hub never looks whether others know more
+        NeverExplores,
+        /// A peer that went down is never tried again
+        DownForGood,
+        /// A fingerprint ignores some values
+        FingerprintIgnores,
+        /// A repair ends when the peer asks for what it lacks
+        RepairOneSided,
+        /// What came from a peer's former life is acknowledged to its next one
+        FormerLifeAcks,
+        /// A peer's next life is taken for the former one
+        RebirthUnnoticed,
         /// Simple design: what waits is not sent when the batch before it is acknowledged
         SimpleTimerForgotten,
         /// Simple design: any acknowledgement is taken for that of the batch in flight

@@ -1,97 +1,120 @@
-//! From queues to messages: flushes, retries, acknowledgements. The one place where gossip is sent.
+//! From queues to messages: flushes, retries, acknowledgements.
 
 use super::LockFree;
 use super::link::Link;
 use super::membership::{Membership, PeerIndex};
 use crate::node::{Outbox, Time};
 use crate::planted::planted;
+use crate::protocol::link::{Delta, Header};
 use crate::protocol::{Batch, Generation, encode};
-use crate::queue::{Ack, Claim, PeerQueue, SlotRing};
+use crate::queue::Claim;
 
-/// First generations are drawn from 2^52, so that an acknowledgement meant for a former life of this node
-/// names nothing in this one, and every JSON reader can hold the number exactly.
-const FIRST_GENERATION_BITS: u32 = 52;
+/// First generations, lives and rounds are drawn from 2^52, so that every JSON reader can hold them exactly.
+const NAME_BITS: u32 = 52;
 
 impl LockFree {
-    pub(super) fn new_link(&self, interval: std::time::Duration) -> Link {
-        let first = self.first_generation();
-        Link::new(PeerQueue::new(self.config.queue_limit), SlotRing::new(first), interval)
+    /// A name that nothing else has, but for one chance in 2^52; never 0.
+    pub(super) fn random_name(&self) -> u64 {
+        (self.random.bits() >> (u64::BITS - NAME_BITS)).max(1)
     }
 
-    fn first_generation(&self) -> Generation {
-        let drawn = Generation(self.random.bits() >> (u64::BITS - FIRST_GENERATION_BITS));
-        self.config.first_generation.unwrap_or(drawn)
+    /// The link to a peer, made if there is none yet.
+    pub(super) fn link<'a>(&self, members: &'a Membership, peer: PeerIndex) -> &'a Link {
+        members.link(peer, || {
+            let first = self.config.first_generation.unwrap_or_else(|| Generation(self.random_name()));
+            Link::new(&self.config, first, self.is_planned_child(members, peer))
+        })
     }
 
-    /// New values have been queued for every linked peer but `source`.
-    pub(super) fn flush_soon(&self, now: Time, members: &Membership, source: Option<PeerIndex>) {
-        planted!(LostWakeUp => if self.deadline.get() != Time::NEVER { return });
-        let links = members.linked().filter(|&(peer, _)| Some(peer) != source);
-        if let Some(from) = links.map(|(_, link)| link.flush_from(now)).min() {
-            self.deadline.bring_forward(from);
-        }
+    /// What a message to a peer says of the link. What has come is acknowledged by it.
+    pub(super) fn header(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link) -> Header {
+        let up = self.looks_up_to(members, peer);
+        Header { plan: self.hub_plan(now, members, peer), ..link.header(now, self.life, up) }
     }
 
-    /// Sends all that is due, and notes when something will be next.
+    /// Does all that is due to or from peers, and notes when something will be next.
     pub(super) fn flush_due(&self, now: Time, members: &Membership, out: &mut Outbox) {
-        for (peer, link) in members.links() {
-            self.retry_overdue(now, members, peer, link, out);
-            if !link.is_silent() && link.flush_from(now) <= now {
-                self.flush_new(now, members, peer, link, out);
-            }
-            self.deadline.bring_forward(next_due(now, link));
+        self.replan(now, members);
+        self.reroute(now, members, out);
+        if members.links().any(|(_, link)| link.is_child() && link.flush_at.get() <= now) {
+            self.note_hub_flush(now);
         }
+        for (peer, link) in members.links() {
+            if !link.is_down() {
+                self.retry_overdue(now, members, peer, link, out);
+            }
+            self.repair_due(now, members, peer, link, out);
+            if link.flush_at.get() <= now {
+                self.flush(now, members, peer, link, out);
+            }
+            if link.acknowledge_at() <= now {
+                let header = self.header(now, members, peer, link);
+                encode::ack(out.lines_mut(), members.me(), members.name(peer), &header);
+            }
+        }
+        // A link that went down may have been the parent's.
+        self.reroute(now, members, out);
+        let next = members.links().map(|(_, link)| self.next_due(link)).min().unwrap_or(Time::NEVER);
+        self.deadline.bring_forward(next.min(self.explore_at()));
     }
 
-    /// Sends again what has waited too long for its acknowledgement: everything that has, or just the oldest
-    /// batch if the peer is silent.
+    /// Sends again what has waited too long for its acknowledgement; gives the peer up if that is too often.
     fn retry_overdue(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
-        for (age, (generation, due)) in link.slots.in_flight().enumerate() {
-            if age > 0 && link.is_silent() {
-                break;
-            }
-            if due > now {
-                continue;
-            }
-            if let Some(claim) = link.slots.reclaim(generation) {
-                planted!(SlotLeftBusy => if link.is_silent() { continue });
-                if age == 0 && link.note_failure() {
-                    out.note(format_args!("{} does not answer", members.name(peer)));
-                }
-                self.send(now, members, peer, link, claim, out);
+        let Some(first) = link.overdue(now, &self.config).next() else { return };
+        planted!(ForgetRetry => return);
+        // One that is known to be lost says nothing of the peer.
+        let known_lost = link.overdue(now, &self.config).all(|in_flight| in_flight.due == Time::ZERO);
+        if !known_lost && link.note_failure() {
+            return self.give_up(now, members, peer, link, out);
+        }
+        let _ = first;
+        let mut overdue = [None; crate::queue::SLOTS];
+        overdue.iter_mut().zip(link.overdue(now, &self.config)).for_each(|(place, one)| *place = Some(one));
+        for in_flight in overdue.into_iter().flatten() {
+            if let Some(claim) = link.slots.reclaim(in_flight.generation) {
+                self.send(now, members, (peer, link), claim, Sending { age: None, again: true }, out);
             }
         }
     }
 
     /// Sends what is queued, as far as there are slots.
-    fn flush_new(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
+    fn flush(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
+        // Before the queue is drained: what is pushed meanwhile sets it anew.
+        link.flush_at.clear();
+        if link.is_down() {
+            return;
+        }
+        let oldest = link.oldest.clear();
+        let age = now.since(oldest.min(now));
         while link.slots.has_free() {
             let mut batch = self.batches.take();
-            self.drain(link, &mut batch);
+            link.queue.drain_into(&mut batch, self.config.batch_max);
+            planted!(BatchOverCap => if batch.len() == self.config.batch_max { batch.push(batch[0]) });
             if batch.is_empty() {
                 return self.batches.give(batch);
             }
             match link.slots.claim(batch) {
                 Ok(claim) => {
-                    link.note_flush(now);
-                    self.send(now, members, peer, link, claim, out);
+                    self.send(now, members, (peer, link), claim, Sending { age: Some(age), again: false }, out);
                 }
                 // Another thread took the last slot: the values wait on.
                 Err(batch) => {
-                    link.queue.refill(batch.iter().copied());
-                    return self.batches.give(batch);
+                    batch.iter().for_each(|&value| link.queue.push(value));
+                    self.batches.give(batch);
+                    break;
                 }
             }
         }
+        if !link.queue.is_empty() {
+            // Until an acknowledgement frees a slot.
+            link.oldest.bring_forward(oldest);
+        }
     }
 
-    /// Fills a batch with what is queued; with everything there is, from the start, if some of it was dropped.
-    fn drain(&self, link: &Link, batch: &mut Batch) {
-        link.queue.drain_into(batch, self.config.batch_max);
-        planted!(BatchOverCap => if batch.len() == self.config.batch_max { batch.push(batch[0]) });
-        if batch.is_empty() && link.queue.take_overflow() {
-            link.queue.refill(self.seen.sorted().into_iter());
-            link.queue.drain_into(batch, self.config.batch_max);
+    /// A slot may have become free for what a flush had to leave in the queue.
+    fn flush_rest(&self, now: Time, link: &Link) {
+        if link.flush_at.get() == Time::NEVER && !link.queue.is_empty() && !link.is_down() {
+            link.flush_at.bring_forward(now);
         }
     }
 
@@ -99,86 +122,120 @@ impl LockFree {
         &self,
         now: Time,
         members: &Membership,
-        peer: PeerIndex,
-        link: &Link,
+        (peer, link): (PeerIndex, &Link),
         claim: Claim,
+        Sending { age, again }: Sending,
         out: &mut Outbox,
     ) {
-        encode::delta(out.lines_mut(), members.me(), members.name(peer), claim.generation(), claim.batch());
+        let relay = link.take_relay() || again;
+        let header = self.header(now, members, peer, link);
+        let delta = Delta {
+            generation: claim.generation(),
+            base: Some(link.slots.base()),
+            age: age.map_or(0, |age| u64::try_from(age.as_micros()).unwrap_or(0)),
+            all: !relay,
+            now: again,
+            values: claim.batch().clone(),
+        };
+        encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
         link.note_sent(now);
-        let due = now + self.config.retry.interval(link.failures(), self.random.bits());
-        if let Some(batch) = link.slots.sent(claim, due) {
+        let lazily = if again { std::time::Duration::ZERO } else { self.config.ack_delay_max };
+        if let Some(batch) = link.slots.sent(claim, now, now + lazily + link.round_trip.longest()) {
             self.batches.give(batch);
         }
     }
 
-    /// A peer says that it holds what a delta carried.
-    pub(super) fn acknowledged(
-        &self,
-        now: Time,
-        members: &Membership,
-        name: &str,
-        generation: Generation,
-        out: &mut Outbox,
-    ) {
-        let Some((peer, link)) = members.find(name).and_then(|p| Some((p, members.existing_link(p)?))) else {
-            return;
-        };
-        planted!(ResendAcked => if generation.0.is_multiple_of(16) { return });
-        match link.slots.ack(generation) {
-            Ack::Released(batch) => self.batches.give(batch),
-            Ack::Deferred => {}
-            Ack::Stale => return,
+    /// Leaves batches to the repair: whether they came is no longer asked.
+    pub(super) fn abandon(&self, link: &Link, generations: impl Iterator<Item = Generation>) {
+        for generation in generations {
+            if let crate::queue::Ack::Released(batch) = link.slots.ack(generation) {
+                self.batches.give(batch);
+            }
         }
-        if link.note_answer() {
-            out.note(format_args!("{} answers again", members.name(peer)));
-            // What else was in flight to it is likely lost.
-            link.slots.hasten(now);
-        }
-        self.deadline.bring_forward(next_due(now, link));
     }
 
-    /// A message from a peer is a sign of life: one that was silent is tried at once, unless it just was.
-    pub(super) fn heard_from(&self, now: Time, members: &Membership, name: &str, out: &mut Outbox) {
-        let Some(peer) = members.find(name) else { return };
-        if !members.has_started() {
-            self.start(now, members, None, out);
+    /// A message from a peer has come: takes up what it says of the link.
+    pub(super) fn heard(&self, now: Time, members: &Membership, (peer, link): (PeerIndex, &Link), header: &Header) {
+        if link.hear(now, header) {
+            // What its former life held is gone, and what is in flight to that with it.
+            let in_flight: Vec<Generation> = link.slots.in_flight().map(|one| one.generation).collect();
+            self.abandon(link, in_flight.into_iter());
+            planted!(RebirthUnnoticed => return);
+            link.give_up_round();
+            link.note_stale(now);
         }
-        if let Some(link) = members.existing_link(peer)
-            && link.is_silent()
-            && link.last_sent() + self.config.retry.min <= now
-        {
-            link.slots.hasten(now);
-            self.deadline.bring_forward(now);
+        let took = Link::answered(now, header, self.life);
+        if let Some(took) = took {
+            link.round_trip.sample(took);
         }
+        if let Some(acked) = header.acked.filter(|_| header.to == Some(self.life)) {
+            planted!(ResendAcked => if acked.next.0.is_multiple_of(16) { return });
+            if link.slots.settle(acked, |batch| self.batches.give(batch)) {
+                link.note_answer();
+                self.flush_rest(now, link);
+            }
+            if let Some(took) = took {
+                self.find_lost(now, link, took);
+            }
+        }
+        if link.is_down() && (self.matters(members, peer, link) || self.is_direct()) {
+            link.note_sign_of_life(now);
+        }
+        self.deadline.bring_forward(self.next_due(link));
+    }
+
+    /// A message that answers one sent `took` ago, and doesn't acknowledge what was sent well before that, says that
+    /// it is lost (the idea of RACK, RFC 8985, with the answer's own round trip).
+    fn find_lost(&self, now: Time, link: &Link, took: std::time::Duration) {
+        let Some(trip) = link.round_trip.get() else { return };
+        let reordering = 4 * trip.deviation + std::time::Duration::from_millis(10);
+        for in_flight in link.slots.in_flight() {
+            if in_flight.sent + took.max(trip.mean) + reordering < now {
+                link.slots.hasten(in_flight.generation, Time::ZERO);
+            }
+        }
+    }
+
+    /// When a link next needs a tick.
+    pub(super) fn next_due(&self, link: &Link) -> Time {
+        let repair = link.repair_at.get().min(link.acknowledge_at());
+        if link.is_down() {
+            return repair;
+        }
+        let flush = if link.slots.has_free() { link.flush_at.get() } else { Time::NEVER };
+        repair.min(flush).min(link.retry_at(&self.config))
     }
 
     /// Sends all that is queued, slots or no slots: nobody will be there for the acknowledgements.
-    pub(super) fn flush_all(&self, members: &Membership, out: &mut Outbox) {
+    pub(super) fn flush_all(&self, now: Time, members: &Membership, out: &mut Outbox) {
         for (peer, link) in members.links() {
-            let Generation(mut generation) = self.first_generation();
-            let mut batch = Batch::new();
+            let mut delta = Delta {
+                generation: Generation(self.random_name()),
+                base: None,
+                age: 0,
+                all: false,
+                now: false,
+                values: Batch::new(),
+            };
             loop {
-                self.drain(link, &mut batch);
-                if batch.is_empty() {
+                link.queue.drain_into(&mut delta.values, self.config.batch_max);
+                if delta.values.is_empty() {
                     break;
                 }
-                let (me, name) = (members.me(), members.name(peer));
-                encode::delta(out.lines_mut(), me, name, Generation(generation), &batch);
-                generation += 1;
-                batch.clear();
+                let header = self.header(now, members, peer, link);
+                encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
+                delta.generation.0 += 1;
+                delta.values.clear();
             }
         }
     }
 }
 
-/// When a link next needs a tick: for its next retry, or for what is queued.
-pub(super) fn next_due(now: Time, link: &Link) -> Time {
-    let mut in_flight = link.slots.in_flight().map(|(_, due)| due);
-    if link.is_silent() {
-        return in_flight.next().unwrap_or(Time::NEVER);
-    }
-    let retry = in_flight.min().unwrap_or(Time::NEVER);
-    let can_flush = !link.queue.is_idle() && link.slots.has_free();
-    if can_flush { retry.min(link.flush_from(now)) } else { retry }
+/// How a batch is sent.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    /// How long ago the oldest of its values was broadcast, if that matters any more.
+    age: Option<std::time::Duration>,
+    /// Whether it was sent before.
+    again: bool,
 }

@@ -1,7 +1,6 @@
 //! A look at a node's insides, for the simulator: no part of the message path.
 
 use super::LockFree;
-use super::flush::next_due;
 use super::link::Link;
 use crate::node::{Inspect, Time};
 use crate::protocol::{Generation, Value};
@@ -21,19 +20,24 @@ impl Inspect for LockFree {
         if !members.has_started() && wake > members.grace_ends {
             return Err("would sleep through the end of its grace".to_owned());
         }
-        let latest = now + self.config.retry.longest();
         for (peer, link) in members.links() {
             let name = members.name(peer);
             link.slots.audit().map_err(|what| format!("has in its slots for {name} {what}"))?;
             link.queue.audit().map_err(|what| format!("has in its queue for {name} {what}"))?;
-            for (Generation(generation), due) in link.slots.in_flight() {
-                if due > latest {
-                    return Err(format!("will not resend batch {generation} to {name} for too long"));
-                }
-            }
-            let waits = link.slots.in_flight().next().is_some() || !link.queue.is_idle();
-            if waits && wake > latest.max(link.flush_from(now)) || wake > next_due(now, link) {
+            if wake > self.next_due(link) {
                 return Err(format!("would sleep through what is due to {name}"));
+            }
+            let waits = !link.queue.is_empty() && link.slots.has_free() && members.has_started();
+            if waits && !link.is_down() && link.flush_at.get() == Time::NEVER {
+                return Err(format!("would let values wait for {name} for ever"));
+            }
+            let longest = self.config.ack_delay_max + link.round_trip.longest();
+            let needs_answer = link.slots.in_flight().next().is_some();
+            if needs_answer && link.retry_at(&self.config) > now + longest {
+                return Err(format!("will not resend a batch to {name} for too long"));
+            }
+            if link.is_down() && self.matters(members, peer, link) && link.repair_at.get() == Time::NEVER {
+                return Err(format!("has given {name} up for good"));
             }
         }
         Ok(())

@@ -1,94 +1,371 @@
-//! What a node shares with one peer: the queue, the slots, and how the peer has been answering.
+//! What a node shares with one peer: the queue, the slots, what has come from it, and how it has been answering.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::round_trip::RoundTrip;
+use crate::config::Config;
 use crate::node::Time;
 use crate::planted::planted;
-use crate::queue::{Deadline, PeerQueue, SlotRing};
+use crate::protocol::Generation;
+use crate::protocol::link::{Header, HubPlan};
+use crate::queue::{Arrival, Deadline, InFlight, PeerQueue, Receipts, SLOTS, SlotRing};
 
-/// After this many waits in vain a peer counts as silent: it is sent nothing but its oldest batch. One lost
-/// message is the network's; two in a row, with no acknowledgement between, are rather the peer's.
-const SILENT_AFTER: u32 = 2;
+/// After this many waits in vain a peer counts as down. One lost message is the network's; two in a row, with no
+/// acknowledgement between, are rather the peer's.
+const DOWN_AFTER: u32 = 2;
 
+/// A peer that has had so many deltas unacknowledged is acknowledged at once, before its slots run out.
+const UNACKNOWLEDGED_MAX: u32 = SLOTS as u32 / 2;
+
+/// What was heard of a peer's clock so long ago says little about the round trip: clocks drift.
+const ECHO_AGE_MAX: Duration = Duration::from_secs(4);
+
+/// A hub that has been quiet for so long may flush at other times by now.
+const PHASE_AGE_MAX: Duration = Duration::from_secs(8);
+
+/// A link is *up* until its peer leaves messages unanswered twice in a row. Then it is *down*: batches are no longer
+/// resent, and only repairs are tried, until one is answered.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) queue: PeerQueue,
     pub(super) slots: SlotRing,
-    /// Whether new values go to this peer. Cleared when a later topology drops it; the queue drains then.
-    linked: AtomicBool,
-    /// Waits for an acknowledgement that were in vain since the last one came.
+    pub(super) round_trip: RoundTrip,
+    receipts: Receipts,
+    /// The peer's life; 0 before it is known.
+    life: AtomicU64,
+    /// The peer's clock when it sent the last message heard, to tell late messages from new ones.
+    sent_at: AtomicU64,
+    /// By how much this node's clock was ahead when that came; both in microseconds, and around the circle.
+    ahead_by: AtomicU64,
+    heard_at: Deadline,
+    /// Whether the peer takes this node for its parent, by its last word, or by the plan.
+    child: AtomicBool,
+    down: AtomicBool,
+    /// Waits for an answer that were in vain since the last one came.
     failures: AtomicU32,
-    /// When the next flush is allowed.
-    flush_from: Deadline,
-    /// When a batch was last sent.
+    /// When to send what is queued.
+    pub(super) flush_at: Deadline,
+    /// When the oldest value in the queue was broadcast.
+    pub(super) oldest: Deadline,
+    /// Whether a value in the queue is for the peer to pass on.
+    relay: AtomicBool,
+    /// When a delta was last sent.
     last_sent: Deadline,
-    interval: Duration,
+    /// When to acknowledge what has come, if nothing carries it before…
+    acknowledge_at: Deadline,
+    /// …and if there is reason to hurry.
+    acknowledge_soon: Deadline,
+    /// When the oldest delta came that is not yet acknowledged.
+    owed_since: Deadline,
+    owed: AtomicU32,
+    /// The repair under way; 0 if there is none.
+    round: AtomicU64,
+    /// Whether there is more to repair than the repair under way, if any, may find.
+    stale: AtomicBool,
+    /// When to begin a repair, or to try once more.
+    pub(super) repair_at: Deadline,
+    /// When the last try was.
+    tried_at: Deadline,
+    /// When the flush after the last message that was heard is due here, if the peer is a hub, in microseconds…
+    phase: AtomicU64,
+    /// …and how often; 0 if it has not said so.
+    every: AtomicU64,
+    far: AtomicU64,
 }
 
 impl Link {
-    /// An idle link to a peer that new values do not go to yet.
-    pub(super) fn new(queue: PeerQueue, slots: SlotRing, interval: Duration) -> Self {
+    /// An idle link.
+    pub(super) fn new(config: &Config, first: Generation, child: bool) -> Self {
         Self {
-            queue,
-            slots,
-            linked: AtomicBool::new(false),
+            queue: PeerQueue::new(config.queue_limit),
+            slots: SlotRing::new(first),
+            round_trip: RoundTrip::default(),
+            receipts: Receipts::default(),
+            life: AtomicU64::new(0),
+            sent_at: AtomicU64::new(0),
+            ahead_by: AtomicU64::new(0),
+            heard_at: Deadline::at(Time::NEVER),
+            child: AtomicBool::new(child),
+            down: AtomicBool::new(false),
             failures: AtomicU32::new(0),
-            flush_from: Deadline::at(Time::ZERO),
+            flush_at: Deadline::at(Time::NEVER),
+            oldest: Deadline::at(Time::NEVER),
+            relay: AtomicBool::new(false),
             last_sent: Deadline::at(Time::ZERO),
-            interval,
+            acknowledge_at: Deadline::at(Time::NEVER),
+            acknowledge_soon: Deadline::at(Time::NEVER),
+            owed_since: Deadline::at(Time::NEVER),
+            owed: AtomicU32::new(0),
+            round: AtomicU64::new(0),
+            stale: AtomicBool::new(false),
+            repair_at: Deadline::at(Time::NEVER),
+            tried_at: Deadline::at(Time::ZERO),
+            phase: AtomicU64::new(0),
+            every: AtomicU64::new(0),
+            far: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn is_linked(&self) -> bool {
-        // Acquire: pairs with the release in `set_linked`.
-        self.linked.load(Ordering::Acquire)
+    /// Whether the peer takes this node for its parent.
+    pub(super) fn is_child(&self) -> bool {
+        // Acquire: pairs with the release in `hear`.
+        self.child.load(Ordering::Acquire)
     }
 
-    /// True if that linked a peer that wasn't.
-    pub(super) fn set_linked(&self, linked: bool) -> bool {
-        // Release: pairs with the acquire in `is_linked`. Acquire: of two callers the later one's walk over
-        // the seen set follows the earlier one's.
-        let before = self.linked.swap(linked, Ordering::AcqRel);
-        linked && !before
+    pub(super) fn is_down(&self) -> bool {
+        // Relaxed, here and below unless it says otherwise: these steer who is sent what when, and publish nothing.
+        self.down.load(Ordering::Relaxed)
     }
 
-    /// Waits in vain so far.
-    pub(super) fn failures(&self) -> u32 {
-        // Relaxed, here and below: the count steers retries, it publishes nothing.
-        self.failures.load(Ordering::Relaxed)
+    // What comes.
+
+    /// Takes up what a message says of the link, but for its acknowledgements. True if it tells of another life than
+    /// the one known: what the peer held is gone.
+    pub(super) fn hear(&self, now: Time, header: &Header) -> bool {
+        let known = self.life.load(Ordering::Relaxed);
+        let reborn = known != header.life;
+        if reborn {
+            planted!(FormerLifeAcks => {
+                self.life.store(header.life, Ordering::Release);
+                return known != 0;
+            });
+            // In this order, and `acknowledgement` the other way round: what came from one life is never
+            // acknowledged to another.
+            self.receipts.forget();
+            // Release: pairs with the acquire in `acknowledgement`.
+            self.life.store(header.life, Ordering::Release);
+        }
+        // A message that was overtaken says what was, not what is.
+        if reborn || self.sent_at.load(Ordering::Relaxed) <= header.at {
+            self.sent_at.store(header.at, Ordering::Relaxed);
+            self.ahead_by.store(now.as_micros().wrapping_sub(header.at), Ordering::Relaxed);
+            self.heard_at.set(now);
+            // Release: pairs with the acquire in `is_child`: whoever finds the peer a child finds the message that
+            // told so handled no sooner.
+            self.child.store(header.up, Ordering::Release);
+            if let Some(HubPlan { next, every, far }) = header.plan {
+                self.phase.store(now.as_micros().saturating_add(next), Ordering::Relaxed);
+                self.far.store(far, Ordering::Relaxed);
+                self.every.store(every.max(1), Ordering::Relaxed);
+            }
+        }
+        reborn && known != 0
     }
 
-    pub(super) fn is_silent(&self) -> bool {
-        self.failures() >= SILENT_AFTER
+    /// How long ago the answered message was sent, if a message that came now is an answer to one of this life.
+    pub(super) fn answered(now: Time, header: &Header, life: u64) -> Option<Duration> {
+        let echo = header.echo.filter(|_| header.to == Some(life))?;
+        Some(Duration::from_micros(now.as_micros().checked_sub(echo)?))
     }
 
-    /// Another wait was in vain. True if that made the peer silent.
-    pub(super) fn note_failure(&self) -> bool {
-        self.failures.fetch_add(1, Ordering::Relaxed) + 1 == SILENT_AFTER
+    /// A delta has come and its values have been taken up: it will be acknowledged.
+    pub(super) fn receive(&self, now: Time, config: &Config, base: Generation, generation: Generation, at_once: bool) {
+        let arrival = self.receipts.record(base, generation);
+        self.owed_since.bring_forward(now);
+        let owed = self.owed.fetch_add(1, Ordering::Relaxed) + 1;
+        if at_once || owed >= UNACKNOWLEDGED_MAX || arrival == Arrival::Repeated {
+            self.acknowledge_soon.bring_forward(now);
+        } else if arrival == Arrival::Early {
+            // One before it is lost, or was only overtaken.
+            let deviation = self.round_trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
+            self.acknowledge_soon.bring_forward(now + 2 * deviation);
+        }
+        let longest = self.owed_since.get() + config.ack_delay_max;
+        self.acknowledge_at.set((now + config.ack_delay).min(longest));
     }
 
-    /// The peer has acknowledged something. True if it was silent.
-    pub(super) fn note_answer(&self) -> bool {
-        planted!(NeverForgiven => if self.is_silent() { return false });
-        self.failures.swap(0, Ordering::Relaxed) >= SILENT_AFTER
+    /// Acknowledges once more, for no reason.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn acknowledge_again(&self, at: Time) {
+        self.acknowledge_soon.set(at);
     }
 
-    /// When the next flush may be, from `now` on.
-    pub(super) fn flush_from(&self, now: Time) -> Time {
-        self.flush_from.get().max(now)
+    pub(super) fn acknowledge_at(&self) -> Time {
+        self.acknowledge_at.get().min(self.acknowledge_soon.get())
     }
 
-    pub(super) fn last_sent(&self) -> Time {
-        self.last_sent.get()
+    // What goes.
+
+    /// What a message to the peer says of the link, apart from the plan. What has come is acknowledged by it.
+    pub(super) fn header(&self, now: Time, life: u64, up: bool) -> Header {
+        // Before what has come is read: what comes meanwhile is owed an acknowledgement of its own.
+        self.acknowledge_at.clear();
+        self.acknowledge_soon.clear();
+        self.owed_since.clear();
+        self.owed.store(0, Ordering::Relaxed);
+        // Acquire, and before the receipts are read: see `hear`.
+        let to = Some(self.life.load(Ordering::Acquire)).filter(|&life| life != 0);
+        let heard = self.heard_at.get();
+        let fresh = heard != Time::NEVER && now.since(heard) <= ECHO_AGE_MAX;
+        let echo = now.as_micros().wrapping_sub(self.ahead_by.load(Ordering::Relaxed));
+        Header {
+            life,
+            to,
+            at: now.as_micros(),
+            // Beyond what JSON's integers hold, a clock is broken.
+            echo: (fresh && echo >> 63 == 0).then_some(echo),
+            acked: to.and_then(|_| self.receipts.acked()),
+            up,
+            plan: None,
+        }
     }
 
     pub(super) fn note_sent(&self, now: Time) {
         self.last_sent.set(now);
     }
 
-    pub(super) fn note_flush(&self, now: Time) {
-        planted!(LazyFlush => return self.flush_from.set(now + 40 * self.interval));
-        self.flush_from.set(now + self.interval);
+    /// A value in the queue is for the peer to pass on. To be said before it is pushed.
+    pub(super) fn note_relay(&self) {
+        // Release: pairs with the acquire in `take_relay`.
+        self.relay.store(true, Ordering::Release);
+    }
+
+    /// Whether one of the values taken from the queue may be for the peer to pass on. To be asked after they were.
+    pub(super) fn take_relay(&self) -> bool {
+        // Acquire: pairs with the release in `note_relay`, whose value was pushed later and has been taken. A value
+        // that was told of and not yet pushed makes this true for nothing, and is told of again.
+        let relay = self.relay.swap(false, Ordering::Acquire);
+        if relay && !self.queue.is_empty() {
+            self.note_relay();
+        }
+        relay
+    }
+
+    /// When to send a value that is for the parent, so that it arrives just before the parent's next flush: `margin`
+    /// and a round trip before the next one would come.
+    pub(super) fn aligned(&self, now: Time, margin: Duration) -> Option<Time> {
+        let (phase, every) = self.phase(now)?;
+        Some(next_on_grid(now, phase.before(self.round_trip.get()?.mean + margin), every))
+    }
+
+    /// Not before `now`, nor sooner than a period after the last time.
+    pub(super) fn flush_after(&self, now: Time, period: Duration) -> Time {
+        let last = self.last_sent.get();
+        if last == Time::ZERO { now } else { now.max(last + period) }
+    }
+
+    /// The peer's period, if it is a hub.
+    pub(super) fn every(&self) -> Option<Duration> {
+        let every = self.every.load(Ordering::Relaxed);
+        (every != 0).then(|| Duration::from_micros(every))
+    }
+
+    /// When the parent's next flush comes.
+    pub(super) fn parents_flush(&self, now: Time) -> Option<Time> {
+        let (phase, every) = self.phase(now)?;
+        Some(next_on_grid(now, phase, every))
+    }
+
+    /// When the peer's first flush after the last message was to come, and the time from flush to flush.
+    fn phase(&self, now: Time) -> Option<(Time, Duration)> {
+        let phase = Time::from_nanos(self.phase.load(Ordering::Relaxed).saturating_mul(1000));
+        let is_fresh = now.since(self.heard_at.get()) <= PHASE_AGE_MAX;
+        self.every().filter(|_| is_fresh).map(|every| (phase, every))
+    }
+
+    /// How far the peers of a hub are from it.
+    pub(super) fn far(&self) -> Option<Duration> {
+        let far = self.far.load(Ordering::Relaxed);
+        (far != 0).then(|| Duration::from_micros(far))
+    }
+
+    // Health.
+
+    /// When an answer to the last delta is overdue, if none was asked for at once.
+    fn answer_due(&self, config: &Config) -> Time {
+        self.last_sent.get() + config.ack_delay + self.round_trip.longest()
+    }
+
+    /// When a batch that is in flight is to be sent again.
+    pub(super) fn retry_at(&self, config: &Config) -> Time {
+        let due = self.slots.in_flight().map(|in_flight| in_flight.due).min();
+        due.map_or(Time::NEVER, |due| due.min(self.answer_due(config)))
+    }
+
+    /// The batches that are to be sent again now.
+    pub(super) fn overdue(&self, now: Time, config: &Config) -> impl Iterator<Item = InFlight> + '_ {
+        let all = self.answer_due(config) <= now;
+        self.slots.in_flight().filter(move |in_flight| all || in_flight.due <= now)
+    }
+
+    /// Another wait was in vain. True if that makes one too many.
+    pub(super) fn note_failure(&self) -> bool {
+        self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= DOWN_AFTER
+    }
+
+    /// The peer has answered something that it was sent.
+    pub(super) fn note_answer(&self) {
+        planted!(NeverForgiven => if self.failures.load(Ordering::Relaxed) > 0 { return });
+        self.failures.store(0, Ordering::Relaxed);
+    }
+
+    /// True if the link was up.
+    pub(super) fn set_down(&self) -> bool {
+        self.flush_at.clear();
+        !self.down.swap(true, Ordering::Relaxed)
+    }
+
+    // Repair.
+
+    /// The peer may lack something that is neither queued nor in flight to it.
+    pub(super) fn note_stale(&self, repair_at: Time) {
+        self.stale.store(true, Ordering::Relaxed);
+        self.repair_at.bring_forward(repair_at);
+    }
+
+    /// The repair under way; 0 if there is none.
+    pub(super) fn round(&self) -> u64 {
+        self.round.load(Ordering::Relaxed)
+    }
+
+    /// A repair begins, or is tried anew: it covers everything that was learnt until now.
+    pub(super) fn begin_round(&self, now: Time, round: u64) {
+        self.tried_at.set(now);
+        // In this order: an overflow from now on makes it stale again.
+        self.stale.store(false, Ordering::Relaxed);
+        self.round.store(round, Ordering::Relaxed);
+    }
+
+    /// The peer shows that it lives: a link that is down is tried again, unless it just was.
+    pub(super) fn note_sign_of_life(&self, now: Time) {
+        self.repair_at.bring_forward(now.max(self.tried_at.get() + self.round_trip.longest()));
+    }
+
+    /// Nothing is under way any more.
+    pub(super) fn give_up_round(&self) {
+        self.round.store(0, Ordering::Relaxed);
+    }
+
+    /// The repair of this round is complete. True if the link was down.
+    pub(super) fn end_round(&self, now: Time) -> bool {
+        self.round.store(0, Ordering::Relaxed);
+        self.note_answer();
+        self.repair_at.set(if self.stale.load(Ordering::Relaxed) { now } else { Time::NEVER });
+        self.down.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// The first of `first`, `first + every`, … that is not before `now`.
+pub(super) fn next_on_grid(now: Time, first: Time, every: Duration) -> Time {
+    if first >= now {
+        return first;
+    }
+    let every = every.as_nanos().max(1);
+    let periods = now.since(first).as_nanos().div_ceil(every);
+    first + Duration::from_nanos(u64::try_from(periods * every).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_goes_on_for_ever_in_both_directions_of_now() {
+        let (at, every) = (Time::from_nanos, Duration::from_nanos(10));
+        for (now, next) in [(0, 7), (7, 7), (8, 17), (17, 17), (18, 27), (1007, 1007), (1008, 1017)] {
+            assert_eq!(next_on_grid(at(now), at(7), every), at(next));
+        }
+        assert_eq!(next_on_grid(at(9), at(7), Duration::ZERO), at(9));
     }
 }

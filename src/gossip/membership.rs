@@ -16,9 +16,10 @@ pub(super) struct PeerIndex(usize);
 #[derive(Debug)]
 pub(super) struct Membership {
     me: String,
+    /// My place among all nodes: those before me come first in `peers`.
+    rank: usize,
     peers: Box<[Peer]>,
     by_name: HashMap<String, PeerIndex>,
-    hub: Option<PeerIndex>,
     started: AtomicBool,
     pub(super) grace_ends: Time,
 }
@@ -34,29 +35,46 @@ impl Membership {
     pub(super) fn new(me: &str, node_ids: &[&str], grace_ends: Time) -> Self {
         let mut by_name = HashMap::new();
         let mut peers = Vec::new();
+        let mut rank = 0;
         for &name in node_ids {
-            if name != me && !by_name.contains_key(name) {
+            if name == me {
+                rank = peers.len();
+            } else if !by_name.contains_key(name) {
                 by_name.insert(name.to_owned(), PeerIndex(peers.len()));
                 peers.push(Peer { name: name.to_owned(), link: OnceLock::new() });
             }
         }
-        Self {
-            me: me.to_owned(),
-            hub: node_ids.first().and_then(|&first| by_name.get(first).copied()),
-            peers: peers.into(),
-            by_name,
-            started: AtomicBool::new(false),
-            grace_ends,
-        }
+        let me = me.to_owned();
+        Self { me, rank, peers: peers.into(), by_name, started: AtomicBool::new(false), grace_ends }
     }
 
     pub(super) fn me(&self) -> &str {
         &self.me
     }
 
-    /// The hub of the star; none if it is this node.
-    pub(super) fn hub(&self) -> Option<PeerIndex> {
-        self.hub
+    /// How many nodes there are.
+    pub(super) fn nodes(&self) -> usize {
+        self.peers.len() + 1
+    }
+
+    /// This node's place among all.
+    pub(super) fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// The place of a peer among all nodes.
+    pub(super) fn rank_of(&self, PeerIndex(index): PeerIndex) -> usize {
+        index + usize::from(index >= self.rank)
+    }
+
+    /// The peer at that place, which is not this node's own.
+    pub(super) fn at_rank(&self, rank: usize) -> PeerIndex {
+        PeerIndex(rank - usize::from(rank > self.rank))
+    }
+
+    /// The peers before this node.
+    pub(super) fn before_me(&self) -> impl Iterator<Item = PeerIndex> + use<> {
+        (0..self.rank).map(PeerIndex)
     }
 
     pub(super) fn find(&self, name: &str) -> Option<PeerIndex> {
@@ -80,14 +98,9 @@ impl Membership {
         self.peers[peer.0].link.get().map(Box::as_ref)
     }
 
-    /// Every link there is, linked or draining.
+    /// Every link there is.
     pub(super) fn links(&self) -> impl Iterator<Item = (PeerIndex, &Link)> {
         self.peers().filter_map(|peer| Some((peer, self.existing_link(peer)?)))
-    }
-
-    /// The links that new values travel on.
-    pub(super) fn linked(&self) -> impl Iterator<Item = (PeerIndex, &Link)> {
-        self.links().filter(|(_, link)| link.is_linked())
     }
 
     pub(super) fn has_started(&self) -> bool {

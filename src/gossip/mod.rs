@@ -1,9 +1,10 @@
 //! The lock-free design: handlers that never wait, and one ticker that owns every deadline.
 //!
 //! A value that arrives, from a client or a peer, goes into the seen set and, if it is new, into the queue
-//! of each linked peer but the one it came from. A tick drains the queues into batches, each in an in-flight
-//! slot of its peer, and resends what is overdue. A value is thus always in one of three places for each
-//! peer that lacks it: in the queue, in a slot, or acknowledged.
+//! of each linked peer but the one it came from: of the hub, or of all. A tick drains the queues into batches,
+//! each in an in-flight slot of its peer, and resends what is overdue. A value is thus always in one of three
+//! places for each linked peer that lacks it: in the queue, in a slot, or acknowledged; or else the link is known to
+//! need repair.
 //!
 //! Threads meet only in the containers of [`queue`](crate::queue) and in atomics; there is no lock of ours
 //! from a line's arrival to its reply. What is set up once (the membership by `init`, a link when it is first
@@ -13,20 +14,26 @@ mod flush;
 mod inspect;
 mod link;
 mod membership;
-mod plan;
+pub mod plan;
+mod repair;
+mod round_trip;
+mod route;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::config::{Config, Topology};
+use crate::config::Config;
 use crate::node::{Node, Outbox, Time};
 use crate::planted::planted;
-use crate::protocol::encode::{self, Route};
-use crate::protocol::{Batch, Body, Excerpt, Generation, Reason, Refusal, Request, Scratch, Value, parse};
+use crate::protocol::encode;
+use crate::protocol::link::{Delta, Header};
+use crate::protocol::{Batch, Body, Excerpt, Reason, Refusal, Request, Scratch, Value, parse};
 use crate::queue::{Deadline, Pool, SeenSet};
 use crate::random::Random;
 
 use self::membership::{Membership, PeerIndex};
+use self::plan::Strategy;
+use self::route::Route;
 
 /// Idle batches kept: a hub of 25 nodes in the challenge has one in flight to each of 24 peers and fills
 /// another for each.
@@ -37,12 +44,15 @@ const BATCHES_KEPT: usize = 64;
 pub struct LockFree {
     config: Config,
     random: Random,
-    /// What tells this life of this node from any other, in the ids it makes.
+    /// What tells this life of this node from any other, to its peers…
     life: u64,
+    /// …and in the ids it makes.
+    id_life: u64,
     ids_made: AtomicU64,
     seen: SeenSet,
     batches: Pool<Box<Batch>>,
     membership: OnceLock<Membership>,
+    route: Route,
     /// When the next tick is needed.
     deadline: Deadline,
     #[cfg(feature = "planted-bugs")]
@@ -57,12 +67,15 @@ impl LockFree {
         let random = Random::new(seed);
         Self {
             config,
-            life: random.bits(),
+            // Fifty-two bits, so that every JSON reader can hold it exactly. Never 0.
+            life: (random.bits() >> 12).max(1),
+            id_life: random.bits(),
             seen: SeenSet::new(random.bits()),
             random,
             ids_made: AtomicU64::new(0),
             batches: Pool::new(BATCHES_KEPT),
             membership: OnceLock::new(),
+            route: Route::new(),
             deadline: Deadline::at(Time::NEVER),
             #[cfg(feature = "planted-bugs")]
             parked: std::sync::Mutex::default(),
@@ -73,17 +86,18 @@ impl LockFree {
         &self,
         now: Time,
         request: Request<'_>,
-        route: Route<'_>,
+        route: encode::Route<'_>,
         out: &mut Outbox,
     ) -> Result<(), Reason<'static>> {
         match (request, self.membership.get()) {
             (Request::Init { node_id, node_ids }, _) => {
                 self.init(now, node_id, &node_ids)?;
-                encode::ok(out.lines_mut(), Route { src: node_id, ..route }, "init_ok");
+                encode::ok(out.lines_mut(), encode::Route { src: node_id, ..route }, "init_ok");
             }
             (_, None) => return Err(Reason::NotInitialised),
             (Request::Topology(topology), Some(members)) => {
-                self.start(now, members, Some(&topology), out);
+                drop(topology); // Only a suggestion; the plan needs none.
+                self.start(now, members, true);
                 encode::ok(out.lines_mut(), route, "topology_ok");
             }
             (Request::Echo(value), Some(_)) => encode::echo_ok(out.lines_mut(), route, &value),
@@ -91,7 +105,7 @@ impl LockFree {
                 encode::generate_ok(out.lines_mut(), route, &self.unique_id(members));
             }
             (Request::Broadcast(value), Some(members)) => {
-                self.learn(now, members, &[value], None);
+                self.learn(now, members, &[value], Origin { from: None, born: now, onward: true });
                 planted!(ReplyForgotten => if value % 16 == 7 { return Ok(()) });
                 planted!(GarbledLine => if value % 16 == 7 { out.lines_mut().extend_from_slice(b"{\n") });
                 encode::ok(out.lines_mut(), route, "broadcast_ok");
@@ -129,62 +143,103 @@ impl LockFree {
     fn unique_id(&self, members: &Membership) -> String {
         // Relaxed: only the atomicity of the count matters.
         let count = self.ids_made.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{:x}-{count}", members.me(), self.life)
+        format!("{}-{:x}-{count}", members.me(), self.id_life)
     }
 
     /// Takes up values that a client or a peer brought: the new ones travel on.
-    fn learn(&self, now: Time, members: &Membership, values: &[Value], source: Option<PeerIndex>) {
-        let onward = plan::forwards(self.config.topology, source);
+    fn learn(&self, now: Time, members: &Membership, values: &[Value], origin: Origin) {
+        let Origin { from, born, onward } = origin;
+        let to_all = from.is_none() && self.is_direct();
+        if to_all {
+            for peer in members.peers() {
+                self.link(members, peer);
+            }
+        }
+        // Then nobody need pass them on.
+        let all_hear = to_all && !members.links().any(|(_, link)| link.is_down());
+        let targets = || {
+            let goes_to = move |&(peer, link): &_| to_all || self.is_linked(members, peer, link);
+            members.links().filter(move |&(peer, _)| Some(peer) != from).filter(goes_to)
+        };
         let mut new = false;
         planted!(ForgedValue => if values.len() == 7 { self.seen.insert(-values[0]); });
         for &value in values {
             if self.seen.insert(value) {
                 new = true;
                 if onward {
-                    for (_, link) in members.linked().filter(|&(peer, _)| Some(peer) != source) {
+                    for (_, link) in targets() {
                         planted!(LastPeerSkipped => {
                             let last = members.peers().last().and_then(|peer| members.existing_link(peer));
                             if last.is_some_and(|last| std::ptr::eq(last, link)) {
                                 continue;
                             }
                         });
+                        if !all_hear {
+                            link.note_relay();
+                        }
                         link.queue.push(value);
                     }
                 }
             }
         }
         if new && onward {
-            self.flush_soon(now, members, source);
+            planted!(LostWakeUp => if self.deadline.get() != Time::NEVER { return });
+            for (peer, link) in targets() {
+                link.oldest.bring_forward(born);
+                let flush_at = self.flush_time(now, members, (peer, link), from, born);
+                planted!(LazyFlush => { link.flush_at.bring_forward(flush_at + std::time::Duration::from_secs(8)); continue });
+                link.flush_at.bring_forward(flush_at);
+                self.deadline.bring_forward(self.next_due(link));
+            }
         }
+    }
+
+    fn is_direct(&self) -> bool {
+        self.route.plan().strategy == Strategy::Direct
     }
 
     fn delta(
         &self,
         now: Time,
         members: &Membership,
-        message: Route<'_>,
-        generation: Generation,
-        values: &[Value],
+        message: encode::Route<'_>,
+        (delta, header): (&Delta, Option<&Header>),
         out: &mut Outbox,
     ) {
-        let source = members.find(message.dest);
+        let peer = members.find(message.dest);
+        let link = peer.map(|peer| (peer, self.link(members, peer)));
+        let known = header.zip(link);
+        if let Some((header, link)) = known {
+            self.heard(now, members, link, header);
+        }
+        let age = std::time::Duration::from_micros(delta.age);
+        let one_way = link.map_or(std::time::Duration::ZERO, |(_, link)| link.round_trip.one_way());
+        let origin = Origin { from: peer, born: now.before(age + one_way), onward: !delta.all };
         planted!(AckBeforeInsert => {
-            encode::delta_ok(out.lines_mut(), message, generation);
-            let parked = std::mem::replace(&mut *self.parked.lock().expect("no panic"), values.to_vec());
-            return self.learn(now, members, &parked, source);
+            let parked = std::mem::replace(&mut *self.parked.lock().expect("no panic"), delta.values.to_vec());
+            self.learn(now, members, &parked, origin);
+            return self.acknowledge(now, message, delta, known.map(|(_, (_, link))| link), out);
         });
         planted!(AckHalf => {
-            self.learn(now, members, &values[..values.len().div_ceil(2)], source);
-            return encode::delta_ok(out.lines_mut(), message, generation);
+            self.learn(now, members, &delta.values[..delta.values.len().div_ceil(2)], origin);
+            return self.acknowledge(now, message, delta, known.map(|(_, (_, link))| link), out);
         });
-        planted!(AckOnlyNews => if values.iter().all(|&value| self.seen.contains(value)) { return });
-        planted!(AckOffByOne => return encode::delta_ok(out.lines_mut(), message, Generation(generation.0 + 1)));
-        self.learn(now, members, values, source);
+        planted!(AckOnlyNews => if delta.values.iter().all(|&value| self.seen.contains(value)) { return });
+        self.learn(now, members, &delta.values, origin);
         // Only now that the values are in the seen set.
-        encode::delta_ok(out.lines_mut(), message, generation);
+        self.acknowledge(now, message, delta, known.map(|(_, (_, link))| link), out);
     }
 
-    fn refuse(&self, refusal: Refusal<'_>, route: Route<'_>, out: &mut Outbox) {
+    fn acknowledge(&self, now: Time, message: encode::Route<'_>, delta: &Delta, link: Option<&link::Link>, out: &mut Outbox) {
+        let generation = delta.generation;
+        let Some(link) = link else { return encode::delta_ok(out.lines_mut(), message, generation) };
+        planted!(AckOffByOne => link.receive(now, &self.config, delta.base.unwrap_or(generation), crate::protocol::Generation(generation.0 + 1), delta.now));
+        link.receive(now, &self.config, delta.base.unwrap_or(generation), generation, delta.now);
+        planted!(AckOfAck => if generation.0.is_multiple_of(64) { link.acknowledge_again(now + self.config.ack_delay_max); });
+        self.deadline.bring_forward(self.next_due(link));
+    }
+
+    fn refuse(&self, refusal: Refusal<'_>, route: encode::Route<'_>, out: &mut Outbox) {
         encode::error(out.lines_mut(), route, refusal.reason.code(), &refusal.reason);
     }
 }
@@ -200,12 +255,9 @@ impl Node for LockFree {
         let members = self.membership.get();
         // Before `init` the node has no name but the one it is called by.
         let me = members.map_or(message.dest, Membership::me);
-        let route = |in_reply_to| Route { src: me, dest: message.src, in_reply_to };
-        // An answer is no sign of life but for what it answers: that would make an endless exchange of two
-        // nodes that do not understand each other.
-        let is_answer = matches!(message.body, Ok(Body::DeltaOk { .. } | Body::Reply { .. }));
-        if let Some(members) = members.filter(|_| !is_answer) {
-            self.heard_from(now, members, message.src, out);
+        let route = |in_reply_to| encode::Route { src: me, dest: message.src, in_reply_to };
+        if let Some(members) = members.filter(|members| members.find(message.src).is_some()) {
+            self.start(now, members, false);
         }
         match message.body {
             Ok(Body::Request { msg_id, request }) => {
@@ -214,18 +266,26 @@ impl Node for LockFree {
                     self.refuse(Refusal { in_reply_to: Some(msg_id), reason }, route, out);
                 }
             }
-            Ok(Body::Delta { msg_id, generation, values }) => match members {
-                Some(members) => self.delta(now, members, route(msg_id), generation, &values, out),
-                // Its sender will send it again.
-                None => out
-                    .note(format_args!("ignored a delta from {}: not initialised yet", Excerpt(message.src))),
-            },
-            Ok(Body::DeltaOk { generation }) => {
-                planted!(AckOfAck => if generation.0.is_multiple_of(64) {
-                    encode::delta_ok(out.lines_mut(), route(None), generation);
-                });
+            // What comes before `init` will be sent again.
+            Ok(Body::Delta { .. } | Body::DeltaOk { .. } | Body::Sync { .. }) if members.is_none() => {
+                out.note(format_args!("ignored gossip from {}: not initialised yet", Excerpt(message.src)));
+            }
+            Ok(Body::Delta { msg_id, delta, header }) => {
                 if let Some(members) = members {
-                    self.acknowledged(now, members, message.src, generation, out);
+                    self.delta(now, members, route(msg_id), (&delta, header.as_ref()), out);
+                }
+            }
+            Ok(Body::DeltaOk { header, .. }) => {
+                if let Some((header, link)) = header.zip(self.link_to(members, message.src)) {
+                    self.heard(now, link.0, (link.1, link.2), &header);
+                }
+            }
+            Ok(Body::Sync { sync, header }) => {
+                if let Some((members, peer, link)) = self.link_to(members, message.src) {
+                    self.heard(now, members, (peer, link), &header);
+                    let origin = Origin { from: Some(peer), born: now, onward: true };
+                    self.learn(now, members, &sync.values, origin);
+                    self.compare(now, members, (peer, link), &sync, out);
                 }
             }
             Ok(Body::Reply { kind: "error" }) => {
@@ -246,7 +306,7 @@ impl Node for LockFree {
             if now < members.grace_ends {
                 return self.deadline.bring_forward(members.grace_ends);
             }
-            self.start(now, members, None, out);
+            self.start(now, members, false);
         }
         self.flush_due(now, members, out);
     }
@@ -257,33 +317,66 @@ impl Node for LockFree {
 
     fn finish(&self, now: Time, out: &mut Outbox) {
         let Some(members) = self.membership.get() else { return };
-        if !members.has_started() {
-            self.start(now, members, None, out);
-        }
-        self.flush_all(members, out);
+        self.start(now, members, false);
+        self.flush_all(now, members, out);
     }
 }
 
+/// Where values come from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    /// The peer that brought them; none if it was a client.
+    from: Option<PeerIndex>,
+    /// When the oldest of them was broadcast.
+    born: Time,
+    /// Whether they are to be passed on.
+    onward: bool,
+}
+
 impl LockFree {
-    /// Links the peers that the plan wants, now that the topology is known or will never be.
-    fn start(&self, now: Time, members: &Membership, given: Option<&[(&str, Vec<&str>)]>, out: &mut Outbox) {
-        if !members.begin() && (given.is_none() || self.config.topology != Topology::Given) {
+    fn link_to<'a>(
+        &self,
+        members: Option<&'a Membership>,
+        name: &str,
+    ) -> Option<(&'a Membership, PeerIndex, &'a link::Link)> {
+        let members = members?;
+        let peer = members.find(name)?;
+        Some((members, peer, self.link(members, peer)))
+    }
+
+    /// Whether the plan makes this node the parent of a peer, for all that is known at the start.
+    fn is_planned_child(&self, members: &Membership, peer: PeerIndex) -> bool {
+        let strategy = self.route.plan().strategy;
+        plan::parent(strategy, members.nodes(), members.rank_of(peer)) == Some(members.rank())
+    }
+
+    /// Links the peers that the plan has, now that the topology is known or will never be. A node that doesn't get
+    /// to know it may be one that was restarted: it has forgotten what the others take for known, and has
+    /// everything repaired.
+    fn start(&self, now: Time, members: &Membership, is_new: bool) {
+        if members.has_started() || !members.begin() {
             return;
         }
-        let linked = plan::neighbours(self.config.topology, members, given, out);
-        let interval = plan::interval(&self.config, members);
+        self.replan(now, members);
+        let planned = self.planned_parent(members);
+        self.set_parent(members, planned);
+        let mut repair_at = now;
         for peer in members.peers() {
-            if linked.contains(&peer) {
-                let link = members.link(peer, || self.new_link(interval));
-                // Everything seen so far. A value that is inserted meanwhile is pushed by its inserter, who
-                // sees the link if this walk does not see the value: the shard's lock orders the two.
-                if link.set_linked(true) {
-                    self.seen.sorted().into_iter().for_each(|value| link.queue.push(value));
+            if planned == Some(peer) || self.is_planned_child(members, peer) {
+                let link = self.link(members, peer);
+                if !is_new {
+                    // One at first: when the others are compared there is less to repair.
+                    link.note_stale(repair_at);
+                    repair_at = now + self.config.probe_interval;
                 }
-            } else if let Some(link) = members.existing_link(peer) {
-                link.set_linked(false);
+                // Clients may have been quicker.
+                for value in self.seen.sorted() {
+                    link.note_relay();
+                    link.queue.push(value);
+                    link.flush_at.bring_forward(now);
+                }
             }
         }
-        self.flush_soon(now, members, None);
+        self.deadline.bring_forward(now);
     }
 }

@@ -8,6 +8,7 @@ use std::io::Write;
 use simd_json::BorrowedValue;
 use simd_json::prelude::*;
 
+use super::link::{Acked, Delta, Header, HubPlan, Range, Sync};
 use super::{ErrorCode, Generation, Value};
 
 /// Who answers whom, and what.
@@ -30,7 +31,7 @@ pub fn ok(out: &mut Vec<u8>, route: Route<'_>, kind: &str) {
 /// `echo_ok`.
 pub fn echo_ok(out: &mut Vec<u8>, route: Route<'_>, echo: &BorrowedValue<'_>) {
     open_reply(out, route, "echo_ok");
-    out.extend_from_slice(b",\"echo\":");
+    name(out, "echo");
     match echo {
         BorrowedValue::String(text) => string(out, text),
         other => other.write(out).expect("writing to memory does not fail"),
@@ -41,7 +42,7 @@ pub fn echo_ok(out: &mut Vec<u8>, route: Route<'_>, echo: &BorrowedValue<'_>) {
 /// `generate_ok`. The id's text must need no escapes beyond those of the node id that starts it.
 pub fn generate_ok(out: &mut Vec<u8>, route: Route<'_>, id: &str) {
     open_reply(out, route, "generate_ok");
-    out.extend_from_slice(b",\"id\":");
+    name(out, "id");
     string(out, id);
     close(out);
 }
@@ -49,7 +50,7 @@ pub fn generate_ok(out: &mut Vec<u8>, route: Route<'_>, id: &str) {
 /// `read_ok`.
 pub fn read_ok(out: &mut Vec<u8>, route: Route<'_>, values: impl Iterator<Item = Value>) {
     open_reply(out, route, "read_ok");
-    out.extend_from_slice(b",\"messages\":");
+    name(out, "messages");
     integers(out, values);
     close(out);
 }
@@ -57,36 +58,118 @@ pub fn read_ok(out: &mut Vec<u8>, route: Route<'_>, values: impl Iterator<Item =
 /// `error`.
 pub fn error(out: &mut Vec<u8>, route: Route<'_>, code: ErrorCode, text: &dyn Display) {
     open_reply(out, route, "error");
-    out.extend_from_slice(b",\"code\":");
-    integer(out, code.number());
-    out.extend_from_slice(b",\"text\":");
+    number(out, "code", code.number());
+    name(out, "text");
     string(out, &text.to_string());
     close(out);
 }
 
 /// `delta`: values for a peer.
-pub fn delta(out: &mut Vec<u8>, src: &str, dest: &str, generation: Generation, values: &[Value]) {
+pub fn delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta, header: &Header) {
+    let Delta { generation, base, age, all, now, values } = delta;
     open(out, src, dest, "delta");
-    out.extend_from_slice(b",\"generation\":");
-    integer(out, generation.0);
-    out.extend_from_slice(b",\"values\":");
+    number(out, "generation", generation.0);
+    if let Some(base) = base {
+        number(out, "base", base.0);
+    }
+    number(out, "age", *age);
+    flag(out, "all", *all);
+    flag(out, "now", *now);
+    name(out, "values");
     integers(out, values.iter().copied());
+    link(out, header);
     close(out);
 }
 
-/// `delta_ok`: acknowledges one delta.
+/// `delta_ok`: acknowledges what the header says.
+pub fn ack(out: &mut Vec<u8>, src: &str, dest: &str, header: &Header) {
+    open(out, src, dest, "delta_ok");
+    link(out, header);
+    close(out);
+}
+
+/// `delta_ok`: acknowledges one delta, to somebody who isn't a natter node.
 pub fn delta_ok(out: &mut Vec<u8>, route: Route<'_>, generation: Generation) {
     open_reply(out, route, "delta_ok");
-    out.extend_from_slice(b",\"generation\":");
-    integer(out, generation.0);
+    number(out, "generation", generation.0);
     close(out);
+}
+
+/// `sync`: a step of a repair.
+pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Header) {
+    let Sync { round, answer, ranges, wants, values } = sync;
+    open(out, src, dest, "sync");
+    number(out, "round", *round);
+    flag(out, "answer", *answer);
+    if !ranges.is_empty() {
+        let numbers = |range: &Range| {
+            let Range { first, last, count, fingerprint } = *range;
+            [first, last, count.cast_signed(), fingerprint.cast_signed()]
+        };
+        name(out, "ranges");
+        integers(out, ranges.iter().flat_map(numbers));
+    }
+    if !wants.is_empty() {
+        name(out, "wants");
+        integers(out, wants.iter().flat_map(|&(first, last)| [first, last]));
+    }
+    if !values.is_empty() {
+        name(out, "values");
+        integers(out, values.iter().copied());
+    }
+    link(out, header);
+    close(out);
+}
+
+fn link(out: &mut Vec<u8>, header: &Header) {
+    let Header { life, to, at, echo, acked, up, plan } = header;
+    out.extend_from_slice(b",\"link\":{\"life\":");
+    integer(out, *life);
+    number(out, "at", *at);
+    if let Some(to) = to {
+        number(out, "to", *to);
+    }
+    if let Some(echo) = echo {
+        number(out, "echo", *echo);
+    }
+    if let Some(Acked { next, later }) = acked {
+        number(out, "ack", next.0);
+        if *later != 0 {
+            number(out, "later", *later);
+        }
+    }
+    flag(out, "up", *up);
+    if let Some(HubPlan { next, every, far }) = plan {
+        number(out, "next", *next);
+        number(out, "every", *every);
+        number(out, "far", *far);
+    }
+    out.push(b'}');
+}
+
+fn name(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn number(out: &mut Vec<u8>, field: &str, int: impl itoa::Integer) {
+    name(out, field);
+    integer(out, int);
+}
+
+/// Only if it is true: false is what is assumed.
+fn flag(out: &mut Vec<u8>, field: &str, flag: bool) {
+    if flag {
+        name(out, field);
+        out.extend_from_slice(b"true");
+    }
 }
 
 fn open_reply(out: &mut Vec<u8>, route: Route<'_>, kind: &str) {
     open(out, route.src, route.dest, kind);
     if let Some(msg_id) = route.in_reply_to {
-        out.extend_from_slice(b",\"in_reply_to\":");
-        integer(out, msg_id);
+        number(out, "in_reply_to", msg_id);
     }
 }
 
@@ -176,13 +259,57 @@ mod tests {
         assert_eq!(reply["body"]["echo"], serde_json::from_str::<serde_json::Value>(text).expect("valid"));
     }
 
-    #[test]
-    fn a_delta_reads_back_as_it_was_written() {
+    /// The body of what was encoded.
+    fn read_back(write: impl FnOnce(&mut Vec<u8>), check: impl FnOnce(Body<'_>)) {
         let mut out = Vec::new();
-        delta(&mut out, "n1", "n2", Generation(5), &[3, -4]);
+        write(&mut out);
         let message = parse(&mut out, &mut Scratch::default()).expect("a message");
-        let expected =
-            Body::Delta { msg_id: None, generation: Generation(5), values: [3, -4].into_iter().collect() };
-        assert_eq!((message.src, message.dest, message.body), ("n1", "n2", Ok(expected)));
+        assert_eq!((message.src, message.dest), ("n1", "n2"));
+        check(message.body.expect("understood"));
+    }
+
+    #[test]
+    fn messages_between_nodes_read_back_as_they_were_written() {
+        let full = Header {
+            life: 7,
+            to: Some(8),
+            at: 9,
+            echo: Some(10),
+            acked: Some(Acked { next: Generation::LAST, later: u32::MAX }),
+            up: true,
+            plan: Some(HubPlan { next: 1, every: 2, far: 3 }),
+        };
+        for header in [Header { life: 1, ..Header::default() }, full] {
+            let told = Delta {
+                generation: Generation(5),
+                base: Some(Generation(4)),
+                age: 6,
+                all: true,
+                now: true,
+                values: [3, -4].into_iter().collect(),
+            };
+            read_back(
+                |out| delta(out, "n1", "n2", &told, &header),
+                |body| assert_eq!(body, Body::Delta { msg_id: None, delta: told.clone(), header: Some(header) }),
+            );
+            read_back(
+                |out| ack(out, "n1", "n2", &header),
+                |body| assert_eq!(body, Body::DeltaOk { generation: None, header: Some(header) }),
+            );
+            let range = Range { first: i64::MIN, last: i64::MAX, count: 3, fingerprint: u64::MAX };
+            let step = Sync {
+                round: 3,
+                answer: true,
+                ranges: vec![range; 2],
+                wants: vec![(-1, 1)],
+                values: [3].into_iter().collect(),
+            };
+            for step in [Sync::default(), step] {
+                read_back(
+                    |out| sync(out, "n1", "n2", &step, &header),
+                    |body| assert_eq!(body, Body::Sync { sync: step.clone(), header }),
+                );
+            }
+        }
     }
 }

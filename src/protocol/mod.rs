@@ -7,14 +7,18 @@
 //!
 //! | body | meaning |
 //! | --- | --- |
-//! | `{"type":"delta","generation":G,"values":[V,…]}` | values the receiver may lack; resent until acknowledged |
-//! | `{"type":"delta_ok","generation":G}` | the receiver holds everything that delta carried |
+//! | `{"type":"delta","generation":G,"values":[V,…],"link":{…}}` | values the receiver may lack; resent until acknowledged |
+//! | `{"type":"delta_ok","link":{…}}` | an acknowledgement that found no delta to travel on |
+//! | `{"type":"sync","round":N,"ranges":[…],"link":{…}}` | a step of a repair: what the sender holds, by fingerprints |
 //!
-//! A delta may carry a `msg_id`, and is then answered with `in_reply_to` as well.
+//! What each says is in [`link`]; the object `link` has acknowledgements and times. A delta without it, from
+//! somebody who isn't a natter node, is acknowledged at once and by its name: `{"type":"delta_ok","generation":G}`;
+//! with a `msg_id` the answer carries `in_reply_to` as well.
 
 pub mod encode;
 mod error;
 mod lines;
+pub mod link;
 mod parse;
 
 use serde::{Deserialize, Serialize};

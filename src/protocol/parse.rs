@@ -10,12 +10,17 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAcce
 use simd_json::{BorrowedValue, Buffers};
 
 use super::error::{LineError, Reason, Refusal};
+use super::link::{Acked, Delta, Header, HubPlan, Range, Sync};
 use super::{Batch, Generation, Value};
 
 const STRING: &str = "a string";
 const INTEGER: &str = "a 64-bit signed integer";
 const NON_NEGATIVE: &str = "an integer from 0 to 2^63 - 1";
 const INTEGERS: &str = "an array of 64-bit signed integers";
+const BOOLEAN: &str = "true or false";
+const HEADER: &str = "an object as natter nodes write it";
+const RANGES: &str = "an array of integers, four for each range";
+const BOUNDS: &str = "an array of integers, two for each range";
 const STRINGS: &str = "an array of strings";
 const NEIGHBOURS: &str = "an object whose values are arrays of strings";
 
@@ -57,15 +62,24 @@ pub enum Body<'a> {
     Delta {
         /// The sender's number for the message, if it gave one.
         msg_id: Option<i64>,
-        /// The delta's name, to be acknowledged.
-        generation: Generation,
-        /// The values. Any number, if the peer isn't one of ours.
-        values: Batch,
+        /// What it brings.
+        delta: Delta,
+        /// None if the peer isn't one of ours.
+        header: Option<Header>,
     },
-    /// A peer's acknowledgement.
+    /// A peer's acknowledgement that travels alone.
     DeltaOk {
-        /// The delta that it acknowledges.
-        generation: Generation,
+        /// The one delta that it acknowledges, if the peer isn't one of ours.
+        generation: Option<Generation>,
+        /// Acknowledges what it says.
+        header: Option<Header>,
+    },
+    /// A step of a repair.
+    Sync {
+        /// What is compared, asked and told.
+        sync: Sync,
+        /// How the link is.
+        header: Header,
     },
     /// An answer that nobody here waits for.
     Reply {
@@ -136,6 +150,57 @@ struct RawBody<'a> {
     topology: Field<Vec<(&'a str, Vec<&'a str>)>>,
     generation: Field<i64>,
     values: Field<Batch>,
+    base: Field<i64>,
+    age: Field<i64>,
+    all: Field<bool>,
+    now: Field<bool>,
+    round: Field<i64>,
+    answer: Field<bool>,
+    ranges: Field<Vec<i64>>,
+    wants: Field<Vec<i64>>,
+    link: Option<RawHeader>,
+}
+
+/// The object `link` of a message between nodes. Not a [`Field`]: what is wrong in it is for developers of nodes.
+#[derive(Default)]
+struct RawHeader {
+    wrong: bool,
+    life: Field<i64>,
+    to: Field<i64>,
+    at: Field<i64>,
+    echo: Field<i64>,
+    ack: Field<i64>,
+    later: Field<i64>,
+    up: Field<bool>,
+    next: Field<i64>,
+    every: Field<i64>,
+    far: Field<i64>,
+}
+
+impl RawHeader {
+    /// Nothing if it is not as it should be.
+    fn judge(self) -> Option<Header> {
+        let Self { wrong: false, life, to, at, echo, ack, later, up, next, every, far } = self else {
+            return None;
+        };
+        let number = |field: Field<i64>| match field {
+            Field::Missing => Some(None),
+            Field::Is(number) => u64::try_from(number).ok().map(Some),
+            Field::Wrong => None,
+        };
+        let acked = match (number(ack)?, number(later)?) {
+            (Some(next), later) => {
+                Some(Acked { next: Generation(next), later: u32::try_from(later.unwrap_or(0)).ok()? })
+            }
+            (None, _) => None,
+        };
+        let plan = match (number(next)?, number(every)?, number(far)?) {
+            (Some(next), Some(every), Some(far)) => Some(HubPlan { next, every, far }),
+            _ => None,
+        };
+        let up = matches!(up, Field::Is(true));
+        Some(Header { life: number(life)??, to: number(to)?, at: number(at)??, echo: number(echo)?, acked, up, plan })
+    }
 }
 
 impl<'a> RawMessage<'a> {
@@ -158,16 +223,22 @@ fn not_message(reason: Reason<'_>) -> LineError {
 
 impl<'a> RawBody<'a> {
     fn judge(self) -> Result<Body<'a>, Reason<'a>> {
-        let kind = self.kind.required("type", STRING)?;
+        let kind = match self.kind {
+            Field::Is(kind) => kind,
+            Field::Missing => return Err(Reason::Missing("type")),
+            Field::Wrong => return Err(Reason::WrongType { field: "type", expected: STRING }),
+        };
         let msg_id = match kind {
-            "delta" => {
-                return Ok(Body::Delta {
-                    msg_id: self.msg_id.optional("msg_id", INTEGER)?,
-                    generation: generation(self.generation)?,
-                    values: self.values.required("values", INTEGERS)?,
-                });
+            "delta" => return self.delta(),
+            "delta_ok" => {
+                let header = header(self.link)?;
+                let generation = match header {
+                    Some(_) => optional_generation("generation", self.generation)?,
+                    None => Some(generation(self.generation)?),
+                };
+                return Ok(Body::DeltaOk { generation, header });
             }
-            "delta_ok" => return Ok(Body::DeltaOk { generation: generation(self.generation)? }),
+            "sync" => return self.sync(),
             _ if !matches!(self.in_reply_to, Field::Missing) => return Ok(Body::Reply { kind }),
             "init" | "topology" | "echo" | "generate" | "broadcast" | "read" => {
                 self.msg_id.required("msg_id", INTEGER)?
@@ -187,13 +258,65 @@ impl<'a> RawBody<'a> {
         };
         Ok(Body::Request { msg_id, request })
     }
+
+    fn delta(self) -> Result<Body<'a>, Reason<'a>> {
+        let header = header(self.link)?;
+        let delta = Delta {
+            generation: generation(self.generation)?,
+            base: optional_generation("base", self.base)?,
+            age: non_negative("age", self.age)?.unwrap_or(0),
+            all: self.all.optional("all", BOOLEAN)?.unwrap_or(false),
+            now: self.now.optional("now", BOOLEAN)?.unwrap_or(false),
+            values: self.values.required("values", INTEGERS)?,
+        };
+        Ok(Body::Delta { msg_id: self.msg_id.optional("msg_id", INTEGER)?, delta, header })
+    }
+
+    fn sync(self) -> Result<Body<'a>, Reason<'a>> {
+        let header = header(self.link)?.ok_or(Reason::Missing("link"))?;
+        let ranges = self.ranges.optional("ranges", RANGES)?.unwrap_or_default();
+        let wants = self.wants.optional("wants", BOUNDS)?.unwrap_or_default();
+        if !ranges.len().is_multiple_of(4) {
+            return Err(Reason::WrongType { field: "ranges", expected: RANGES });
+        }
+        if !wants.len().is_multiple_of(2) {
+            return Err(Reason::WrongType { field: "wants", expected: BOUNDS });
+        }
+        let range = |numbers: &[i64]| Range {
+            first: numbers[0],
+            last: numbers[1],
+            count: u64::try_from(numbers[2]).unwrap_or(0),
+            fingerprint: numbers[3].cast_unsigned(),
+        };
+        let sync = Sync {
+            round: non_negative("round", self.round)?.ok_or(Reason::Missing("round"))?,
+            answer: self.answer.optional("answer", BOOLEAN)?.unwrap_or(false),
+            ranges: ranges.chunks_exact(4).map(range).collect(),
+            wants: wants.chunks_exact(2).map(|bounds| (bounds[0], bounds[1])).collect(),
+            values: self.values.optional("values", INTEGERS)?.unwrap_or_default(),
+        };
+        Ok(Body::Sync { sync, header })
+    }
+}
+
+fn header<'a>(raw: Option<RawHeader>) -> Result<Option<Header>, Reason<'a>> {
+    raw.map(|raw| raw.judge().ok_or(Reason::WrongType { field: "link", expected: HEADER })).transpose()
+}
+
+fn non_negative<'a>(field: &'static str, number: Field<i64>) -> Result<Option<u64>, Reason<'a>> {
+    let wrong = |_| Reason::WrongType { field, expected: NON_NEGATIVE };
+    number.optional(field, NON_NEGATIVE)?.map(|number| u64::try_from(number).map_err(wrong)).transpose()
+}
+
+fn optional_generation<'a>(
+    field: &'static str,
+    number: Field<i64>,
+) -> Result<Option<Generation>, Reason<'a>> {
+    Ok(non_negative(field, number)?.map(Generation))
 }
 
 fn generation<'a>(field: Field<i64>) -> Result<Generation, Reason<'a>> {
-    let number = field.required("generation", NON_NEGATIVE)?;
-    let number = u64::try_from(number)
-        .map_err(|_| Reason::WrongType { field: "generation", expected: NON_NEGATIVE })?;
-    Ok(Generation(number))
+    optional_generation("generation", field)?.ok_or(Reason::Missing("generation"))
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for RawMessage<'a> {
@@ -251,6 +374,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawBody<'a> {
                         "topology" => raw.topology = map.next_value()?,
                         "generation" => raw.generation = map.next_value()?,
                         "values" => raw.values = map.next_value()?,
+                        "base" => raw.base = map.next_value()?,
+                        "age" => raw.age = map.next_value()?,
+                        "all" => raw.all = map.next_value()?,
+                        "now" => raw.now = map.next_value()?,
+                        "round" => raw.round = map.next_value()?,
+                        "answer" => raw.answer = map.next_value()?,
+                        "ranges" => raw.ranges = map.next_value()?,
+                        "wants" => raw.wants = map.next_value()?,
+                        "link" => raw.link = Some(map.next_value()?),
                         _ => drop(map.next_value::<IgnoredAny>()?),
                     }
                 }
@@ -258,6 +390,39 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawBody<'a> {
             }
         }
         deserializer.deserialize_map(Fields)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Whatever isn't an object is read past, as a wrong header.
+        let header: Field<RawHeader> = Field::deserialize(deserializer)?;
+        Ok(match header {
+            Field::Is(header) => header,
+            Field::Missing | Field::Wrong => RawHeader { wrong: true, ..RawHeader::default() },
+        })
+    }
+}
+
+impl<'de> Wanted<'de> for RawHeader {
+    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let mut raw = RawHeader::default();
+        while let Some(key) = map.next_key::<&'de str>()? {
+            match key {
+                "life" => raw.life = map.next_value()?,
+                "to" => raw.to = map.next_value()?,
+                "at" => raw.at = map.next_value()?,
+                "echo" => raw.echo = map.next_value()?,
+                "ack" => raw.ack = map.next_value()?,
+                "later" => raw.later = map.next_value()?,
+                "up" => raw.up = map.next_value()?,
+                "next" => raw.next = map.next_value()?,
+                "every" => raw.every = map.next_value()?,
+                "far" => raw.far = map.next_value()?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Some(raw))
     }
 }
 
@@ -286,6 +451,10 @@ impl<T> Field<T> {
 
 /// What a [`Field`] may hold: says which JSON values it can be made from. Anything else is read past.
 trait Wanted<'de>: Sized {
+    fn from_bool(_: bool) -> Option<Self> {
+        None
+    }
+
     fn from_int(_: i64) -> Option<Self> {
         None
     }
@@ -302,6 +471,12 @@ trait Wanted<'de>: Sized {
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(None)
+    }
+}
+
+impl<'de> Wanted<'de> for bool {
+    fn from_bool(bool: bool) -> Option<Self> {
+        Some(bool)
     }
 }
 
@@ -378,8 +553,8 @@ impl<'de, T: Wanted<'de>> Visitor<'de> for FieldVisitor<T> {
         Ok(Field::Missing)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Field<T>, E> {
-        Ok(Field::Wrong)
+    fn visit_bool<E>(self, bool: bool) -> Result<Field<T>, E> {
+        Ok(found(T::from_bool(bool)))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Field<T>, E> {

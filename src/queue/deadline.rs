@@ -39,10 +39,10 @@ impl Deadline {
         self.0.fetch_min(time.as_nanos(), Ordering::AcqRel);
     }
 
-    /// Forgets the deadline, before a search for everything that is due.
-    pub fn clear(&self) {
+    /// Forgets the deadline, before a search for everything that is due; returns it.
+    pub fn clear(&self) -> Time {
         // Acquire: pairs with the release in `bring_forward`; the search that follows sees the work.
-        self.0.swap(Time::NEVER.as_nanos(), Ordering::AcqRel);
+        Time::from_nanos(self.0.swap(Time::NEVER.as_nanos(), Ordering::AcqRel))
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
         deadline.bring_forward(Time::from_nanos(5));
         deadline.bring_forward(Time::from_nanos(9));
         assert_eq!(deadline.get(), Time::from_nanos(5));
-        deadline.clear();
+        assert_eq!(deadline.clear(), Time::from_nanos(5));
         assert_eq!(deadline.get(), Time::NEVER);
         deadline.set(Time::from_nanos(7));
         assert_eq!(deadline.get(), Time::from_nanos(7));

@@ -6,11 +6,13 @@
 mod deadline;
 mod peer_queue;
 mod pool;
+mod receipts;
 mod seen;
 mod slots;
 
 pub use self::deadline::Deadline;
 pub use self::peer_queue::PeerQueue;
 pub use self::pool::{Pool, Reuse};
+pub use self::receipts::{Arrival, Receipts};
 pub use self::seen::SeenSet;
-pub use self::slots::{Ack, Claim, SLOTS, SlotRing};
+pub use self::slots::{Ack, Claim, InFlight, SLOTS, SlotRing};

@@ -10,8 +10,8 @@ use crate::protocol::{BATCH_MAX, Batch, Value};
 /// An unordered bag of values for a peer, pushed and drained by any number of threads.
 ///
 /// It is bounded: a value pushed beyond the limit is not kept, but the queue remembers that it
-/// [overflowed](PeerQueue::take_overflow). Its owner, who has all values in the seen set, then
-/// [refills](PeerQueue::refill) it once it is empty; until it is empty again, the limit counts from there.
+/// [overflowed](PeerQueue::take_overflow). Its owner, who has all values in the seen set, then finds out by other
+/// means what the peer lacks.
 #[derive(Debug)]
 pub struct PeerQueue {
     values: SegQueue<Value>,
@@ -19,8 +19,6 @@ pub struct PeerQueue {
     len: AtomicUsize,
     overflowed: AtomicBool,
     limit: usize,
-    /// How many values the last refill put in; zero once the queue has been empty since.
-    refilled: AtomicUsize,
 }
 
 impl PeerQueue {
@@ -32,15 +30,13 @@ impl PeerQueue {
             len: AtomicUsize::new(0),
             overflowed: AtomicBool::new(false),
             limit,
-            refilled: AtomicUsize::new(0),
         }
     }
 
     /// Adds a value, or notes the overflow.
     pub fn push(&self, value: Value) {
-        // Relaxed: the counts are bounds on memory, they publish nothing; the queue itself does that.
-        let limit = self.limit.saturating_add(self.refilled.load(Ordering::Relaxed));
-        if self.len.fetch_add(1, Ordering::Relaxed) >= limit {
+        // Relaxed: the count is a bound on memory, it publishes nothing; the queue itself does that.
+        if self.len.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.len.fetch_sub(1, Ordering::Relaxed);
             planted!(OverflowForgotten => return);
             // Release: pairs with the acquire in `take_overflow`, whose caller must see the seen set as it
@@ -51,34 +47,20 @@ impl PeerQueue {
         }
     }
 
-    /// Puts values in that must not be dropped: everything there is after an overflow, or what had been taken
-    /// out and could not be sent.
-    pub fn refill(&self, values: impl Iterator<Item = Value>) {
-        for value in values {
-            self.refilled.fetch_add(1, Ordering::Relaxed);
-            self.len.fetch_add(1, Ordering::Relaxed);
-            self.values.push(value);
-        }
-    }
-
     /// Moves values to `batch` until that holds `max` of them (at most [`BATCH_MAX`]) or none is left.
     pub fn drain_into(&self, batch: &mut Batch, max: usize) {
         while batch.len() < max.min(BATCH_MAX) {
-            let Some(value) = self.values.pop() else {
-                self.refilled.store(0, Ordering::Relaxed);
-                return;
-            };
+            let Some(value) = self.values.pop() else { return };
             self.len.fetch_sub(1, Ordering::Relaxed);
             batch.push(value);
         }
         planted!(DropOldest => if self.values.pop().is_some() { self.len.fetch_sub(1, Ordering::Relaxed); });
     }
 
-    /// Whether nothing waits and nothing was dropped.
+    /// Whether nothing waits.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
-        // Relaxed: an answer that may be old by the time it is used.
-        self.values.is_empty() && !self.overflowed.load(Ordering::Relaxed)
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
     }
 
     /// Checks the count and the bound, which hold while nobody pushes or drains.
@@ -90,8 +72,7 @@ impl PeerQueue {
         if len != counted {
             return Err(format!("{len} values and counts {counted}"));
         }
-        let limit = self.limit.saturating_add(self.refilled.load(Ordering::Relaxed));
-        if len > limit { Err(format!("{len} values where {limit} are the most")) } else { Ok(()) }
+        if len > self.limit { Err(format!("{len} values where {} are the most", self.limit)) } else { Ok(()) }
     }
 
     /// Whether a value waits. Takes each out and puts it back: for when nobody else pushes or drains.
@@ -126,7 +107,7 @@ mod tests {
         assert_eq!(drain(&queue, 1000).len(), 64);
         assert_eq!(drain(&queue, 10).as_slice(), (64..74).collect::<Vec<_>>());
         assert_eq!(drain(&queue, 64).len() + drain(&queue, 64).len(), 76);
-        assert!(queue.is_idle() && drain(&queue, 64).is_empty());
+        assert!(queue.is_empty() && drain(&queue, 64).is_empty());
     }
 
     #[test]
@@ -136,24 +117,9 @@ mod tests {
         assert!(!queue.take_overflow());
         queue.push(2);
         assert_eq!(drain(&queue, 64).as_slice(), [0, 1]);
-        assert!(!queue.is_idle(), "empty, but somebody must be told more");
         assert!(queue.take_overflow() && !queue.take_overflow());
         queue.push(3);
         assert_eq!(drain(&queue, 64).as_slice(), [3], "drained values no longer count");
-        assert!(queue.is_idle());
-    }
-
-    #[test]
-    fn a_refill_leaves_room_for_as_many_new_values_as_ever() {
-        let queue = PeerQueue::new(2);
-        queue.refill(0..100);
-        (100..102).for_each(|v| queue.push(v));
-        assert!(!queue.take_overflow(), "or the queue would be refilled for ever");
-        queue.push(102);
-        assert!(queue.take_overflow());
-        while !drain(&queue, 64).is_empty() {}
-        (0..3).for_each(|v| queue.push(v));
-        assert!(queue.take_overflow(), "once it has been empty, the old limit holds");
     }
 
     #[test]

@@ -31,12 +31,14 @@ use std::fmt;
 
 use crate::node::Time;
 use crate::planted::planted;
+use crate::protocol::link::Acked;
 use crate::protocol::{BATCH_MAX, Batch, Generation, Value};
 use crate::sync::{AtomicCell, AtomicU64, Ordering};
 
-/// How many batches may be in flight to one peer: at 64 values each, 512 values a round trip, ten times what
-/// a hub of 25 nodes sends in the challenge's 200 ms. A power of two, so that generations wrap cleanly.
-pub const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
+/// How many batches may be in flight to one peer: at 64 values each, 2048 values a round trip; and as many
+/// flushes as a peer may leave unacknowledged while it waits for something to carry the acknowledgement. A power
+/// of two, so that generations wrap cleanly, and no more than an [`Acked`] names.
+pub const SLOTS: usize = if cfg!(loom) { 2 } else { 32 };
 
 /// Generations leave room for the state in the word.
 const GENERATION_MASK: u64 = Generation::LAST.0;
@@ -70,8 +72,9 @@ pub struct SlotRing {
 
 struct Slot {
     word: AtomicU64,
-    /// When the batch is to be sent again, in nanoseconds. Only a hint to the retrier: written by the
-    /// slot's owner, or by anybody who wants the retry sooner.
+    /// When the batch was last sent, in nanoseconds. Only a hint to the retrier, as is the next one.
+    sent: AtomicU64,
+    /// When it is to be sent again: written by the slot's owner, or by anybody who wants the retry sooner.
     due: AtomicU64,
     batch: AtomicCell<Option<Box<Batch>>>,
 }
@@ -93,6 +96,17 @@ impl fmt::Debug for Slot {
         let state = ["FREE", "BUSY", "SENT", "ACKED"][(word & 3) as usize];
         write!(f, "{state}({})", word >> STATE_BITS)
     }
+}
+
+/// A batch in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// Its name.
+    pub generation: Generation,
+    /// When it was last sent.
+    pub sent: Time,
+    /// When it is to be sent again.
+    pub due: Time,
 }
 
 /// What an acknowledgement did.
@@ -139,6 +153,7 @@ impl SlotRing {
             let generation = later(first, (index as u64).wrapping_sub(first) % ring);
             Slot {
                 word: AtomicU64::new(word(generation, FREE)),
+                sent: AtomicU64::new(0),
                 due: AtomicU64::new(Time::NEVER.as_nanos()),
                 batch: AtomicCell::new(None),
             }
@@ -187,12 +202,13 @@ impl SlotRing {
         }
     }
 
-    /// The claimed batch has been sent, and is to be sent again at `due` unless it is acknowledged before.
+    /// The claimed batch has been sent now, and is to be sent again at `due` unless it is acknowledged before.
     /// Returns the batch, for the pool, if it has been acknowledged meanwhile.
-    pub fn sent(&self, claim: Claim, due: Time) -> Option<Box<Batch>> {
+    pub fn sent(&self, claim: Claim, now: Time, due: Time) -> Option<Box<Batch>> {
         let generation = claim.generation.0;
         let slot = self.slot(generation);
-        // Relaxed: a hint; see `Slot::due`.
+        // Relaxed, both: hints; see `Slot::due`.
+        slot.sent.store(now.as_nanos(), Ordering::Relaxed);
         slot.due.store(due.as_nanos(), Ordering::Relaxed);
         slot.batch.swap(Some(claim.batch));
         // Release: pairs with the acquire in `ack` and `reclaim`, which then find the batch in the slot.
@@ -257,15 +273,56 @@ impl SlotRing {
         }
     }
 
-    /// The batches in flight that nobody has in hand, oldest first, each with the time of its next retry.
-    pub fn in_flight(&self) -> impl Iterator<Item = (Generation, Time)> + '_ {
+    /// Several batches have been acknowledged, or so somebody says; `release` gets each that was in flight. An
+    /// acknowledgement of what was never sent is none. True if there was anything to release.
+    pub fn settle(&self, acked: Acked, mut release: impl FnMut(Box<Batch>)) -> bool {
+        let next = self.next.load(Ordering::Relaxed);
+        let Acked { next: Generation(expected), later: seen } = acked;
+        if expected > GENERATION_MASK || later(next, expected.wrapping_neg()) > SLOTS as u64 {
+            return false;
+        }
+        let mut any = false;
+        for InFlight { generation, .. } in self.in_flight() {
+            // How far it is before or after the first that has not come.
+            let before = later(expected, generation.0.wrapping_neg());
+            let after = later(generation.0, expected.wrapping_neg());
+            let has_come = (1..=SLOTS as u64).contains(&before)
+                || (1..=SLOTS as u64).contains(&after) && seen >> (after - 1) & 1 == 1;
+            if has_come {
+                any = true;
+                if let Ack::Released(batch) = self.ack(generation) {
+                    release(batch);
+                }
+            }
+        }
+        any
+    }
+
+    /// The name of the oldest batch in flight, or of the next one if there is none: all before it are settled.
+    #[must_use]
+    pub fn base(&self) -> Generation {
+        let next = self.next.load(Ordering::Relaxed);
+        // Relaxed, all: a base that is too old only says less.
+        let in_use = (1..=SLOTS as u64).rev().map(|age| later(next, age.wrapping_neg())).find(|&generation| {
+            let word = self.slot(generation).word.load(Ordering::Relaxed);
+            word >> STATE_BITS == generation && word & !(u64::MAX << STATE_BITS) != FREE
+        });
+        Generation(in_use.unwrap_or(next))
+    }
+
+    /// The batches in flight that nobody has in hand, oldest first.
+    pub fn in_flight(&self) -> impl Iterator<Item = InFlight> + '_ {
         let next = self.next.load(Ordering::Relaxed);
         (1..=SLOTS as u64).rev().filter_map(move |age| {
             let generation = later(next, age.wrapping_neg());
             let slot = self.slot(generation);
-            // Relaxed, both: a hint on whom to `reclaim`, which decides.
-            let sent = slot.word.load(Ordering::Relaxed) == word(generation, SENT);
-            sent.then(|| (Generation(generation), Time::from_nanos(slot.due.load(Ordering::Relaxed))))
+            // Relaxed, all: a hint on whom to `reclaim`, which decides.
+            let in_flight = slot.word.load(Ordering::Relaxed) == word(generation, SENT);
+            in_flight.then(|| InFlight {
+                generation: Generation(generation),
+                sent: Time::from_nanos(slot.sent.load(Ordering::Relaxed)),
+                due: Time::from_nanos(slot.due.load(Ordering::Relaxed)),
+            })
         })
     }
 
@@ -300,15 +357,13 @@ impl SlotRing {
     #[must_use]
     pub fn find(&self, value: Value) -> Option<Generation> {
         let holds = |generation: &Generation| self.slot(generation.0).holds(|batch| batch.contains(&value));
-        self.in_flight().map(|(generation, _)| generation).find(holds)
+        self.in_flight().map(|in_flight| in_flight.generation).find(holds)
     }
 
-    /// Brings the retry of every batch in flight forward to `due`.
-    pub fn hasten(&self, due: Time) {
-        for slot in &self.slots {
-            // Relaxed: a hint; see `Slot::due`. On a slot that isn't in flight it does no harm.
-            slot.due.fetch_min(due.as_nanos(), Ordering::Relaxed);
-        }
+    /// Brings the retry of a batch in flight forward to `due`.
+    pub fn hasten(&self, generation: Generation, due: Time) {
+        // Relaxed: a hint; see `Slot::due`. If another batch has the slot by now, it is sent once too often.
+        self.slot(generation.0).due.fetch_min(due.as_nanos(), Ordering::Relaxed);
     }
 
     fn slot(&self, generation: u64) -> &Slot {
@@ -329,6 +384,7 @@ impl SlotRing {
 mod tests {
     use super::*;
 
+    const NOW: Time = Time::from_nanos(5);
     const SOON: Time = Time::from_nanos(10);
 
     fn batch(value: i64) -> Box<Batch> {
@@ -342,7 +398,7 @@ mod tests {
     fn send(ring: &SlotRing, value: i64) -> Generation {
         let claim = ring.claim(batch(value)).expect("a free slot");
         let generation = claim.generation();
-        assert!(ring.sent(claim, SOON).is_none());
+        assert!(ring.sent(claim, NOW, SOON).is_none());
         generation
     }
 
@@ -362,7 +418,7 @@ mod tests {
     fn an_ack_releases_the_batch_and_the_slot() {
         let ring = ring();
         let generation = send(&ring, 5);
-        assert_eq!(ring.in_flight().collect::<Vec<_>>(), [(generation, SOON)]);
+        assert_eq!(ring.in_flight().collect::<Vec<_>>(), [InFlight { generation, sent: NOW, due: SOON }]);
         assert_eq!(released(ring.ack(generation)), 5);
         assert_eq!(ring.in_flight().count(), 0);
     }
@@ -407,7 +463,7 @@ mod tests {
         assert!(ring.reclaim(generation).is_none(), "one retrier at a time");
         assert!(matches!(ring.ack(generation), Ack::Deferred));
         assert!(matches!(ring.ack(generation), Ack::Stale), "the second ack finds the first");
-        assert_eq!(ring.sent(claim, SOON).expect("acknowledged meanwhile").as_slice(), [5]);
+        assert_eq!(ring.sent(claim, NOW, SOON).expect("acknowledged meanwhile").as_slice(), [5]);
         assert!(ring.reclaim(generation).is_none());
     }
 
@@ -429,11 +485,56 @@ mod tests {
         let ring = ring();
         let sent: Vec<Generation> = (0..3).map(|v| send(&ring, v)).collect();
         released(ring.ack(sent[1]));
-        assert_eq!(ring.in_flight().map(|(g, _)| g).collect::<Vec<_>>(), [sent[0], sent[2]]);
-        ring.hasten(Time::from_nanos(3));
-        assert!(ring.in_flight().all(|(_, due)| due == Time::from_nanos(3)));
-        ring.hasten(SOON);
-        assert!(ring.in_flight().all(|(_, due)| due == Time::from_nanos(3)), "never later");
+        assert_eq!(ring.in_flight().map(|one| one.generation).collect::<Vec<_>>(), [sent[0], sent[2]]);
+        let due = || ring.in_flight().map(|one| one.due).collect::<Vec<_>>();
+        ring.hasten(sent[2], Time::from_nanos(3));
+        assert_eq!(due(), [SOON, Time::from_nanos(3)]);
+        ring.hasten(sent[2], SOON);
+        assert_eq!(due(), [SOON, Time::from_nanos(3)], "never later");
+    }
+
+    fn settled(ring: &SlotRing, next: Generation, later: u32) -> Vec<i64> {
+        let mut values = Vec::new();
+        ring.settle(Acked { next, later }, |batch| values.push(batch[0]));
+        values
+    }
+
+    #[test]
+    fn one_acknowledgement_settles_all_before_it_and_some_after() {
+        for first in [0, 77, GENERATION_MASK - 2] {
+            let ring = SlotRing::new(Generation(first));
+            let sent: Vec<Generation> = (0..8).map(|value| send(&ring, value)).collect();
+            assert_eq!(ring.base(), sent[0]);
+            assert_eq!(settled(&ring, sent[0], 0), NONE);
+            assert_eq!(settled(&ring, sent[2], 0b101), [0, 1, 3, 5]);
+            assert_eq!(settled(&ring, sent[2], 0b101), NONE, "once");
+            assert_eq!(settled(&ring, sent[1], 0), NONE, "late");
+            assert_eq!(ring.base(), sent[2]);
+            let after_all = Generation(later(sent[7].0, 1));
+            assert_eq!(settled(&ring, after_all, u32::MAX), [2, 4, 6, 7]);
+            assert_eq!(ring.base(), after_all);
+        }
+    }
+
+    const NONE: [i64; 0] = [];
+
+    #[test]
+    fn an_acknowledgement_from_elsewhere_settles_nothing() {
+        let ring = ring();
+        let sent: Vec<Generation> = (0..3 * SLOTS as i64)
+            .map(|value| {
+                let generation = send(&ring, value);
+                if value < 2 * SLOTS as i64 {
+                    released(ring.ack(generation));
+                }
+                generation
+            })
+            .collect();
+        // Too old, not yet sent, and no generation at all.
+        for forged in (0..2 * SLOTS as u64).chain([3 * SLOTS as u64 + 1, 1 << 40, 1 << 62, u64::MAX]) {
+            assert_eq!(settled(&ring, Generation(forged), 0), NONE, "{forged}");
+        }
+        assert_eq!(ring.base(), sent[2 * SLOTS]);
     }
 
     #[test]
@@ -472,12 +573,12 @@ mod tests {
                         }
                         std::hint::spin_loop();
                     };
-                    if let Some(batch) = ring.sent(claim, SOON) {
+                    if let Some(batch) = ring.sent(claim, NOW, SOON) {
                         note(&batch);
                     }
-                    for (generation, _) in ring.in_flight() {
+                    for InFlight { generation, .. } in ring.in_flight() {
                         if let Some(claim) = ring.reclaim(generation)
-                            && let Some(batch) = ring.sent(claim, SOON)
+                            && let Some(batch) = ring.sent(claim, NOW, SOON)
                         {
                             note(&batch);
                         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{Failure, Output, run};
-use crate::config::{Config, RetryPolicy, Topology};
+use crate::config::{Config, RetryPolicy};
 use crate::gossip::LockFree;
 use crate::protocol::BATCH_MAX;
 use crate::simple::Simple;
@@ -20,20 +20,29 @@ pub struct NodeArgs {
     #[arg(long, value_enum, default_value_t = Design::LockFree)]
     pub design: Design,
 
-    /// Whom the lock-free design talks to; the simple one always uses the topology it is given
-    #[arg(long, value_enum, default_value_t = Config::default().topology)]
-    pub topology: Topology,
+    /// How long a value may take to reach every node; whom the node talks to and how often follows from that and from
+    /// what it measures. Lock-free design only, as are the next three
+    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.latency_budget), value_parser = ms())]
+    pub latency_budget: u64,
 
-    /// Least time between two flushes to the same peer
+    /// How long an acknowledgement waits for something to travel on, after the last message it is for
+    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.ack_delay), value_parser = ms())]
+    pub ack_delay: u64,
+
+    /// How long it waits after the first message it is for
+    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.ack_delay_max), value_parser = ms())]
+    pub ack_delay_max: u64,
+
+    /// How often to try a peer that doesn't answer
+    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.probe_interval), value_parser = interval())]
+    pub probe_interval: u64,
+
+    /// Least time between two flushes to the same peer; simple design only, as are the next two
     #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.flush_interval), value_parser = ms())]
     pub flush_interval: u64,
 
-    /// The same for the hub of the star, which sends to everyone
-    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.hub_interval), value_parser = ms())]
-    pub hub_interval: u64,
-
     /// How long to wait for the first acknowledgement before sending again
-    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.retry.min), value_parser = ms())]
+    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.retry.min), value_parser = interval())]
     pub retry_min: u64,
 
     /// The longest wait between two retries; waits double from the least one up to this
@@ -49,7 +58,7 @@ pub struct NodeArgs {
           value_parser = clap::value_parser!(u64).range(1..=BATCH_MAX as u64))]
     pub batch_max: u64,
 
-    /// The most values that wait for one peer; one that falls further behind is later told everything anew
+    /// The most values that wait for one peer; what it lacks beyond them is found out later
     #[arg(long, value_name = "VALUES", default_value_t = Config::default().queue_limit as u64,
           value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub queue_limit: u64,
@@ -71,6 +80,11 @@ fn default_ms(pick: fn(&Config) -> Duration) -> u64 {
 fn ms() -> clap::builder::RangedU64ValueParser {
     // An hour; longer is a slip of the finger.
     clap::value_parser!(u64).range(0..=3_600_000)
+}
+
+/// At least one: nothing may be repeated without end at the same moment.
+fn interval() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=3_600_000)
 }
 
 /// How a node is built inside.
@@ -103,13 +117,16 @@ impl NodeArgs {
             let (min, max) = (self.retry_min, self.retry_max);
             return Err(format!("--retry-min {min} is more than --retry-max {max}"));
         }
-        if self.retry_min == 0 {
-            return Err("--retry-min 0 would send everything again without end; use 1 or more".to_owned());
+        if self.ack_delay > self.ack_delay_max {
+            let (delay, max) = (self.ack_delay, self.ack_delay_max);
+            return Err(format!("--ack-delay {delay} is more than --ack-delay-max {max}"));
         }
         Ok(Config {
-            topology: self.topology,
+            latency_budget: Duration::from_millis(self.latency_budget),
+            ack_delay: Duration::from_millis(self.ack_delay),
+            ack_delay_max: Duration::from_millis(self.ack_delay_max),
+            probe_interval: Duration::from_millis(self.probe_interval),
             flush_interval: Duration::from_millis(self.flush_interval),
-            hub_interval: Duration::from_millis(self.hub_interval),
             retry: RetryPolicy {
                 min: Duration::from_millis(self.retry_min),
                 max: Duration::from_millis(self.retry_max),
@@ -117,7 +134,7 @@ impl NodeArgs {
             start_grace: Duration::from_millis(self.start_grace),
             batch_max: bounded(self.batch_max),
             queue_limit: bounded(self.queue_limit),
-            first_generation: None,
+            ..Config::default()
         })
     }
 }

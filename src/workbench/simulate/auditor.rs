@@ -86,10 +86,12 @@ impl Auditor {
 
     /// Checks a message that a node sends to another.
     fn sent(&mut self, index: usize, kind: &str, values: &[Value]) -> Result<(), String> {
-        if kind != "delta" {
-            return Ok(());
-        }
-        if !(1..=self.batch_max).contains(&values.len()) {
+        let least = match kind {
+            "delta" => 1,
+            "sync" => 0,
+            _ => return Ok(()),
+        };
+        if !(least..=self.batch_max).contains(&values.len()) {
             return Err(format!("sends {} values in one batch", values.len()));
         }
         match values.iter().find(|value| !self.told[index].contains(value)) {
@@ -123,7 +125,7 @@ impl<N: Inspect> Watch<N> for Auditor {
         let Ok(Message { body, .. }) = serde_json::from_slice(line) else { return };
         match &*body.kind {
             "broadcast" => self.news.extend(body.message),
-            "delta" => self.news = body.values,
+            "delta" | "sync" => self.news = body.values,
             _ => {}
         }
     }

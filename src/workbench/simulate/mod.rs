@@ -48,7 +48,7 @@ use super::streams::{Stream, stream};
 use super::topology::diameter;
 use super::trial::{Fault, Results, Trial};
 use super::virtual_time;
-use crate::config::{Config, Topology};
+use crate::config::Config;
 use crate::gossip::LockFree;
 use crate::node::{Inspect, Time};
 #[cfg(feature = "planted-bugs")]
@@ -188,22 +188,25 @@ impl Simulation {
     #[must_use]
     pub fn bound(&self, steps: &[(Duration, Step)]) -> Duration {
         let Simulation { scenario, config, design, .. } = self;
-        let given = || diameter(&scenario.topology.neighbours(scenario.nodes()));
-        let flush = config.flush_interval;
-        let (hops, window, interval) = match (design, config.topology) {
-            (Design::LockFree, Topology::Star) => (2, SLOTS, flush.max(config.hub_interval)),
-            (Design::LockFree, Topology::Direct) => (1, SLOTS, flush),
-            (Design::LockFree, Topology::Given) => (given(), SLOTS, flush),
-            (Design::Simple, _) => (given(), 1, flush),
-        };
-        let round = interval + 2 * self.delay_max();
         let bursts = steps.iter().map(|(_, step)| if let Step::Burst(_, count) = step { *count } else { 0 });
         // Every other operation is a broadcast, on average; all of them never are.
         let values = (scenario.rate * scenario.time_limit) as usize + bursts.sum::<usize>();
-        let overflows = if values > config.queue_limit { 2 * hops } else { 1 };
-        let windows = values.div_ceil(config.batch_max * window).saturating_mul(overflows);
-        let rounds = u32::try_from(hops.saturating_add(windows).saturating_add(1)).unwrap_or(u32::MAX);
-        (config.retry.longest() + SPARE).saturating_add(round.saturating_mul(rounds))
+        let round_trip = 2 * self.delay_max();
+        let times = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        match design {
+            Design::LockFree => {
+                let windows = values.div_ceil(config.batch_max * SLOTS);
+                Duration::from_secs(4) + 2 * round_trip + round_trip.saturating_mul(times(windows))
+            }
+            Design::Simple => {
+                let hops = diameter(&scenario.topology.neighbours(scenario.nodes()));
+                let round = config.flush_interval + round_trip;
+                let overflows = if values > config.queue_limit { 2 * hops } else { 1 };
+                let windows = values.div_ceil(config.batch_max).saturating_mul(overflows);
+                let rounds = hops.saturating_add(windows).saturating_add(1);
+                (config.retry.longest() + SPARE).saturating_add(round.saturating_mul(times(rounds)))
+            }
+        }
     }
 
     /// The longest delay to reckon with in good weather.

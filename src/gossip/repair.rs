@@ -1,0 +1,327 @@
+//! Repair without memory of who got what: two nodes compare their sets, and send each other the difference.
+//!
+//! Range-based set reconciliation (Meyer, *Range-Based Set Reconciliation*, SRDS 2023): the node that begins sends
+//! fingerprints of ranges of values that hold about as many each. Where its peer's differ, the peer sends what it holds
+//! if that is little, and asks for the other's; or else fingerprints of smaller ranges. Each message is answered from
+//! what a node holds as it comes, so nothing is remembered but the number of the round, and a message lost costs a try.
+//!
+//! What is found missing travels as any value does, in batches that are resent until they are acknowledged. A round is
+//! complete when an answer leaves nothing to compare: whatever was held when its last try began is then known to the
+//! peer or on its way, and whatever was learnt since has been queued.
+
+use crate::node::{Outbox, Time};
+use crate::planted::planted;
+use crate::protocol::link::{Range, Sync};
+use crate::protocol::{Batch, Value};
+use crate::queue::SLOTS;
+
+use super::LockFree;
+use super::link::Link;
+use super::membership::{Membership, PeerIndex};
+
+/// How many ranges a range is divided into: a set of two thousand is compared in one message, one of a quarter of a
+/// million in two.
+const RANGES: usize = 128;
+
+/// A range of so few values is sent rather than divided.
+const FEW: usize = 16;
+
+/// The most ranges in one message; the rest waits for the next round.
+const RANGES_MAX: usize = 1024;
+
+/// What a set's values from one to another look like to who hasn't got them: values that differ give fingerprints that
+/// differ, but for one chance in 2^64. Enemies may find sets that look alike.
+fn fingerprint(values: &[Value]) -> u64 {
+    planted!(FingerprintIgnores => return values.iter().filter(|&&value| value % 8 != 3).map(|&v| mix(v)).fold(0, u64::wrapping_add));
+    values.iter().map(|&value| mix(value)).fold(0, u64::wrapping_add)
+}
+
+/// SplitMix64's output function: a sum of random-looking numbers is as random.
+fn mix(value: Value) -> u64 {
+    let mut z = value.cast_unsigned().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Divides the values from `first` to `last` into ranges that hold about as many each, and cover all between them.
+fn divide(values: &[Value], first: Value, last: Value) -> Vec<Range> {
+    let size = values.len().div_ceil(RANGES).max(FEW);
+    let mut ranges: Vec<Range> = Vec::new();
+    let mut chunks = values.chunks(size).peekable();
+    let mut from = first;
+    loop {
+        let chunk = chunks.next().unwrap_or_default();
+        let to = chunks.peek().map_or(last, |next| next[0] - 1);
+        ranges.push(Range { first: from, last: to, count: chunk.len() as u64, fingerprint: fingerprint(chunk) });
+        if to == last {
+            return ranges;
+        }
+        from = to + 1;
+    }
+}
+
+/// Those of sorted values that are from `first` to `last`.
+fn between(values: &[Value], first: Value, last: Value) -> &[Value] {
+    let from = values.partition_point(|&value| value < first);
+    let to = values.partition_point(|&value| value <= last);
+    values.get(from..to).unwrap_or_default()
+}
+
+/// What one node finds as it compares its sorted values with what another one says of its own.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Difference {
+    /// What the other lacks, or may lack.
+    send: Vec<Value>,
+    /// What to ask of it.
+    ask: Vec<(Value, Value)>,
+    /// What remains to be compared.
+    compare: Vec<Range>,
+}
+
+impl Difference {
+    fn between(mine: &[Value], theirs: &Sync) -> Self {
+        let mut found = Self::default();
+        for &Range { first, last, count, fingerprint: theirs } in &theirs.ranges {
+            let values = between(mine, first, last);
+            if first > last || count == values.len() as u64 && theirs == fingerprint(values) {
+                continue;
+            }
+            if count == 0 || values.is_empty() || count.max(values.len() as u64) <= FEW as u64 {
+                found.send.extend(values);
+                if count > 0 {
+                    found.ask.push((first, last));
+                }
+            } else if found.compare.len() < RANGES_MAX {
+                found.compare.extend(divide(values, first, last));
+            }
+        }
+        for &(first, last) in &theirs.wants {
+            found.send.extend(between(mine, first, last));
+        }
+        found
+    }
+}
+
+impl LockFree {
+    /// Begins or tries again the repairs that are due.
+    pub(super) fn repair_due(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
+        if link.queue.take_overflow() {
+            link.note_stale(now);
+        }
+        if link.repair_at.get() > now {
+            return;
+        }
+        link.repair_at.clear();
+        let in_vain = link.round() != 0;
+        if in_vain && link.note_failure() && !link.is_down() {
+            self.give_up(now, members, peer, link, out);
+        }
+        if in_vain && !self.matters(members, peer, link) {
+            return link.give_up_round();
+        }
+        // What is queued for a peer that is down is dropped, as the repair will find it; but the last of it goes along,
+        // in case the peer hears and can't answer.
+        let mut values = Batch::new();
+        if link.is_down() {
+            let mut queued = Batch::new();
+            while !link.queue.is_empty() {
+                std::mem::swap(&mut values, &mut queued);
+                queued.clear();
+                link.queue.drain_into(&mut queued, self.config.batch_max);
+            }
+            values = queued;
+        }
+        let round = if link.is_down() || !in_vain { self.random_name() } else { link.round() };
+        link.begin_round(now, round);
+        let mine = self.seen.sorted();
+        let ranges = divide(&mine, Value::MIN, Value::MAX);
+        self.send_sync(now, members, peer, link, Sync { round, ranges, values, ..Sync::default() }, out);
+        link.repair_at.bring_forward(now + self.patience(link));
+    }
+
+    /// How long to wait for an answer before the next try.
+    fn patience(&self, link: &Link) -> std::time::Duration {
+        let longest = link.round_trip.longest();
+        if !link.is_down() {
+            return longest;
+        }
+        // Spread, so that those who failed together do not try together.
+        let probe = self.config.probe_interval;
+        let spread = (probe / 4).mul_f64((self.random.bits() >> 48) as f64 / f64::from(u16::MAX));
+        longest.max(probe - spread)
+    }
+
+    /// A step of a repair has come, and its values have been taken up.
+    pub(super) fn compare(
+        &self,
+        now: Time,
+        members: &Membership,
+        (peer, link): (PeerIndex, &Link),
+        sync: &Sync,
+        out: &mut Outbox,
+    ) {
+        let Sync { round, answer, .. } = *sync;
+        if answer && round != link.round() {
+            return; // Of a round that is over.
+        }
+        planted!(RepairOneSided => if answer && !sync.wants.is_empty() {
+            if link.end_round(now) { self.restore(now, members, peer, link, out); }
+            return;
+        });
+        let mine = if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
+        let Difference { send, ask, compare } = Difference::between(&mine, sync);
+        if !send.is_empty() {
+            link.note_relay();
+            send.into_iter().for_each(|value| link.queue.push(value));
+        }
+        let is_complete = answer && ask.is_empty() && compare.is_empty();
+        if !is_complete {
+            let sync = Sync { round, answer: !answer, ranges: compare, wants: ask, values: Batch::new() };
+            self.send_sync(now, members, peer, link, sync, out);
+        }
+        if answer {
+            link.note_answer();
+            link.repair_at.set(now + self.patience(link));
+        }
+        if is_complete && link.end_round(now) {
+            self.restore(now, members, peer, link, out);
+        }
+        if !link.queue.is_empty() && !link.is_down() {
+            link.flush_at.bring_forward(now);
+        }
+        self.deadline.bring_forward(now);
+    }
+
+    fn send_sync(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, sync: Sync, out: &mut Outbox) {
+        let header = self.header(now, members, peer, link);
+        crate::protocol::encode::sync(out.lines_mut(), members.me(), members.name(peer), &sync, &header);
+    }
+
+    /// The peer does not answer: what is in flight to it is left to the repair.
+    pub(super) fn give_up(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
+        if !link.set_down() {
+            return;
+        }
+        let generations: [_; SLOTS] = {
+            let mut in_flight = link.slots.in_flight().map(|in_flight| in_flight.generation);
+            std::array::from_fn(|_| in_flight.next())
+        };
+        self.abandon(link, generations.into_iter().flatten());
+        planted!(DownForGood => return);
+        if self.matters(members, peer, link) {
+            out.note(format_args!("{} does not answer", members.name(peer)));
+            link.note_stale(now + self.config.probe_interval / 2);
+        }
+    }
+
+    fn restore(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
+        if self.matters(members, peer, link) {
+            out.note(format_args!("{} answers again", members.name(peer)));
+        }
+        self.deadline.bring_forward(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn sync(values: &[Value]) -> Sync {
+        Sync { ranges: divide(values, Value::MIN, Value::MAX), ..Sync::default() }
+    }
+
+    /// Runs a repair between two sets; returns how many messages and values were sent.
+    fn repair(a: &mut BTreeSet<Value>, b: &mut BTreeSet<Value>) -> (usize, usize) {
+        let (mut messages, mut sent) = (1, 0);
+        let mut step = sync(&a.iter().copied().collect::<Vec<_>>());
+        let mut to_b = true;
+        loop {
+            let (mine, theirs) = if to_b { (&mut *b, &mut *a) } else { (&mut *a, &mut *b) };
+            let values: Vec<Value> = mine.iter().copied().collect();
+            let Difference { send, ask, compare } = Difference::between(&values, &step);
+            sent += send.len();
+            theirs.extend(send);
+            if !to_b && ask.is_empty() && compare.is_empty() {
+                return (messages, sent);
+            }
+            messages += 1;
+            step = Sync { ranges: compare, wants: ask, ..Sync::default() };
+            to_b = !to_b;
+        }
+    }
+
+    fn sets(both: impl Iterator<Item = Value>, a: &[Value], b: &[Value]) -> (BTreeSet<Value>, BTreeSet<Value>) {
+        let both: BTreeSet<Value> = both.collect();
+        (&both | &a.iter().copied().collect(), &both | &b.iter().copied().collect())
+    }
+
+    #[test]
+    fn equal_sets_cost_a_question_and_an_answer() {
+        for size in [0, 1, 1000, 100_000] {
+            let (mut a, mut b) = sets(0..size, &[], &[]);
+            assert_eq!(repair(&mut a, &mut b), (2, 0));
+        }
+    }
+
+    #[test]
+    fn a_small_difference_of_large_sets_costs_little() {
+        let (mut a, mut b) = sets((0..100_000).filter(|v| v % 1000 != 7), &[5007, 60_007], &[77_007, -1]);
+        let (messages, sent) = repair(&mut a, &mut b);
+        assert_eq!(a, b);
+        assert!(messages <= 6 && sent <= 8 * FEW, "{messages} messages, {sent} values");
+    }
+
+    #[test]
+    fn an_empty_set_is_filled_in_one_round() {
+        let (mut a, mut b) = sets(0..0, &[], &(0..5000).collect::<Vec<_>>());
+        assert_eq!(repair(&mut a, &mut b), (2, 5000));
+        let (mut a, mut b) = sets(0..0, &(0..5000).collect::<Vec<_>>(), &[]);
+        assert_eq!(repair(&mut a, &mut b).1, 5000);
+        assert_eq!(a, b);
+    }
+
+    #[test]
+    fn ranges_cover_everything_once() {
+        for size in [0, 1, 15, 16, 17, 5000] {
+            let values: Vec<Value> = (0..size).map(|v| v * v - 1000).collect();
+            for (first, last) in [(Value::MIN, Value::MAX), (-1000, 50_000_000)] {
+                let ranges = divide(&values, first, last);
+                assert_eq!((ranges[0].first, ranges[ranges.len() - 1].last), (first, last));
+                assert!(ranges.windows(2).all(|pair| pair[0].last + 1 == pair[1].first));
+                assert_eq!(ranges.iter().map(|range| range.count).sum::<u64>(), values.len() as u64);
+                assert!(ranges.len() <= RANGES);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_two_sets_end_equal(
+            both in prop::collection::btree_set(any::<i64>(), 0..200),
+            a in prop::collection::btree_set(-50_i64..50, 0..100),
+            b in prop::collection::btree_set(prop_oneof![any::<i64>(), -50_i64..50], 0..100),
+        ) {
+            let (mut a, mut b) = (&both | &a, &both | &b);
+            let union = &a | &b;
+            repair(&mut a, &mut b);
+            prop_assert_eq!(&a, &union);
+            prop_assert_eq!(&b, &union);
+        }
+
+        #[test]
+        fn nonsense_asks_for_no_more_than_there_is(
+            ranges in prop::collection::vec((any::<i64>(), any::<i64>(), any::<u64>(), any::<u64>()), 0..50),
+            wants in prop::collection::vec((any::<i64>(), any::<i64>()), 0..50),
+        ) {
+            let mine: Vec<Value> = (0..3000).collect();
+            let range = |&(first, last, count, fingerprint)| Range { first, last, count, fingerprint };
+            let theirs = Sync { ranges: ranges.iter().map(range).collect(), wants, ..Sync::default() };
+            let found = Difference::between(&mine, &theirs);
+            prop_assert!(found.send.iter().all(|value| mine.contains(value)));
+            prop_assert!(found.compare.len() <= RANGES_MAX + RANGES);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! How long a message to a peer and its answer take.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::plan::ROUND_TRIP_UNKNOWN;
+
+/// A smoothed round trip and its mean deviation (RFC 6298, section 2), in one word: 32 bits of microseconds, 31 bits of
+/// microseconds, and a bit that says whether the last sample was far off. Zero before the first.
+#[derive(Debug, Default)]
+pub(super) struct RoundTrip(AtomicU64);
+
+/// The longest that is taken for a round trip; clocks that jump show longer ones.
+const LONGEST: Duration = Duration::from_secs(8);
+
+const DEVIATION_MASK: u64 = (1 << 31) - 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Estimate {
+    /// The smoothed round trip.
+    pub(super) mean: Duration,
+    /// How far single ones are off, on average.
+    pub(super) deviation: Duration,
+}
+
+impl Estimate {
+    /// Longer than this takes next to none: RFC 6298's timeout.
+    pub(super) fn longest(self) -> Duration {
+        self.mean + 4 * self.deviation + TIMER
+    }
+}
+
+/// What a timer and a busy machine may add.
+const TIMER: Duration = Duration::from_millis(25);
+
+impl RoundTrip {
+    /// Nothing before the first sample.
+    pub(super) fn get(&self) -> Option<Estimate> {
+        // Relaxed, here and below: the word steers timers, it publishes nothing.
+        let word = self.0.load(Ordering::Relaxed);
+        (word != 0).then(|| Estimate {
+            mean: Duration::from_micros(word >> 32),
+            deviation: Duration::from_micros(word & DEVIATION_MASK),
+        })
+    }
+
+    /// The longest that an answer takes, for all that is known.
+    pub(super) fn longest(&self) -> Duration {
+        self.get().map_or(2 * ROUND_TRIP_UNKNOWN, Estimate::longest)
+    }
+
+    /// One way, for all that is known.
+    pub(super) fn one_way(&self) -> Duration {
+        self.get().map_or(ROUND_TRIP_UNKNOWN, |estimate| estimate.mean) / 2
+    }
+
+    /// A round trip was measured. Of two threads that add samples at once, one may be in vain.
+    pub(super) fn sample(&self, took: Duration) {
+        if took > LONGEST {
+            return;
+        }
+        let took = took.as_micros() as u64;
+        let word = self.0.load(Ordering::Relaxed);
+        let (mean, deviation, was_off) = (word >> 32, word & DEVIATION_MASK, word >> 31 & 1 == 1);
+        let error = mean.abs_diff(took);
+        let is_off = error > 4 * deviation + TIMER.as_micros() as u64;
+        let (mean, deviation) = if word == 0 || is_off && was_off {
+            // The first one; or the second in a row from another network than the one that was measured. Half of
+            // it, as the RFC has it, would be a fear that costs messages.
+            (took, took / 8)
+        } else {
+            ((7 * mean + took) / 8, (3 * deviation + error) / 4)
+        };
+        let off = u64::from(is_off && word != 0 && !was_off);
+        // Never zero, which would be unknown.
+        self.0.store(mean << 32 | off << 31 | deviation.clamp(1, DEVIATION_MASK), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn after(samples: impl IntoIterator<Item = u64>) -> Estimate {
+        let trip = RoundTrip::default();
+        assert_eq!((trip.get(), trip.one_way()), (None, ROUND_TRIP_UNKNOWN / 2));
+        samples.into_iter().for_each(|sample| trip.sample(ms(sample)));
+        trip.get().expect("measured")
+    }
+
+    #[test]
+    fn a_steady_round_trip_is_known_at_once_and_exactly_in_time() {
+        assert_eq!(after([200]), Estimate { mean: ms(200), deviation: ms(25) });
+        let estimate = after([200; 40]);
+        assert_eq!(estimate.mean, ms(200));
+        assert!(estimate.deviation < ms(1) && estimate.longest() < ms(230));
+    }
+
+    #[test]
+    fn one_that_is_far_off_counts_little_and_two_in_a_row_start_anew() {
+        let steady = [2; 40];
+        let estimate = after(steady.into_iter().chain([1000]));
+        assert!(estimate.mean < ms(130), "{estimate:?}");
+        let estimate = after(steady.into_iter().chain([1000, 1000]));
+        assert_eq!(estimate.mean, ms(1000));
+        let estimate = after(steady.into_iter().chain([1000, 1000, 2, 2]));
+        assert_eq!(estimate.mean, ms(2));
+    }
+
+    #[test]
+    fn what_no_network_takes_is_no_sample() {
+        let trip = RoundTrip::default();
+        trip.sample(Duration::MAX);
+        assert_eq!(trip.get(), None);
+        trip.sample(Duration::ZERO);
+        assert_eq!(trip.get().map(|estimate| estimate.mean), Some(Duration::ZERO));
+    }
+}

@@ -1,0 +1,277 @@
+//! Who this node's parent is, when it flushes, and what it does when the plan can't be kept.
+//!
+//! The plan gives every node but the first a parent before it, the hub. Who can't reach it takes the first
+//! of the nodes before itself that it can reach, without asking anybody; who can't reach any of them is a hub of its
+//! own. Every parent comes before its children, so there are no circles, and two hubs at once do no harm: what either
+//! tells is taken up once.
+//!
+//! That may leave several trees where some path connects them. So a node that isn't where the plan has it keeps trying
+//! the parent that the plan gives it, and *explores*: it compares its set with one other node after the other, and
+//! whatever either lacks travels on in its tree.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::LockFree;
+use super::link::{Link, next_on_grid};
+use super::membership::{Membership, PeerIndex};
+use super::plan::{self, Plan, ROUND_TRIP_UNKNOWN, Strategy};
+use crate::node::{Outbox, Time};
+use crate::planted::planted;
+use crate::protocol::link::HubPlan;
+use crate::queue::Deadline;
+
+/// How many peers are tried at once when the parent is lost.
+const TRIED_AT_ONCE: usize = 4;
+
+/// How often the plan is derived anew from what has been measured.
+const REPLAN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a batch may be late for the hub's flush before the hub flushes once more for it: less than that is noise.
+const LATENESS: Duration = Duration::from_millis(10);
+
+/// Batches that come one right after the other are passed on together.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// No parent.
+const NONE: usize = usize::MAX;
+
+#[derive(Debug)]
+pub(super) struct Route {
+    strategy: AtomicUsize,
+    period: AtomicU64,
+    margin: AtomicU64,
+    replan_at: Deadline,
+    /// The parent's place among all nodes.
+    parent: AtomicUsize,
+    /// When this node flushes next if it is a hub; then every period.
+    next_flush: Deadline,
+    explore_at: Deadline,
+    explored: AtomicUsize,
+}
+
+impl Route {
+    pub(super) fn new() -> Self {
+        Self {
+            strategy: AtomicUsize::new(Strategy::Star as usize),
+            period: AtomicU64::new(0),
+            margin: AtomicU64::new(0),
+            replan_at: Deadline::at(Time::ZERO),
+            parent: AtomicUsize::new(NONE),
+            next_flush: Deadline::at(Time::ZERO),
+            explore_at: Deadline::at(Time::NEVER),
+            explored: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        // Relaxed, here and below: whoever finds half of a new plan acts by a plan that is worse, not wrong.
+        let strategies = [Strategy::Direct, Strategy::Star, Strategy::Tree];
+        Plan {
+            strategy: strategies[self.strategy.load(Ordering::Relaxed)],
+            period: Duration::from_nanos(self.period.load(Ordering::Relaxed)),
+            margin: Duration::from_nanos(self.margin.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn set_plan(&self, Plan { strategy, period, margin }: Plan) {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.strategy.store(strategy as usize, Ordering::Relaxed);
+        self.period.store(nanos(period), Ordering::Relaxed);
+        self.margin.store(nanos(margin), Ordering::Relaxed);
+    }
+}
+
+impl LockFree {
+    /// The node that passes values on to this one, and gets its own.
+    pub(super) fn parent(&self, members: &Membership) -> Option<PeerIndex> {
+        let rank = self.route.parent.load(Ordering::Relaxed);
+        (rank != NONE).then(|| members.at_rank(rank))
+    }
+
+    pub(super) fn set_parent(&self, members: &Membership, parent: Option<PeerIndex>) {
+        self.route.parent.store(parent.map_or(NONE, |peer| members.rank_of(peer)), Ordering::Relaxed);
+    }
+
+    /// The parent that the plan has.
+    pub(super) fn planned_parent(&self, members: &Membership) -> Option<PeerIndex> {
+        let rank = plan::parent(self.route.plan().strategy, members.nodes(), members.rank())?;
+        Some(members.at_rank(rank))
+    }
+
+    /// Whether values travel on to this peer.
+    pub(super) fn is_linked(&self, members: &Membership, peer: PeerIndex, link: &Link) -> bool {
+        link.is_child() || self.parent(members) == Some(peer)
+    }
+
+    /// Whether the peer is this node's parent, or would be if it could be reached.
+    pub(super) fn looks_up_to(&self, members: &Membership, peer: PeerIndex) -> bool {
+        let before = |other| members.rank_of(peer) < members.rank_of(other);
+        match self.parent(members) {
+            _ if self.planned_parent(members) == Some(peer) => true,
+            Some(parent) => parent == peer || self.planned_parent(members) != Some(parent) && before(parent),
+            None => members.rank_of(peer) < members.rank(),
+        }
+    }
+
+    /// Whether the link to this peer is worth repairing until it works.
+    pub(super) fn matters(&self, members: &Membership, peer: PeerIndex, link: &Link) -> bool {
+        self.is_linked(members, peer, link) || self.planned_parent(members) == Some(peer)
+    }
+
+    /// Derives the plan and the parent anew.
+    pub(super) fn replan(&self, now: Time, members: &Membership) {
+        if self.route.replan_at.get() > now {
+            return;
+        }
+        self.route.replan_at.set(now + REPLAN_INTERVAL);
+        let (mut farthest, mut deviations, mut measured) = (Duration::ZERO, Duration::ZERO, 0);
+        for (_, link) in members.links().filter(|(_, link)| !link.is_down()) {
+            if let Some(trip) = link.round_trip.get() {
+                farthest = farthest.max(trip.mean);
+                deviations += trip.deviation;
+                measured += 1;
+            }
+        }
+        if measured == 0 {
+            farthest = ROUND_TRIP_UNKNOWN;
+        }
+        // From here to the parent, and from there to the farthest.
+        let by_parent = self.parent(members).and_then(|parent| {
+            let link = members.existing_link(parent)?;
+            Some(link.round_trip.get()?.mean / 2 + link.far()?)
+        });
+        let jitter = deviations / measured.max(1);
+        let round_trip = farthest.max(by_parent.unwrap_or_default());
+        self.route.set_plan(Plan::derive(members.nodes(), self.config.latency_budget, round_trip, jitter));
+    }
+
+    /// Takes another parent if the plan has changed or the parent is down, and tries others while it isn't the one that
+    /// the plan has.
+    pub(super) fn reroute(&self, now: Time, members: &Membership, out: &mut Outbox) {
+        let planned = self.planned_parent(members);
+        planted!(NoFailover => {
+            return self.set_parent(members, planned);
+        });
+        let is_down = |peer: &PeerIndex| members.existing_link(*peer).is_some_and(Link::is_down);
+        let parent = planned.into_iter().chain(members.before_me()).find(|peer| !is_down(peer));
+        planted!(HubNeverReturns => if self.parent(members).is_some_and(|now| !is_down(&now)) { return });
+        if parent != self.parent(members) {
+            self.set_parent(members, parent);
+            if let Some(parent) = parent {
+                out.note(format_args!("{} is the hub now", members.name(parent)));
+                // What is pushed from now on, and what the repair compares, is everything.
+                self.link(members, parent).note_stale(now);
+            }
+            if parent != planned {
+                let untried = members.before_me().filter(|peer| members.existing_link(*peer).is_none());
+                untried.take(TRIED_AT_ONCE).for_each(|peer| self.link(members, peer).note_stale(now));
+                self.route.explore_at.bring_forward(now + self.config.explore_interval);
+            }
+        }
+        if parent == planned && !self.has_lost_direct_peers(members) {
+            self.route.explore_at.clear();
+        } else {
+            self.route.explore_at.bring_forward(now + self.config.explore_interval);
+            self.explore(now, members);
+        }
+    }
+
+    /// Whether there are peers whom this node should tell everything, and can't.
+    fn has_lost_direct_peers(&self, members: &Membership) -> bool {
+        self.route.plan().strategy == Strategy::Direct && members.links().any(|(_, link)| link.is_down())
+    }
+
+    fn explore(&self, now: Time, members: &Membership) {
+        planted!(NeverExplores => return);
+        let peers = members.nodes() - 1;
+        if self.route.explore_at.get() > now || peers == 0 {
+            return;
+        }
+        self.route.explore_at.set(now + self.config.explore_interval);
+        let after = self.route.explored.fetch_add(1, Ordering::Relaxed);
+        let from = after % peers;
+        let next = members.peers().skip(from).chain(members.peers().take(from));
+        let linked = |peer: &PeerIndex| {
+            members.existing_link(*peer).is_some_and(|link| self.matters(members, *peer, link))
+        };
+        for (skipped, peer) in next.enumerate() {
+            if !linked(&peer) {
+                self.route.explored.fetch_add(skipped, Ordering::Relaxed);
+                return self.link(members, peer).note_stale(now);
+            }
+        }
+    }
+
+    pub(super) fn explore_at(&self) -> Time {
+        self.route.explore_at.get()
+    }
+
+    // When.
+
+    /// When to send a value that was broadcast at `born` to a peer that it has just been queued for.
+    pub(super) fn flush_time(
+        &self,
+        now: Time,
+        members: &Membership,
+        (peer, link): (PeerIndex, &Link),
+        from: Option<PeerIndex>,
+        born: Time,
+    ) -> Time {
+        let Plan { strategy, period, margin } = self.route.plan();
+        let parent = self.parent(members);
+        if link.is_down() {
+            Time::NEVER
+        } else if !self.is_linked(members, peer, link) && strategy != Strategy::Direct {
+            now
+        } else if strategy == Strategy::Direct {
+            link.flush_after(now, period)
+        } else if parent == Some(peer) {
+            link.aligned(now, margin).unwrap_or_else(|| link.flush_after(now, period))
+        } else if parent.is_some() && from == parent {
+            now + GATHER
+        } else {
+            let deviation = link.round_trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
+            let latest = born + self.config.latency_budget + LATENESS + 4 * deviation;
+            self.hub_flush(now, members).min(latest.before(link.round_trip.one_way()).max(now))
+        }
+    }
+
+    /// When this node flushes to its children next: with the others of its own hub, or when it wants to.
+    fn hub_flush(&self, now: Time, members: &Membership) -> Time {
+        let parent = self.parent(members).and_then(|parent| members.existing_link(parent));
+        match parent.and_then(|link| link.parents_flush(now)) {
+            Some(flush) => flush + GATHER,
+            None => next_on_grid(now, self.route.next_flush.get(), self.route.plan().period),
+        }
+    }
+
+    /// This node flushes to its children now: the next time it does is a period away.
+    pub(super) fn note_hub_flush(&self, now: Time) {
+        if self.route.next_flush.get() <= now {
+            self.route.next_flush.set(now + self.route.plan().period);
+        }
+    }
+
+    /// What to tell a child of when to send: so that it arrives before this node's own next flush or, if this node has a
+    /// parent, before it sends to that.
+    pub(super) fn hub_plan(&self, now: Time, members: &Membership, peer: PeerIndex) -> Option<HubPlan> {
+        let Plan { strategy, period, margin } = self.route.plan();
+        let parent = self.parent(members);
+        let is_child = members.existing_link(peer).is_some_and(Link::is_child);
+        if strategy == Strategy::Direct || parent.is_some() && !is_child {
+            return None;
+        }
+        let up = |(_, link): &(PeerIndex, &Link)| !link.is_down() && link.is_child();
+        let far = members.links().filter(up).map(|(_, link)| link.round_trip.one_way()).max().unwrap_or_default();
+        let (next, every, far) = match parent.and_then(|parent| members.existing_link(parent)) {
+            Some(link) => {
+                let next = link.aligned(now, margin)?;
+                (next, link.every()?, far.max(link.round_trip.one_way() + link.far().unwrap_or_default()))
+            }
+            None => (next_on_grid(now, self.route.next_flush.get(), period), period, far),
+        };
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Some(HubPlan { next: micros(next.since(now)), every: micros(every), far: micros(far) })
+    }
+}
