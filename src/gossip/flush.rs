@@ -1,13 +1,15 @@
 //! From queues to messages: flushes, retries, acknowledgements.
 
+use std::time::Duration;
+
 use super::LockFree;
-use super::link::Link;
+use super::link::{Link, Patience};
 use super::membership::{Membership, PeerIndex};
 use crate::node::{Outbox, Time};
 use crate::planted::planted;
 use crate::protocol::link::{Delta, Header};
 use crate::protocol::{Batch, Generation, encode};
-use crate::queue::Claim;
+use crate::queue::{Ack, Claim, SLOTS};
 
 /// First generations, lives and rounds are drawn from 2^52, so that every JSON reader can hold them exactly.
 const NAME_BITS: u32 = 52;
@@ -60,16 +62,18 @@ impl LockFree {
 
     /// Sends again what has waited too long for its acknowledgement; gives the peer up if that is too often.
     fn retry_overdue(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
-        let Some(first) = link.overdue(now, &self.config).next() else { return };
+        let patience = self.patience_with_answers(link);
+        if link.overdue(now, patience).next().is_none() {
+            return;
+        }
         planted!(ForgetRetry => return);
         // One that is known to be lost says nothing of the peer.
-        let known_lost = link.overdue(now, &self.config).all(|in_flight| in_flight.due == Time::ZERO);
+        let known_lost = link.overdue(now, patience).all(|in_flight| in_flight.due == Time::ZERO);
         if !known_lost && link.note_failure() {
             return self.give_up(now, members, peer, link, out);
         }
-        let _ = first;
-        let mut overdue = [None; crate::queue::SLOTS];
-        overdue.iter_mut().zip(link.overdue(now, &self.config)).for_each(|(place, one)| *place = Some(one));
+        let mut overdue = [None; SLOTS];
+        overdue.iter_mut().zip(link.overdue(now, patience)).for_each(|(place, one)| *place = Some(one));
         for in_flight in overdue.into_iter().flatten() {
             if let Some(claim) = link.slots.reclaim(in_flight.generation) {
                 self.send(now, members, (peer, link), claim, Sending { age: None, again: true }, out);
@@ -139,7 +143,7 @@ impl LockFree {
         };
         encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
         link.note_sent(now);
-        let lazily = if again { std::time::Duration::ZERO } else { self.config.ack_delay_max };
+        let lazily = if again { Duration::ZERO } else { self.patience_with_answers(link).after_first };
         if let Some(batch) = link.slots.sent(claim, now, now + lazily + link.round_trip.longest()) {
             self.batches.give(batch);
         }
@@ -148,7 +152,7 @@ impl LockFree {
     /// Leaves batches to the repair: whether they came is no longer asked.
     pub(super) fn abandon(&self, link: &Link, generations: impl Iterator<Item = Generation>) {
         for generation in generations {
-            if let crate::queue::Ack::Released(batch) = link.slots.ack(generation) {
+            if let Ack::Released(batch) = link.slots.ack(generation) {
                 self.batches.give(batch);
             }
         }
@@ -186,14 +190,42 @@ impl LockFree {
 
     /// A message that answers one sent `took` ago, and doesn't acknowledge what was sent well before that, says that
     /// it is lost (the idea of RACK, RFC 8985, with the answer's own round trip).
-    fn find_lost(&self, now: Time, link: &Link, took: std::time::Duration) {
+    fn find_lost(&self, now: Time, link: &Link, took: Duration) {
         let Some(trip) = link.round_trip.get() else { return };
-        let reordering = 4 * trip.deviation + std::time::Duration::from_millis(10);
+        let reordering = 4 * trip.deviation + Duration::from_millis(10);
         for in_flight in link.slots.in_flight() {
             if in_flight.sent + took.max(trip.mean) + reordering < now {
                 link.slots.hasten(in_flight.generation, Time::ZERO);
             }
         }
+    }
+
+    /// How long this node lets its acknowledgements to a peer wait: the longer, the more of them travel on something
+    /// else. A message that was lost as the network healed is to be on its way again, and to have arrived everywhere,
+    /// within a second and four one-way delays of that.
+    pub(super) fn patience(&self, link: &Link) -> Patience {
+        self.patience_of(link, link.is_child())
+    }
+
+    /// How long it waits for the peer's: a tenth more, as their periods need not be quite the same.
+    pub(super) fn patience_with_answers(&self, link: &Link) -> Patience {
+        let Patience { after_last, after_first } = self.patience_of(link, !link.is_child() && link.every().is_some());
+        let spare = link.round_trip.one_way() / 8;
+        Patience { after_last: after_last + spare, after_first: after_first + spare }
+    }
+
+    fn patience_of(&self, link: &Link, by_hub: bool) -> Patience {
+        let config = &self.config;
+        let period = link.every().unwrap_or(self.route.plan().period);
+        let after_last = if by_hub {
+            // What is lost on its way to the hub waits for the hub's flush when it gets there; but every flush
+            // acknowledges.
+            config.ack_delay.saturating_sub(period).max(period * 5 / 4)
+        } else {
+            // A leaf has something to send in one period or another.
+            (config.ack_delay + link.round_trip.one_way()).max(period * 11 / 5)
+        };
+        Patience { after_last, after_first: config.ack_delay_max.max(after_last) }
     }
 
     /// When a link next needs a tick.
@@ -203,7 +235,7 @@ impl LockFree {
             return repair;
         }
         let flush = if link.slots.has_free() { link.flush_at.get() } else { Time::NEVER };
-        repair.min(flush).min(link.retry_at(&self.config))
+        repair.min(flush).min(link.retry_at(self.patience_with_answers(link)))
     }
 
     /// Sends all that is queued, slots or no slots: nobody will be there for the acknowledgements.
@@ -235,7 +267,7 @@ impl LockFree {
 #[derive(Clone, Copy, Debug)]
 struct Sending {
     /// How long ago the oldest of its values was broadcast, if that matters any more.
-    age: Option<std::time::Duration>,
+    age: Option<Duration>,
     /// Whether it was sent before.
     again: bool,
 }

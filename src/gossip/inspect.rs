@@ -2,6 +2,7 @@
 
 use super::LockFree;
 use super::link::Link;
+use super::round_trip::LONGEST;
 use crate::node::{Inspect, Time};
 use crate::protocol::{Generation, Value};
 
@@ -31,9 +32,11 @@ impl Inspect for LockFree {
             if waits && !link.is_down() && link.flush_at.get() == Time::NEVER {
                 return Err(format!("would let values wait for {name} for ever"));
             }
-            let longest = self.config.ack_delay_max + link.round_trip.longest();
+            let patience = self.patience_with_answers(link);
+            // No period is longer than the budget, whatever it was when the batch was sent.
+            let longest = self.config.ack_delay_max.max(3 * self.config.latency_budget) + LONGEST;
             let needs_answer = link.slots.in_flight().next().is_some();
-            if needs_answer && link.retry_at(&self.config) > now + longest {
+            if needs_answer && link.retry_at(patience) > now + longest {
                 return Err(format!("will not resend a batch to {name} for too long"));
             }
             if link.is_down() && self.matters(members, peer, link) && link.repair_at.get() == Time::NEVER {

@@ -21,8 +21,20 @@ const UNACKNOWLEDGED_MAX: u32 = SLOTS as u32 / 2;
 /// What was heard of a peer's clock so long ago says little about the round trip: clocks drift.
 const ECHO_AGE_MAX: Duration = Duration::from_secs(4);
 
+/// More than that beside the usual jitter is not the network: a clock was set, or runs wrong.
+const CLOCK_JUMP: Duration = Duration::from_millis(25);
+
 /// A hub that has been quiet for so long may flush at other times by now.
 const PHASE_AGE_MAX: Duration = Duration::from_secs(8);
+
+/// How long an acknowledgement may wait for something to travel on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// After the last message that it is for.
+    pub(super) after_last: Duration,
+    /// After the first.
+    pub(super) after_first: Duration,
+}
 
 /// A link is *up* until its peer leaves messages unanswered twice in a row. Then it is *down*: batches are no longer
 /// resent, and only repairs are tried, until one is answered.
@@ -67,6 +79,8 @@ pub(super) struct Link {
     pub(super) repair_at: Deadline,
     /// When the last try was.
     tried_at: Deadline,
+    /// The same as `ahead_by`, smoothed: what delays that vary have in common.
+    ahead_by_mean: AtomicU64,
     /// When the flush after the last message that was heard is due here, if the peer is a hub, in microseconds…
     phase: AtomicU64,
     /// …and how often; 0 if it has not said so.
@@ -101,6 +115,7 @@ impl Link {
             stale: AtomicBool::new(false),
             repair_at: Deadline::at(Time::NEVER),
             tried_at: Deadline::at(Time::ZERO),
+            ahead_by_mean: AtomicU64::new(0),
             phase: AtomicU64::new(0),
             every: AtomicU64::new(0),
             far: AtomicU64::new(0),
@@ -139,18 +154,32 @@ impl Link {
         // A message that was overtaken says what was, not what is.
         if reborn || self.sent_at.load(Ordering::Relaxed) <= header.at {
             self.sent_at.store(header.at, Ordering::Relaxed);
-            self.ahead_by.store(now.as_micros().wrapping_sub(header.at), Ordering::Relaxed);
+            let ahead_by = now.as_micros().wrapping_sub(header.at);
+            self.ahead_by.store(ahead_by, Ordering::Relaxed);
             self.heard_at.set(now);
             // Release: pairs with the acquire in `is_child`: whoever finds the peer a child finds the message that
             // told so handled no sooner.
             self.child.store(header.up, Ordering::Release);
             if let Some(HubPlan { next, every, far }) = header.plan {
-                self.phase.store(now.as_micros().saturating_add(next), Ordering::Relaxed);
+                let mean = self.smooth(ahead_by, reborn);
+                // As if the message had taken as long as most do.
+                self.phase.store(header.at.wrapping_add(mean).wrapping_add(next), Ordering::Relaxed);
                 self.far.store(far, Ordering::Relaxed);
                 self.every.store(every.max(1), Ordering::Relaxed);
             }
         }
         reborn && known != 0
+    }
+
+    /// Smooths how far this node's clock is ahead of what the peer's messages say; anew if a clock has jumped.
+    fn smooth(&self, ahead_by: u64, anew: bool) -> u64 {
+        let before = self.ahead_by_mean.load(Ordering::Relaxed);
+        let error = ahead_by.wrapping_sub(before).cast_signed();
+        let deviation = self.round_trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
+        let jumped = u128::from(error.unsigned_abs()) > (8 * deviation + CLOCK_JUMP).as_micros();
+        let mean = if anew || jumped { ahead_by } else { before.wrapping_add_signed(error / 8) };
+        self.ahead_by_mean.store(mean, Ordering::Relaxed);
+        mean
     }
 
     /// How long ago the answered message was sent, if a message that came now is an answer to one of this life.
@@ -160,7 +189,7 @@ impl Link {
     }
 
     /// A delta has come and its values have been taken up: it will be acknowledged.
-    pub(super) fn receive(&self, now: Time, config: &Config, base: Generation, generation: Generation, at_once: bool) {
+    pub(super) fn receive(&self, now: Time, patience: Patience, (base, generation): (Generation, Generation), at_once: bool) {
         let arrival = self.receipts.record(base, generation);
         self.owed_since.bring_forward(now);
         let owed = self.owed.fetch_add(1, Ordering::Relaxed) + 1;
@@ -171,8 +200,8 @@ impl Link {
             let deviation = self.round_trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
             self.acknowledge_soon.bring_forward(now + 2 * deviation);
         }
-        let longest = self.owed_since.get() + config.ack_delay_max;
-        self.acknowledge_at.set((now + config.ack_delay).min(longest));
+        let longest = self.owed_since.get() + patience.after_first;
+        self.acknowledge_at.set((now + patience.after_last).min(longest));
     }
 
     /// Acknowledges once more, for no reason.
@@ -273,19 +302,19 @@ impl Link {
     // Health.
 
     /// When an answer to the last delta is overdue, if none was asked for at once.
-    fn answer_due(&self, config: &Config) -> Time {
-        self.last_sent.get() + config.ack_delay + self.round_trip.longest()
+    fn answer_due(&self, patience: Patience) -> Time {
+        self.last_sent.get() + patience.after_last + self.round_trip.longest()
     }
 
     /// When a batch that is in flight is to be sent again.
-    pub(super) fn retry_at(&self, config: &Config) -> Time {
+    pub(super) fn retry_at(&self, patience: Patience) -> Time {
         let due = self.slots.in_flight().map(|in_flight| in_flight.due).min();
-        due.map_or(Time::NEVER, |due| due.min(self.answer_due(config)))
+        due.map_or(Time::NEVER, |due| due.min(self.answer_due(patience)))
     }
 
     /// The batches that are to be sent again now.
-    pub(super) fn overdue(&self, now: Time, config: &Config) -> impl Iterator<Item = InFlight> + '_ {
-        let all = self.answer_due(config) <= now;
+    pub(super) fn overdue(&self, now: Time, patience: Patience) -> impl Iterator<Item = InFlight> + '_ {
+        let all = self.answer_due(patience) <= now;
         self.slots.in_flight().filter(move |in_flight| all || in_flight.due <= now)
     }
 

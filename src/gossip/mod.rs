@@ -233,8 +233,10 @@ impl LockFree {
     fn acknowledge(&self, now: Time, message: encode::Route<'_>, delta: &Delta, link: Option<&link::Link>, out: &mut Outbox) {
         let generation = delta.generation;
         let Some(link) = link else { return encode::delta_ok(out.lines_mut(), message, generation) };
-        planted!(AckOffByOne => link.receive(now, &self.config, delta.base.unwrap_or(generation), crate::protocol::Generation(generation.0 + 1), delta.now));
-        link.receive(now, &self.config, delta.base.unwrap_or(generation), generation, delta.now);
+        let base = delta.base.unwrap_or(generation);
+        let patience = self.patience(link);
+        planted!(AckOffByOne => link.receive(now, patience, (base, crate::protocol::Generation(generation.0 + 1)), false));
+        link.receive(now, patience, (base, generation), delta.now);
         planted!(AckOfAck => if generation.0.is_multiple_of(64) { link.acknowledge_again(now + self.config.ack_delay_max); });
         self.deadline.bring_forward(self.next_due(link));
     }

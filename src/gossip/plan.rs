@@ -67,6 +67,22 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The same with a period so much shorter that what gathers in it, at a rate in values a second, fills whole
+    /// batches rather than a little more, if that saves messages.
+    #[must_use]
+    pub fn fitted(self, rate: f64, batch_max: usize) -> Self {
+        let gathered = rate * self.period.as_secs_f64();
+        // What few periods exceed, if values come independently of each other.
+        let most = gathered + 1.5 * gathered.sqrt();
+        let full = (most / batch_max as f64).floor();
+        let shorter = full * batch_max as f64 / most;
+        // As many batches each period as are full, against one more.
+        let saves = full >= 1.0 && shorter > full / (full + 1.0);
+        if saves { Self { period: self.period.mul_f64(shorter), ..self } } else { self }
+    }
+}
+
 /// The node that `node` passes values to and gets them from, by index among all of them; none for the first. Always
 /// one before it.
 #[must_use]
@@ -101,6 +117,16 @@ mod tests {
         assert_eq!(derive(25, 120, 200, 1), (Strategy::Direct, 15), "a quarter at most is for jitter");
         assert_eq!(derive(25, 565, 500, 0), (Strategy::Star, 63));
         assert_eq!(derive(25, 565, 200, 1000), (Strategy::Star, 273));
+    }
+
+    #[test]
+    fn a_period_is_shortened_to_fill_whole_batches_where_that_saves_messages() {
+        let plan = Plan { strategy: Strategy::Star, period: ms(1000), margin: ms(2) };
+        let fitted = |rate| plan.fitted(rate, 64).period.as_millis();
+        assert_eq!((fitted(0.0), fitted(50.0)), (1000, 1000));
+        assert!((880..920).contains(&fitted(60.0)), "{}", fitted(60.0));
+        assert!(plan.fitted(60.0, 64).period.as_secs_f64() * 60.0 < 56.0);
+        assert_eq!(fitted(120.0), 1000, "two half full ones come often enough");
     }
 
     #[test]

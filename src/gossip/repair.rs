@@ -9,6 +9,8 @@
 //! complete when an answer leaves nothing to compare: whatever was held when its last try began is then known to the
 //! peer or on its way, and whatever was learnt since has been queued.
 
+use std::time::Duration;
+
 use crate::node::{Outbox, Time};
 use crate::planted::planted;
 use crate::protocol::link::{Range, Sync};
@@ -137,11 +139,11 @@ impl LockFree {
         let mine = self.seen.sorted();
         let ranges = divide(&mine, Value::MIN, Value::MAX);
         self.send_sync(now, members, peer, link, Sync { round, ranges, values, ..Sync::default() }, out);
-        link.repair_at.bring_forward(now + self.patience(link));
+        link.repair_at.bring_forward(now + self.answer_within(link));
     }
 
     /// How long to wait for an answer before the next try.
-    fn patience(&self, link: &Link) -> std::time::Duration {
+    fn answer_within(&self, link: &Link) -> Duration {
         let longest = link.round_trip.longest();
         if !link.is_down() {
             return longest;
@@ -182,7 +184,7 @@ impl LockFree {
         }
         if answer {
             link.note_answer();
-            link.repair_at.set(now + self.patience(link));
+            link.repair_at.set(now + self.answer_within(link));
         }
         if is_complete && link.end_round(now) {
             self.restore(now, members, peer, link, out);

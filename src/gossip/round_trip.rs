@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use super::plan::ROUND_TRIP_UNKNOWN;
 
-/// A smoothed round trip and its mean deviation (RFC 6298, section 2), in one word: 32 bits of microseconds, 31 bits of
-/// microseconds, and a bit that says whether the last sample was far off. Zero before the first.
+/// A smoothed round trip and its mean deviation, in one word of 32 and 26 bits of microseconds, a count of samples
+/// and a bit that says whether the last one was far off. Zero before the first.
+///
+/// As in RFC 6298, section 2, but smoother: a plan for many peers goes by the farthest of them, and the greatest of many
+/// restless estimates is none. So each of the first samples counts as much as any other, and later ones a 32nd.
+/// A network that has changed shows otherwise.
 #[derive(Debug, Default)]
 pub(super) struct RoundTrip(AtomicU64);
 
 /// The longest that is taken for a round trip; clocks that jump show longer ones.
-const LONGEST: Duration = Duration::from_secs(8);
+pub(super) const LONGEST: Duration = Duration::from_secs(8);
 
-const DEVIATION_MASK: u64 = (1 << 31) - 1;
+const DEVIATION_MAX: u64 = (1 << 26) - 1;
+const SAMPLES_MAX: u64 = 31;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Estimate {
@@ -40,7 +45,7 @@ impl RoundTrip {
         let word = self.0.load(Ordering::Relaxed);
         (word != 0).then(|| Estimate {
             mean: Duration::from_micros(word >> 32),
-            deviation: Duration::from_micros(word & DEVIATION_MASK),
+            deviation: Duration::from_micros(word & DEVIATION_MAX),
         })
     }
 
@@ -61,19 +66,22 @@ impl RoundTrip {
         }
         let took = took.as_micros() as u64;
         let word = self.0.load(Ordering::Relaxed);
-        let (mean, deviation, was_off) = (word >> 32, word & DEVIATION_MASK, word >> 31 & 1 == 1);
+        let (mean, deviation) = (word >> 32, word & DEVIATION_MAX);
+        let (samples, was_off) = (word >> 26 & SAMPLES_MAX, word >> 31 & 1 == 1);
         let error = mean.abs_diff(took);
-        let is_off = error > 4 * deviation + TIMER.as_micros() as u64;
-        let (mean, deviation) = if word == 0 || is_off && was_off {
+        let is_off = word != 0 && error > 4 * deviation + TIMER.as_micros() as u64;
+        let (mean, deviation, samples) = if word == 0 || is_off && was_off {
             // The first one; or the second in a row from another network than the one that was measured. Half of
             // it, as the RFC has it, would be a fear that costs messages.
-            (took, took / 8)
+            (took, took / 8, 1)
         } else {
-            ((7 * mean + took) / 8, (3 * deviation + error) / 4)
+            let samples = (samples + 1).min(SAMPLES_MAX);
+            ((mean * samples + took) / (samples + 1), (3 * deviation + error) / 4, samples)
         };
-        let off = u64::from(is_off && word != 0 && !was_off);
+        let off = u64::from(is_off && !was_off);
         // Never zero, which would be unknown.
-        self.0.store(mean << 32 | off << 31 | deviation.clamp(1, DEVIATION_MASK), Ordering::Relaxed);
+        let word = mean << 32 | off << 31 | samples << 26 | deviation.min(DEVIATION_MAX);
+        self.0.store(word, Ordering::Relaxed);
     }
 }
 

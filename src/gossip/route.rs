@@ -46,6 +46,10 @@ pub(super) struct Route {
     parent: AtomicUsize,
     /// When this node flushes next if it is a hub; then every period.
     next_flush: Deadline,
+    /// When it did last, how many values it held then, and how many have been coming in a second: the bits of a float.
+    flushed_at: Deadline,
+    held_before: AtomicU64,
+    rate: AtomicU64,
     explore_at: Deadline,
     explored: AtomicUsize,
 }
@@ -59,6 +63,9 @@ impl Route {
             replan_at: Deadline::at(Time::ZERO),
             parent: AtomicUsize::new(NONE),
             next_flush: Deadline::at(Time::ZERO),
+            flushed_at: Deadline::at(Time::ZERO),
+            held_before: AtomicU64::new(0),
+            rate: AtomicU64::new(0.0_f64.to_bits()),
             explore_at: Deadline::at(Time::NEVER),
             explored: AtomicUsize::new(0),
         }
@@ -143,7 +150,9 @@ impl LockFree {
         });
         let jitter = deviations / measured.max(1);
         let round_trip = farthest.max(by_parent.unwrap_or_default());
-        self.route.set_plan(Plan::derive(members.nodes(), self.config.latency_budget, round_trip, jitter));
+        let plan = Plan::derive(members.nodes(), self.config.latency_budget, round_trip, jitter);
+        let rate = f64::from_bits(self.route.rate.load(Ordering::Relaxed));
+        self.route.set_plan(plan.fitted(rate, self.config.batch_max));
     }
 
     /// Takes another parent if the plan has changed or the parent is down, and tries others while it isn't the one that
@@ -225,14 +234,17 @@ impl LockFree {
         } else if !self.is_linked(members, peer, link) && strategy != Strategy::Direct {
             now
         } else if strategy == Strategy::Direct {
-            link.flush_after(now, period)
+            // What comes meanwhile goes along.
+            now + period
         } else if parent == Some(peer) {
             link.aligned(now, margin).unwrap_or_else(|| link.flush_after(now, period))
         } else if parent.is_some() && from == parent {
             now + GATHER
         } else {
+            // The plan leaves a margin for jitter; what jitter exceeds it is not worth a flush either.
             let deviation = link.round_trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
-            let latest = born + self.config.latency_budget + LATENESS + 4 * deviation;
+            let jitter = (4 * deviation).saturating_sub(margin);
+            let latest = born + self.config.latency_budget + LATENESS + jitter;
             self.hub_flush(now, members).min(latest.before(link.round_trip.one_way()).max(now))
         }
     }
@@ -248,8 +260,17 @@ impl LockFree {
 
     /// This node flushes to its children now: the next time it does is a period away.
     pub(super) fn note_hub_flush(&self, now: Time) {
-        if self.route.next_flush.get() <= now {
-            self.route.next_flush.set(now + self.route.plan().period);
+        let route = &self.route;
+        if route.next_flush.get() <= now {
+            let held = self.seen.len() as u64;
+            let gathered = held.saturating_sub(route.held_before.swap(held, Ordering::Relaxed));
+            let took = now.since(route.flushed_at.get()).as_secs_f64();
+            route.flushed_at.set(now);
+            let before = f64::from_bits(route.rate.load(Ordering::Relaxed));
+            // A quarter for the last period, so that the rate of the last few counts.
+            let rate = before + (gathered as f64 / took.max(1e-3) - before) / 4.0;
+            route.rate.store(rate.to_bits(), Ordering::Relaxed);
+            route.next_flush.set(now + route.plan().period);
         }
     }
 
