@@ -68,8 +68,8 @@ pub(super) struct Link {
     acknowledge_at: Deadline,
     /// …and if there is reason to hurry.
     acknowledge_soon: Deadline,
-    /// When the oldest delta came that is not yet acknowledged.
-    owed_since: Deadline,
+    /// When the first delta that is not yet acknowledged must be.
+    acknowledge_by: Deadline,
     owed: AtomicU32,
     /// The repair under way; 0 if there is none.
     round: AtomicU64,
@@ -109,7 +109,7 @@ impl Link {
             last_sent: Deadline::at(Time::ZERO),
             acknowledge_at: Deadline::at(Time::NEVER),
             acknowledge_soon: Deadline::at(Time::NEVER),
-            owed_since: Deadline::at(Time::NEVER),
+            acknowledge_by: Deadline::at(Time::NEVER),
             owed: AtomicU32::new(0),
             round: AtomicU64::new(0),
             stale: AtomicBool::new(false),
@@ -191,7 +191,7 @@ impl Link {
     /// A delta has come and its values have been taken up: it will be acknowledged.
     pub(super) fn receive(&self, now: Time, patience: Patience, (base, generation): (Generation, Generation), at_once: bool) {
         let arrival = self.receipts.record(base, generation);
-        self.owed_since.bring_forward(now);
+        self.acknowledge_by.bring_forward(now + patience.after_first);
         let owed = self.owed.fetch_add(1, Ordering::Relaxed) + 1;
         if at_once || owed >= UNACKNOWLEDGED_MAX || arrival == Arrival::Repeated {
             self.acknowledge_soon.bring_forward(now);
@@ -200,8 +200,7 @@ impl Link {
             let deviation = self.round_trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
             self.acknowledge_soon.bring_forward(now + 2 * deviation);
         }
-        let longest = self.owed_since.get() + patience.after_first;
-        self.acknowledge_at.set((now + patience.after_last).min(longest));
+        self.acknowledge_at.set((now + patience.after_last).min(self.acknowledge_by.get()));
     }
 
     /// Acknowledges once more, for no reason.
@@ -221,7 +220,7 @@ impl Link {
         // Before what has come is read: what comes meanwhile is owed an acknowledgement of its own.
         self.acknowledge_at.clear();
         self.acknowledge_soon.clear();
-        self.owed_since.clear();
+        self.acknowledge_by.clear();
         self.owed.store(0, Ordering::Relaxed);
         // Acquire, and before the receipts are read: see `hear`.
         let to = Some(self.life.load(Ordering::Acquire)).filter(|&life| life != 0);
@@ -265,7 +264,9 @@ impl Link {
     /// and a round trip before the next one would come.
     pub(super) fn aligned(&self, now: Time, margin: Duration) -> Option<Time> {
         let (phase, every) = self.phase(now)?;
-        Some(next_on_grid(now, phase.before(self.round_trip.get()?.mean + margin), every))
+        // Before it is measured, that of the farthest of the hub's peers.
+        let round_trip = self.round_trip.get().map_or(2 * self.far()?, |trip| trip.mean);
+        Some(next_on_grid(now, phase.before(round_trip + margin), every))
     }
 
     /// Not before `now`, nor sooner than a period after the last time.

@@ -362,6 +362,7 @@ impl LockFree {
         self.replan(now, members);
         let planned = self.planned_parent(members);
         self.set_parent(members, planned);
+        self.begin_flushes(now);
         let mut repair_at = now;
         for peer in members.peers() {
             if planned == Some(peer) || self.is_planned_child(members, peer) {

@@ -237,7 +237,8 @@ impl LockFree {
             // What comes meanwhile goes along.
             now + period
         } else if parent == Some(peer) {
-            link.aligned(now, margin).unwrap_or_else(|| link.flush_after(now, period))
+            // Before the hub has said when it flushes: seldom late, and not often.
+            link.aligned(now, margin).unwrap_or_else(|| link.flush_after(now, period / 4))
         } else if parent.is_some() && from == parent {
             now + GATHER
         } else {
@@ -256,6 +257,11 @@ impl LockFree {
             Some(flush) => flush + GATHER,
             None => next_on_grid(now, self.route.next_flush.get(), self.route.plan().period),
         }
+    }
+
+    /// The first flush is to come soon: it tells leaves when to send, and shows how far they are.
+    pub(super) fn begin_flushes(&self, now: Time) {
+        self.route.next_flush.set(now + self.route.plan().period / 4);
     }
 
     /// This node flushes to its children now: the next time it does is a period away.
