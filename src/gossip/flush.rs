@@ -168,6 +168,11 @@ impl LockFree {
             link.give_up_round();
             link.note_stale(now);
         }
+        if header.plan.is_some() && self.parent(members) == Some(peer) && !link.queue.is_empty() {
+            // It may flush at another time than it was to.
+            let flush_at = self.flush_time(now, members, (peer, link), None, link.oldest.get().min(now));
+            link.flush_at.set(flush_at);
+        }
         let took = Link::answered(now, header, self.life);
         if let Some(took) = took {
             link.round_trip.sample(took);

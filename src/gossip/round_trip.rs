@@ -11,8 +11,20 @@ use super::plan::ROUND_TRIP_UNKNOWN;
 /// As in RFC 6298, section 2, but smoother: a plan for many peers goes by the farthest of them, and the greatest of many
 /// restless estimates is none. So each of the first samples counts as much as any other, and later ones a 32nd.
 /// A network that has changed shows otherwise.
-#[derive(Debug, Default)]
-pub(super) struct RoundTrip(AtomicU64);
+#[derive(Debug)]
+pub(super) struct RoundTrip {
+    word: AtomicU64,
+    /// What to assume before the first, in microseconds.
+    assumed: AtomicU64,
+}
+
+impl Default for RoundTrip {
+    fn default() -> Self {
+        // A round trip around the earth takes microseconds that fit.
+        let assumed = AtomicU64::new(ROUND_TRIP_UNKNOWN.as_micros() as u64);
+        Self { word: AtomicU64::new(0), assumed }
+    }
+}
 
 /// The longest that is taken for a round trip; clocks that jump show longer ones.
 pub(super) const LONGEST: Duration = Duration::from_secs(8);
@@ -42,21 +54,34 @@ impl RoundTrip {
     /// Nothing before the first sample.
     pub(super) fn get(&self) -> Option<Estimate> {
         // Relaxed, here and below: the word steers timers, it publishes nothing.
-        let word = self.0.load(Ordering::Relaxed);
+        let word = self.word.load(Ordering::Relaxed);
         (word != 0).then(|| Estimate {
             mean: Duration::from_micros(word >> 32),
             deviation: Duration::from_micros(word & DEVIATION_MAX),
         })
     }
 
+    /// What was measured, or what is assumed.
+    fn reckoned(&self) -> Estimate {
+        self.get().unwrap_or_else(|| {
+            let mean = Duration::from_micros(self.assumed.load(Ordering::Relaxed));
+            Estimate { mean, deviation: mean / 8 }
+        })
+    }
+
     /// The longest that an answer takes, for all that is known.
     pub(super) fn longest(&self) -> Duration {
-        self.get().map_or(2 * ROUND_TRIP_UNKNOWN, Estimate::longest)
+        self.reckoned().longest()
     }
 
     /// One way, for all that is known.
     pub(super) fn one_way(&self) -> Duration {
-        self.get().map_or(ROUND_TRIP_UNKNOWN, |estimate| estimate.mean) / 2
+        self.reckoned().mean / 2
+    }
+
+    /// Before this one is measured, it is assumed to be like others.
+    pub(super) fn assume(&self, mean: Duration) {
+        self.assumed.store(u64::try_from(mean.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// A round trip was measured. Of two threads that add samples at once, one may be in vain.
@@ -65,7 +90,7 @@ impl RoundTrip {
             return;
         }
         let took = took.as_micros() as u64;
-        let word = self.0.load(Ordering::Relaxed);
+        let word = self.word.load(Ordering::Relaxed);
         let (mean, deviation) = (word >> 32, word & DEVIATION_MAX);
         let (samples, was_off) = (word >> 26 & SAMPLES_MAX, word >> 31 & 1 == 1);
         let error = mean.abs_diff(took);
@@ -81,7 +106,7 @@ impl RoundTrip {
         let off = u64::from(is_off && !was_off);
         // Never zero, which would be unknown.
         let word = mean << 32 | off << 31 | samples << 26 | deviation.min(DEVIATION_MAX);
-        self.0.store(word, Ordering::Relaxed);
+        self.word.store(word, Ordering::Relaxed);
     }
 }
 

@@ -143,6 +143,7 @@ impl LockFree {
         if measured == 0 {
             farthest = ROUND_TRIP_UNKNOWN;
         }
+        members.links().for_each(|(_, link)| link.round_trip.assume(farthest));
         // From here to the parent, and from there to the farthest.
         let by_parent = self.parent(members).and_then(|parent| {
             let link = members.existing_link(parent)?;
