@@ -38,16 +38,18 @@ impl LockFree {
     pub(super) fn flush_due(&self, now: Time, members: &Membership, out: &mut Outbox) {
         self.replan(now, members);
         self.reroute(now, members, out);
-        if members.links().any(|(_, link)| link.is_child() && link.flush_at.get() <= now) {
-            self.note_hub_flush(now);
-        }
+        let any_for_children = members.links().any(|(_, link)| link.is_child() && link.flush_at.get() <= now);
+        let is_hub_flush = any_for_children && self.begin_hub_flush(now);
         for (peer, link) in members.links() {
             if !link.is_down() {
                 self.retry_overdue(now, members, peer, link, out);
             }
             self.repair_due(now, members, peer, link, out);
             if link.flush_at.get() <= now {
-                self.flush(now, members, peer, link, out);
+                match self.postponed(now, members, peer, link).filter(|_| !is_hub_flush) {
+                    Some(later) => link.flush_at.set(later),
+                    None => self.flush(now, members, peer, link, out),
+                }
             }
             if link.acknowledge_at() <= now {
                 let header = self.header(now, members, peer, link);

@@ -24,6 +24,12 @@ const ECHO_AGE_MAX: Duration = Duration::from_secs(4);
 /// More than that beside the usual jitter is not the network: a clock was set, or runs wrong.
 const CLOCK_JUMP: Duration = Duration::from_millis(25);
 
+/// The hub doesn't want to be waited for.
+const NO_PHASE: u64 = u64::MAX;
+
+/// What timers that fire late may take of the time to the hub's flush.
+const MARGIN_MIN: Duration = Duration::from_millis(2);
+
 /// A hub that has been quiet for so long may flush at other times by now.
 const PHASE_AGE_MAX: Duration = Duration::from_secs(8);
 
@@ -116,7 +122,7 @@ impl Link {
             repair_at: Deadline::at(Time::NEVER),
             tried_at: Deadline::at(Time::ZERO),
             ahead_by_mean: AtomicU64::new(0),
-            phase: AtomicU64::new(0),
+            phase: AtomicU64::new(NO_PHASE),
             every: AtomicU64::new(0),
             far: AtomicU64::new(0),
         }
@@ -163,7 +169,8 @@ impl Link {
             if let Some(HubPlan { next, every, far }) = header.plan {
                 let mean = self.smooth(ahead_by, reborn);
                 // As if the message had taken as long as most do.
-                self.phase.store(header.at.wrapping_add(mean).wrapping_add(next), Ordering::Relaxed);
+                let phase = next.map_or(NO_PHASE, |next| header.at.wrapping_add(mean).wrapping_add(next));
+                self.phase.store(phase, Ordering::Relaxed);
                 self.far.store(far, Ordering::Relaxed);
                 self.every.store(every.max(1), Ordering::Relaxed);
             }
@@ -260,13 +267,14 @@ impl Link {
         relay
     }
 
-    /// When to send a value that is for the parent, so that it arrives just before the parent's next flush: `margin`
-    /// and a round trip before the next one would come.
-    pub(super) fn aligned(&self, now: Time, margin: Duration) -> Option<Time> {
-        let (phase, every) = self.phase(now)?;
-        // Before it is measured, that of the farthest of the hub's peers.
-        let round_trip = self.round_trip.get().map_or(2 * self.far()?, |trip| trip.mean);
-        Some(next_on_grid(now, phase.before(round_trip + margin), every))
+    /// When to send a value that is for the parent: so that it arrives just before the parent's next flush, a round trip
+    /// and a margin before that would come; at once, if the parent hasn't said when it flushes.
+    pub(super) fn aligned(&self, now: Time) -> Time {
+        let Some((phase, every)) = self.phase(now) else { return now };
+        // Four mean deviations are seldom exceeded (RFC 6298), and a miss costs no more than a period.
+        let trip = self.round_trip.reckoned();
+        let ahead = trip.mean + (4 * trip.deviation + MARGIN_MIN).min(every / 3);
+        next_on_grid(now, phase.before(ahead), every)
     }
 
     /// Not before `now`, nor sooner than a period after the last time.
@@ -289,9 +297,10 @@ impl Link {
 
     /// When the peer's first flush after the last message was to come, and the time from flush to flush.
     fn phase(&self, now: Time) -> Option<(Time, Duration)> {
-        let phase = Time::from_nanos(self.phase.load(Ordering::Relaxed).saturating_mul(1000));
-        let is_fresh = now.since(self.heard_at.get()) <= PHASE_AGE_MAX;
-        self.every().filter(|_| is_fresh).map(|every| (phase, every))
+        let phase = self.phase.load(Ordering::Relaxed);
+        let is_known = phase != NO_PHASE && now.since(self.heard_at.get()) <= PHASE_AGE_MAX;
+        let phase = Time::from_nanos(phase.saturating_mul(1000));
+        self.every().filter(|_| is_known).map(|every| (phase, every))
     }
 
     /// How far the peers of a hub are from it.

@@ -36,25 +36,33 @@ pub struct Plan {
     pub strategy: Strategy,
     /// The time between two flushes.
     pub period: Duration,
-    /// How long before a hub's flush a batch for it should arrive.
-    pub margin: Duration,
+    /// How long before a hub's flush a batch for it should arrive; none if batches are sent at once.
+    pub margin: Option<Duration>,
+}
+
+/// What is known of the network and of what it carries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conditions {
+    /// The round trip between the nodes that are farthest from each other.
+    pub round_trip: Duration,
+    /// How far single round trips are off, on average.
+    pub jitter: Duration,
+    /// Values a second, over all nodes; 0 if nobody knows.
+    pub rate: f64,
 }
 
 impl Plan {
-    /// The plan with the fewest messages that brings values to all of `nodes` within `budget`, given the round trip
-    /// between the farthest of them and how far single ones are off, on average.
+    /// The plan with the fewest messages that brings values to all of `nodes` within `budget`, in batches of at most
+    /// `batch_max`.
     #[must_use]
-    pub fn derive(nodes: usize, budget: Duration, round_trip: Duration, jitter: Duration) -> Self {
-        // What is left after the hops is for waiting; jitter may take a quarter of it. Four mean deviations, as RFC
-        // 6298 has it for timeouts, are seldom exceeded; beyond a quarter a miss costs less than the margin does.
-        let plan = |strategy, hops: Duration| {
-            let left = budget.saturating_sub(hops);
-            let margin = (4 * jitter + SPARE).min(left / 4);
-            Plan { strategy, period: left - margin, margin }
-        };
-        let direct = plan(Strategy::Direct, round_trip / 2);
-        let star = plan(Strategy::Star, round_trip);
-        let tree = plan(Strategy::Tree, 2 * round_trip);
+    pub fn derive(nodes: usize, budget: Duration, batch_max: usize, conditions: Conditions) -> Self {
+        let Conditions { round_trip, rate, .. } = conditions;
+        // What is left after the hops is for waiting.
+        let left = |hops: Duration| budget.saturating_sub(hops);
+        let spare = |left: Duration| left - SPARE.min(left / 4);
+        let direct = Plan { strategy: Strategy::Direct, period: spare(left(round_trip / 2)), margin: None };
+        let star = Self::gathering(Strategy::Star, nodes, left(round_trip), conditions).fitted(rate, batch_max);
+        let tree = Self::gathering(Strategy::Tree, nodes, left(2 * round_trip), conditions).fitted(rate, batch_max);
         // At most n (n − 1) messages a direct period, or 2 (n − 1) a star's.
         let star_is_cheaper = star.period.as_nanos() * nodes as u128 > 2 * direct.period.as_nanos();
         if nodes <= 2 || star.period.is_zero() || !star_is_cheaper {
@@ -65,16 +73,30 @@ impl Plan {
             star
         }
     }
-}
 
-impl Plan {
+    /// A star or a tree. Where round trips hardly vary, a leaf sends just before the hub flushes, at most once a
+    /// period. Where they do, it would have to send much earlier, and that margin is lost to the period; if few values
+    /// would travel together, it is cheaper to send each at once.
+    fn gathering(strategy: Strategy, nodes: usize, left: Duration, conditions: Conditions) -> Self {
+        // Four mean deviations, as RFC 6298 has it for timeouts, are seldom exceeded; beyond a quarter of what is left a
+        // miss costs less than the margin does.
+        let margin = (4 * conditions.jitter + SPARE).min(left / 4);
+        let aligned = Plan { strategy, period: left - margin, margin: Some(margin) };
+        let at_once = Plan { strategy, period: left - margin / 4, margin: None };
+        let nodes = nodes as f64;
+        let flushes = |plan: Plan| nodes / plan.period.as_secs_f64().max(1e-9);
+        let gathered = conditions.rate * aligned.period.as_secs_f64() / nodes;
+        let aligned_cost = flushes(aligned) * (2.0 - (-gathered).exp());
+        let is_better = strategy == Strategy::Tree || aligned_cost <= flushes(at_once) + conditions.rate;
+        if is_better { aligned } else { at_once }
+    }
+
     /// The same with a period so much shorter that what gathers in it, at a rate in values a second, fills whole
     /// batches rather than a little more, if that saves messages.
-    #[must_use]
-    pub fn fitted(self, rate: f64, batch_max: usize) -> Self {
+    fn fitted(self, rate: f64, batch_max: usize) -> Self {
         let gathered = rate * self.period.as_secs_f64();
         // What few periods exceed, if values come independently of each other.
-        let most = gathered + 1.5 * gathered.sqrt();
+        let most = gathered + 2.0 * gathered.sqrt();
         let full = (most / batch_max as f64).floor();
         let shorter = full * batch_max as f64 / most;
         // As many batches each period as are full, against one more.
@@ -105,44 +127,54 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn derive(nodes: usize, budget: u64, round_trip: u64, jitter: u64) -> (Strategy, u64) {
-        let plan = Plan::derive(nodes, ms(budget), ms(round_trip), ms(jitter));
+    fn at_rate(nodes: usize, budget: u64, round_trip: u64, jitter: u64, rate: f64) -> Plan {
+        let conditions = Conditions { round_trip: ms(round_trip), jitter: ms(jitter), rate };
+        Plan::derive(nodes, ms(budget), 64, conditions)
+    }
+
+    fn derive(nodes: usize, budget: u64, round_trip: u64) -> (Strategy, u64) {
+        let plan = at_rate(nodes, budget, round_trip, 0, 20.0);
         (plan.strategy, u64::try_from(plan.period.as_millis()).expect("short"))
     }
 
     #[test]
     fn what_the_hops_leave_is_the_period() {
-        assert_eq!(derive(25, 565, 200, 0), (Strategy::Star, 363));
-        assert_eq!(derive(25, 1400, 200, 2), (Strategy::Star, 1190));
-        assert_eq!(derive(25, 120, 200, 1), (Strategy::Direct, 15), "a quarter at most is for jitter");
-        assert_eq!(derive(25, 565, 500, 0), (Strategy::Star, 63));
-        assert_eq!(derive(25, 565, 200, 1000), (Strategy::Star, 273));
+        assert_eq!(derive(25, 565, 200), (Strategy::Star, 363));
+        assert_eq!(derive(25, 1400, 200), (Strategy::Star, 1198));
+        assert_eq!(derive(25, 120, 200), (Strategy::Direct, 18));
+        assert_eq!(derive(25, 565, 500), (Strategy::Star, 63));
+    }
+
+    #[test]
+    fn leaves_wait_for_the_hub_only_where_that_saves_messages() {
+        let margin = |jitter, rate| at_rate(25, 565, 200, jitter, rate).margin;
+        assert_eq!(margin(1, 50.0), Some(ms(6)));
+        assert_eq!(margin(100, 50.0), None);
+        assert_eq!(margin(100, 1000.0), Some(ms(365) / 4));
     }
 
     #[test]
     fn a_period_is_shortened_to_fill_whole_batches_where_that_saves_messages() {
-        let plan = Plan { strategy: Strategy::Star, period: ms(1000), margin: ms(2) };
-        let fitted = |rate| plan.fitted(rate, 64).period.as_millis();
-        assert_eq!((fitted(0.0), fitted(50.0)), (1000, 1000));
-        assert!((880..920).contains(&fitted(60.0)), "{}", fitted(60.0));
-        assert!(plan.fitted(60.0, 64).period.as_secs_f64() * 60.0 < 56.0);
+        let fitted = |rate| at_rate(25, 1202, 200, 0, rate).period.as_millis();
+        assert_eq!((fitted(0.0), fitted(49.0)), (1000, 1000));
+        assert!((830..870).contains(&fitted(60.0)), "{}", fitted(60.0));
         assert_eq!(fitted(120.0), 1000, "two half full ones come often enough");
     }
 
     #[test]
     fn no_budget_is_too_small_for_a_plan() {
         for (budget, round_trip) in [(0, 0), (0, 100), (50, 101), (100, 200)] {
-            assert_eq!(derive(25, budget, round_trip, 5).0, Strategy::Direct);
+            assert_eq!(derive(25, budget, round_trip).0, Strategy::Direct);
         }
-        assert_eq!(derive(1, 565, 0, 0).0, Strategy::Direct);
-        assert_eq!(derive(2, 565, 0, 0).0, Strategy::Direct, "there is nobody else to pass it on to");
+        assert_eq!(derive(1, 565, 0).0, Strategy::Direct);
+        assert_eq!(derive(2, 565, 0).0, Strategy::Direct, "there is nobody else to pass it on to");
     }
 
     #[test]
     fn only_a_large_cluster_with_time_to_spare_is_a_tree() {
-        assert_eq!(derive(1000, 1400, 200, 0), (Strategy::Tree, 998));
-        assert_eq!(derive(1000, 565, 200, 0).0, Strategy::Star);
-        assert_eq!(derive(100, 1400, 200, 0).0, Strategy::Star);
+        assert_eq!(derive(1000, 1400, 200), (Strategy::Tree, 998));
+        assert_eq!(derive(1000, 565, 200).0, Strategy::Star);
+        assert_eq!(derive(100, 1400, 200).0, Strategy::Star);
     }
 
     #[test]
@@ -162,3 +194,4 @@ mod tests {
         }
     }
 }
+

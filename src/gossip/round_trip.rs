@@ -62,7 +62,7 @@ impl RoundTrip {
     }
 
     /// What was measured, or what is assumed.
-    fn reckoned(&self) -> Estimate {
+    pub(super) fn reckoned(&self) -> Estimate {
         self.get().unwrap_or_else(|| {
             let mean = Duration::from_micros(self.assumed.load(Ordering::Relaxed));
             Estimate { mean, deviation: mean / 8 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 use super::LockFree;
 use super::link::{Link, next_on_grid};
 use super::membership::{Membership, PeerIndex};
-use super::plan::{self, Plan, ROUND_TRIP_UNKNOWN, Strategy};
+use super::plan::{self, Conditions, Plan, ROUND_TRIP_UNKNOWN, Strategy};
+use crate::config::Config;
 use crate::node::{Outbox, Time};
 use crate::planted::planted;
 use crate::protocol::link::HubPlan;
@@ -33,6 +34,9 @@ const LATENESS: Duration = Duration::from_millis(10);
 /// Batches that come one right after the other are passed on together.
 const GATHER: Duration = Duration::from_millis(1);
 
+/// No margin: batches don't wait for the hub.
+const AT_ONCE: u64 = u64::MAX;
+
 /// No parent.
 const NONE: usize = usize::MAX;
 
@@ -40,6 +44,7 @@ const NONE: usize = usize::MAX;
 pub(super) struct Route {
     strategy: AtomicUsize,
     period: AtomicU64,
+    /// In nanoseconds; [`AT_ONCE`] if there is none.
     margin: AtomicU64,
     replan_at: Deadline,
     /// The parent's place among all nodes.
@@ -77,7 +82,7 @@ impl Route {
         Plan {
             strategy: strategies[self.strategy.load(Ordering::Relaxed)],
             period: Duration::from_nanos(self.period.load(Ordering::Relaxed)),
-            margin: Duration::from_nanos(self.margin.load(Ordering::Relaxed)),
+            margin: Some(self.margin.load(Ordering::Relaxed)).filter(|&nanos| nanos != AT_ONCE).map(Duration::from_nanos),
         }
     }
 
@@ -85,7 +90,7 @@ impl Route {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.strategy.store(strategy as usize, Ordering::Relaxed);
         self.period.store(nanos(period), Ordering::Relaxed);
-        self.margin.store(nanos(margin), Ordering::Relaxed);
+        self.margin.store(margin.map_or(AT_ONCE, nanos), Ordering::Relaxed);
     }
 }
 
@@ -151,9 +156,10 @@ impl LockFree {
         });
         let jitter = deviations / measured.max(1);
         let round_trip = farthest.max(by_parent.unwrap_or_default());
-        let plan = Plan::derive(members.nodes(), self.config.latency_budget, round_trip, jitter);
         let rate = f64::from_bits(self.route.rate.load(Ordering::Relaxed));
-        self.route.set_plan(plan.fitted(rate, self.config.batch_max));
+        let conditions = Conditions { round_trip, jitter, rate };
+        let Config { latency_budget, batch_max, .. } = self.config;
+        self.route.set_plan(Plan::derive(members.nodes(), latency_budget, batch_max, conditions));
     }
 
     /// Takes another parent if the plan has changed or the parent is down, and tries others while it isn't the one that
@@ -238,17 +244,24 @@ impl LockFree {
             // What comes meanwhile goes along.
             now + period
         } else if parent == Some(peer) {
-            // Before the hub has said when it flushes: seldom late, and not often.
-            link.aligned(now, margin).unwrap_or_else(|| link.flush_after(now, period / 4))
+            link.aligned(now)
         } else if parent.is_some() && from == parent {
             now + GATHER
         } else {
             // The plan leaves a margin for jitter; what jitter exceeds it is not worth a flush either.
             let deviation = link.round_trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
-            let jitter = (4 * deviation).saturating_sub(margin);
+            let jitter = (4 * deviation).saturating_sub(margin.unwrap_or_default());
             let latest = born + self.config.latency_budget + LATENESS + jitter;
             self.hub_flush(now, members).min(latest.before(link.round_trip.one_way()).max(now))
         }
+    }
+
+    /// When to flush to a child that was to be flushed to now for fear of being late, if that was too fearful for
+    /// what has been measured since.
+    pub(super) fn postponed(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link) -> Option<Time> {
+        let for_fear = self.parent(members).is_none() && link.is_child() && !self.is_direct();
+        let flush_at = self.flush_time(now, members, (peer, link), None, link.oldest.get().min(now));
+        (for_fear && flush_at > now && flush_at != Time::NEVER).then_some(flush_at)
     }
 
     /// When this node flushes to its children next: with the others of its own hub, or when it wants to.
@@ -265,20 +278,23 @@ impl LockFree {
         self.route.next_flush.set(now + self.route.plan().period / 4);
     }
 
-    /// This node flushes to its children now: the next time it does is a period away.
-    pub(super) fn note_hub_flush(&self, now: Time) {
+    /// This node has something for its children. True if it flushes to them now: the next time is a period away.
+    pub(super) fn begin_hub_flush(&self, now: Time) -> bool {
         let route = &self.route;
-        if route.next_flush.get() <= now {
+        let is_due = route.next_flush.get() <= now;
+        if is_due {
             let held = self.seen.len() as u64;
             let gathered = held.saturating_sub(route.held_before.swap(held, Ordering::Relaxed));
             let took = now.since(route.flushed_at.get()).as_secs_f64();
             route.flushed_at.set(now);
             let before = f64::from_bits(route.rate.load(Ordering::Relaxed));
-            // A quarter for the last period, so that the rate of the last few counts.
-            let rate = before + (gathered as f64 / took.max(1e-3) - before) / 4.0;
+            let last = gathered as f64 / took.max(1e-3);
+            // An eighth for the last period, so that chance counts little.
+            let rate = if before == 0.0 { last } else { before + (last - before) / 8.0 };
             route.rate.store(rate.to_bits(), Ordering::Relaxed);
             route.next_flush.set(now + route.plan().period);
         }
+        is_due
     }
 
     /// What to tell a child of when to send: so that it arrives before this node's own next flush or, if this node has a
@@ -294,12 +310,15 @@ impl LockFree {
         let far = members.links().filter(up).map(|(_, link)| link.round_trip.one_way()).max().unwrap_or_default();
         let (next, every, far) = match parent.and_then(|parent| members.existing_link(parent)) {
             Some(link) => {
-                let next = link.aligned(now, margin)?;
-                (next, link.every()?, far.max(link.round_trip.one_way() + link.far().unwrap_or_default()))
+                let next = link.aligned(now);
+                (Some(next), link.every()?, far.max(link.round_trip.one_way() + link.far().unwrap_or_default()))
             }
-            None => (next_on_grid(now, self.route.next_flush.get(), period), period, far),
+            None => {
+                let next = margin.map(|_| next_on_grid(now, self.route.next_flush.get(), period));
+                (next, period, far)
+            }
         };
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        Some(HubPlan { next: micros(next.since(now)), every: micros(every), far: micros(far) })
+        Some(HubPlan { next: next.map(|next| micros(next.since(now))), every: micros(every), far: micros(far) })
     }
 }

@@ -36,8 +36,8 @@ pub struct Acked {
 /// When a hub flushes, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HubPlan {
-    /// From the sending of the message to the next flush.
-    pub next: u64,
+    /// From the sending of the message to the next flush; none if nobody should wait for that.
+    pub next: Option<u64>,
     /// From flush to flush.
     pub every: u64,
     /// To the farthest of those that it sends to, one way.

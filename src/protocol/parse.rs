@@ -195,7 +195,7 @@ impl RawHeader {
             (None, _) => None,
         };
         let plan = match (number(next)?, number(every)?, number(far)?) {
-            (Some(next), Some(every), Some(far)) => Some(HubPlan { next, every, far }),
+            (next, Some(every), Some(far)) => Some(HubPlan { next, every, far }),
             _ => None,
         };
         let up = matches!(up, Field::Is(true));
