@@ -46,7 +46,8 @@ impl LockFree {
             }
             self.repair_due(now, members, peer, link, out);
             if link.flush_at.get() <= now {
-                match self.postponed(now, members, peer, link).filter(|_| !is_hub_flush) {
+                let later = if is_hub_flush { None } else { self.postponed(now, members, peer, link) };
+                match later {
                     Some(later) => link.flush_at.set(later),
                     None => self.flush(now, members, peer, link, out),
                 }
@@ -140,7 +141,7 @@ impl LockFree {
             base: Some(link.slots.base()),
             age: age.map_or(0, |age| u64::try_from(age.as_micros()).unwrap_or(0)),
             all: !relay,
-            now: again,
+            now: again || self.is_curious_about(members, peer),
             values: claim.batch().clone(),
         };
         encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
@@ -230,7 +231,7 @@ impl LockFree {
             config.ack_delay.saturating_sub(period).max(period * 5 / 4)
         } else {
             // A leaf has something to send in one period or another.
-            (config.ack_delay + link.round_trip.one_way()).max(period * 11 / 5)
+            config.ack_delay.max(period * 11 / 5)
         };
         Patience { after_last, after_first: config.ack_delay_max.max(after_last) }
     }

@@ -27,9 +27,6 @@ const CLOCK_JUMP: Duration = Duration::from_millis(25);
 /// The hub doesn't want to be waited for.
 const NO_PHASE: u64 = u64::MAX;
 
-/// What timers that fire late may take of the time to the hub's flush.
-const MARGIN_MIN: Duration = Duration::from_millis(2);
-
 /// A hub that has been quiet for so long may flush at other times by now.
 const PHASE_AGE_MAX: Duration = Duration::from_secs(8);
 
@@ -89,6 +86,8 @@ pub(super) struct Link {
     ahead_by_mean: AtomicU64,
     /// When the flush after the last message that was heard is due here, if the peer is a hub, in microseconds…
     phase: AtomicU64,
+    /// …how long before that it wants to have what is for it…
+    margin: AtomicU64,
     /// …and how often; 0 if it has not said so.
     every: AtomicU64,
     far: AtomicU64,
@@ -123,6 +122,7 @@ impl Link {
             tried_at: Deadline::at(Time::ZERO),
             ahead_by_mean: AtomicU64::new(0),
             phase: AtomicU64::new(NO_PHASE),
+            margin: AtomicU64::new(0),
             every: AtomicU64::new(0),
             far: AtomicU64::new(0),
         }
@@ -166,11 +166,12 @@ impl Link {
             // Release: pairs with the acquire in `is_child`: whoever finds the peer a child finds the message that
             // told so handled no sooner.
             self.child.store(header.up, Ordering::Release);
-            if let Some(HubPlan { next, every, far }) = header.plan {
+            if let Some(HubPlan { next, margin, every, far }) = header.plan {
                 let mean = self.smooth(ahead_by, reborn);
                 // As if the message had taken as long as most do.
                 let phase = next.map_or(NO_PHASE, |next| header.at.wrapping_add(mean).wrapping_add(next));
                 self.phase.store(phase, Ordering::Relaxed);
+                self.margin.store(margin, Ordering::Relaxed);
                 self.far.store(far, Ordering::Relaxed);
                 self.every.store(every.max(1), Ordering::Relaxed);
             }
@@ -271,10 +272,8 @@ impl Link {
     /// and a margin before that would come; at once, if the parent hasn't said when it flushes.
     pub(super) fn aligned(&self, now: Time) -> Time {
         let Some((phase, every)) = self.phase(now) else { return now };
-        // Four mean deviations are seldom exceeded (RFC 6298), and a miss costs no more than a period.
-        let trip = self.round_trip.reckoned();
-        let ahead = trip.mean + (4 * trip.deviation + MARGIN_MIN).min(every / 3);
-        next_on_grid(now, phase.before(ahead), every)
+        let margin = Duration::from_micros(self.margin.load(Ordering::Relaxed));
+        next_on_grid(now, phase.before(self.round_trip.reckoned().mean + margin), every)
     }
 
     /// Not before `now`, nor sooner than a period after the last time.

@@ -83,11 +83,14 @@ impl Plan {
         let margin = (4 * conditions.jitter + SPARE).min(left / 4);
         let aligned = Plan { strategy, period: left - margin, margin: Some(margin) };
         let at_once = Plan { strategy, period: left - margin / 4, margin: None };
-        let nodes = nodes as f64;
-        let flushes = |plan: Plan| nodes / plan.period.as_secs_f64().max(1e-9);
-        let gathered = conditions.rate * aligned.period.as_secs_f64() / nodes;
-        let aligned_cost = flushes(aligned) * (2.0 - (-gathered).exp());
-        let is_better = strategy == Strategy::Tree || aligned_cost <= flushes(at_once) + conditions.rate;
+        // Messages a second: where values come independently, a period has none with probability e^−gathered.
+        let flushes = |plan: Plan, rate: f64| {
+            let period = plan.period.as_secs_f64().max(1e-9);
+            nodes as f64 * (1.0 - (-rate * period).exp()) / period
+        };
+        let rate = conditions.rate;
+        let aligned_cost = flushes(aligned, rate) + flushes(aligned, rate / nodes as f64);
+        let is_better = strategy == Strategy::Tree || aligned_cost < flushes(at_once, rate) + rate;
         if is_better { aligned } else { at_once }
     }
 

@@ -9,7 +9,7 @@
 //! the parent that the plan gives it, and *explores*: it compares its set with one other node after the other, and
 //! whatever either lacks travels on in its tree.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::LockFree;
@@ -46,6 +46,10 @@ pub(super) struct Route {
     period: AtomicU64,
     /// In nanoseconds; [`AT_ONCE`] if there is none.
     margin: AtomicU64,
+    /// One way to the farthest peer, in nanoseconds.
+    far: AtomicU64,
+    /// Whether that was measured.
+    is_measured: AtomicBool,
     replan_at: Deadline,
     /// The parent's place among all nodes.
     parent: AtomicUsize,
@@ -65,6 +69,8 @@ impl Route {
             strategy: AtomicUsize::new(Strategy::Star as usize),
             period: AtomicU64::new(0),
             margin: AtomicU64::new(0),
+            far: AtomicU64::new(0),
+            is_measured: AtomicBool::new(false),
             replan_at: Deadline::at(Time::ZERO),
             parent: AtomicUsize::new(NONE),
             next_flush: Deadline::at(Time::ZERO),
@@ -87,14 +93,24 @@ impl Route {
     }
 
     fn set_plan(&self, Plan { strategy, period, margin }: Plan) {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.strategy.store(strategy as usize, Ordering::Relaxed);
         self.period.store(nanos(period), Ordering::Relaxed);
         self.margin.store(margin.map_or(AT_ONCE, nanos), Ordering::Relaxed);
     }
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl LockFree {
+    /// Whether a delta to this peer is to be answered at once, because nothing is known of the network yet and this is
+    /// the cheapest way to get to know it.
+    pub(super) fn is_curious_about(&self, members: &Membership, peer: PeerIndex) -> bool {
+        let first = self.parent(members).or_else(|| members.peers().next());
+        self.is_direct() && !self.route.is_measured.load(Ordering::Relaxed) && first == Some(peer)
+    }
+
     /// The node that passes values on to this one, and gets its own.
     pub(super) fn parent(&self, members: &Membership) -> Option<PeerIndex> {
         let rank = self.route.parent.load(Ordering::Relaxed);
@@ -149,6 +165,8 @@ impl LockFree {
             farthest = ROUND_TRIP_UNKNOWN;
         }
         members.links().for_each(|(_, link)| link.round_trip.assume(farthest));
+        self.route.far.store(nanos(farthest / 2), Ordering::Relaxed);
+        self.route.is_measured.store(measured > 0, Ordering::Relaxed);
         // From here to the parent, and from there to the farthest.
         let by_parent = self.parent(members).and_then(|parent| {
             let link = members.existing_link(parent)?;
@@ -252,7 +270,7 @@ impl LockFree {
             let deviation = link.round_trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
             let jitter = (4 * deviation).saturating_sub(margin.unwrap_or_default());
             let latest = born + self.config.latency_budget + LATENESS + jitter;
-            self.hub_flush(now, members).min(latest.before(link.round_trip.one_way()).max(now))
+            self.hub_flush(now, members, born).min(latest.before(link.round_trip.one_way()).max(now))
         }
     }
 
@@ -264,13 +282,27 @@ impl LockFree {
         (for_fear && flush_at > now && flush_at != Time::NEVER).then_some(flush_at)
     }
 
+    /// One way to the farthest peer.
+    fn far(&self) -> Duration {
+        Duration::from_nanos(self.route.far.load(Ordering::Relaxed))
+    }
+
     /// When this node flushes to its children next: with the others of its own hub, or when it wants to.
-    fn hub_flush(&self, now: Time, members: &Membership) -> Time {
+    fn hub_flush(&self, now: Time, members: &Membership, born: Time) -> Time {
         let parent = self.parent(members).and_then(|parent| members.existing_link(parent));
-        match parent.and_then(|link| link.parents_flush(now)) {
-            Some(flush) => flush + GATHER,
-            None => next_on_grid(now, self.route.next_flush.get(), self.route.plan().period),
+        if let Some(flush) = parent.and_then(|link| link.parents_flush(now)) {
+            return flush + GATHER;
         }
+        let Plan { period, margin, .. } = self.route.plan();
+        let next = self.route.next_flush.get();
+        if margin.is_some() || next > now {
+            return next_on_grid(now, next, period);
+        }
+        // Nobody waits for a flush of this hub: it is one period after the first value for it came, or would have come
+        // if it had been sent when it was broadcast.
+        let flush = now.max(born + self.far() + period);
+        self.route.next_flush.set(flush);
+        flush
     }
 
     /// The first flush is to come soon: it tells leaves when to send, and shows how far they are.
@@ -292,7 +324,8 @@ impl LockFree {
             // An eighth for the last period, so that chance counts little.
             let rate = if before == 0.0 { last } else { before + (last - before) / 8.0 };
             route.rate.store(rate.to_bits(), Ordering::Relaxed);
-            route.next_flush.set(now + route.plan().period);
+            let Plan { period, margin, .. } = route.plan();
+            route.next_flush.set(if margin.is_some() { now + period } else { now });
         }
         is_due
     }
@@ -306,8 +339,7 @@ impl LockFree {
         if strategy == Strategy::Direct || parent.is_some() && !is_child {
             return None;
         }
-        let up = |(_, link): &(PeerIndex, &Link)| !link.is_down() && link.is_child();
-        let far = members.links().filter(up).map(|(_, link)| link.round_trip.one_way()).max().unwrap_or_default();
+        let far = self.far();
         let (next, every, far) = match parent.and_then(|parent| members.existing_link(parent)) {
             Some(link) => {
                 let next = link.aligned(now);
@@ -319,6 +351,7 @@ impl LockFree {
             }
         };
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        Some(HubPlan { next: next.map(|next| micros(next.since(now))), every: micros(every), far: micros(far) })
+        let next = next.map(|next| micros(next.since(now)));
+        Some(HubPlan { next, margin: micros(margin.unwrap_or_default()), every: micros(every), far: micros(far) })
     }
 }

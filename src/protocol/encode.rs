@@ -139,9 +139,10 @@ fn link(out: &mut Vec<u8>, header: &Header) {
         }
     }
     flag(out, "up", *up);
-    if let Some(HubPlan { next, every, far }) = plan {
+    if let Some(HubPlan { next, margin, every, far }) = plan {
         if let Some(next) = next {
             number(out, "next", *next);
+            number(out, "margin", *margin);
         }
         number(out, "every", *every);
         number(out, "far", *far);
@@ -279,7 +280,7 @@ mod tests {
             echo: Some(10),
             acked: Some(Acked { next: Generation::LAST, later: u32::MAX }),
             up: true,
-            plan: Some(HubPlan { next: Some(1), every: 2, far: 3 }),
+            plan: Some(HubPlan { next: Some(1), margin: 4, every: 2, far: 3 }),
         };
         for header in [Header { life: 1, ..Header::default() }, full] {
             let told = Delta {

@@ -38,6 +38,8 @@ pub struct Acked {
 pub struct HubPlan {
     /// From the sending of the message to the next flush; none if nobody should wait for that.
     pub next: Option<u64>,
+    /// How long before that a batch should arrive.
+    pub margin: u64,
     /// From flush to flush.
     pub every: u64,
     /// To the farthest of those that it sends to, one way.

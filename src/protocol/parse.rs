@@ -173,6 +173,7 @@ struct RawHeader {
     later: Field<i64>,
     up: Field<bool>,
     next: Field<i64>,
+    margin: Field<i64>,
     every: Field<i64>,
     far: Field<i64>,
 }
@@ -180,7 +181,7 @@ struct RawHeader {
 impl RawHeader {
     /// Nothing if it is not as it should be.
     fn judge(self) -> Option<Header> {
-        let Self { wrong: false, life, to, at, echo, ack, later, up, next, every, far } = self else {
+        let Self { wrong: false, life, to, at, echo, ack, later, up, next, margin, every, far } = self else {
             return None;
         };
         let number = |field: Field<i64>| match field {
@@ -194,8 +195,9 @@ impl RawHeader {
             }
             (None, _) => None,
         };
-        let plan = match (number(next)?, number(every)?, number(far)?) {
-            (next, Some(every), Some(far)) => Some(HubPlan { next, every, far }),
+        let (next, margin) = (number(next)?, number(margin)?.unwrap_or(0));
+        let plan = match (number(every)?, number(far)?) {
+            (Some(every), Some(far)) => Some(HubPlan { next, margin, every, far }),
             _ => None,
         };
         let up = matches!(up, Field::Is(true));
@@ -417,6 +419,7 @@ impl<'de> Wanted<'de> for RawHeader {
                 "later" => raw.later = map.next_value()?,
                 "up" => raw.up = map.next_value()?,
                 "next" => raw.next = map.next_value()?,
+                "margin" => raw.margin = map.next_value()?,
                 "every" => raw.every = map.next_value()?,
                 "far" => raw.far = map.next_value()?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
