@@ -183,7 +183,7 @@ impl LockFree {
         if let Some(acked) = header.acked.filter(|_| header.to == Some(self.life)) {
             planted!(ResendAcked => if acked.next.0.is_multiple_of(16) { return });
             if link.slots.settle(acked, |batch| self.batches.give(batch)) {
-                link.note_answer();
+                link.note_settled();
                 self.flush_rest(now, link);
             }
             if let Some(took) = took {

@@ -65,6 +65,8 @@ pub(super) struct Link {
     pub(super) oldest: Deadline,
     /// Whether a value in the queue is for the peer to pass on.
     relay: AtomicBool,
+    /// Whether this node has said that it tells this peer something, so that nobody else does.
+    promised: AtomicBool,
     /// When a delta was last sent.
     last_sent: Deadline,
     /// When to acknowledge what has come, if nothing carries it before…
@@ -111,6 +113,7 @@ impl Link {
             flush_at: Deadline::at(Time::NEVER),
             oldest: Deadline::at(Time::NEVER),
             relay: AtomicBool::new(false),
+            promised: AtomicBool::new(false),
             last_sent: Deadline::at(Time::ZERO),
             acknowledge_at: Deadline::at(Time::NEVER),
             acknowledge_soon: Deadline::at(Time::NEVER),
@@ -257,6 +260,16 @@ impl Link {
         self.relay.store(true, Ordering::Release);
     }
 
+    /// Nobody else will tell the peer a value in the queue. To be said before it is pushed.
+    pub(super) fn promise(&self) {
+        self.promised.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody else will tell the peer something that it may lack.
+    pub(super) fn is_promised(&self) -> bool {
+        self.promised.load(Ordering::Relaxed)
+    }
+
     /// Whether one of the values taken from the queue may be for the peer to pass on. To be asked after they were.
     pub(super) fn take_relay(&self) -> bool {
         // Acquire: pairs with the release in `note_relay`, whose value was pushed later and has been taken. A value
@@ -332,6 +345,14 @@ impl Link {
         self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= DOWN_AFTER
     }
 
+    /// The peer has acknowledged something.
+    pub(super) fn note_settled(&self) {
+        if self.queue.is_empty() && self.slots.in_flight().next().is_none() {
+            self.promised.store(false, Ordering::Relaxed);
+        }
+        self.note_answer();
+    }
+
     /// The peer has answered something that it was sent.
     pub(super) fn note_answer(&self) {
         planted!(NeverForgiven => if self.failures.load(Ordering::Relaxed) > 0 { return });
@@ -378,6 +399,7 @@ impl Link {
     /// The repair of this round is complete. True if the link was down.
     pub(super) fn end_round(&self, now: Time) -> bool {
         self.round.store(0, Ordering::Relaxed);
+        self.promised.store(!self.queue.is_empty(), Ordering::Relaxed);
         self.note_answer();
         self.repair_at.set(if self.stale.load(Ordering::Relaxed) { now } else { Time::NEVER });
         self.down.swap(false, Ordering::Relaxed)

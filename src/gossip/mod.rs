@@ -174,7 +174,9 @@ impl LockFree {
                                 continue;
                             }
                         });
-                        if !all_hear {
+                        if all_hear {
+                            link.promise();
+                        } else {
                             link.note_relay();
                         }
                         link.queue.push(value);

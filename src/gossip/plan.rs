@@ -36,8 +36,10 @@ pub struct Plan {
     pub strategy: Strategy,
     /// The time between two flushes.
     pub period: Duration,
-    /// How long before a hub's flush a batch for it should arrive; none if batches are sent at once.
-    pub margin: Option<Duration>,
+    /// What of the budget is left for messages that take longer than most.
+    pub margin: Duration,
+    /// Whether a leaf waits for the hub, so that its batch arrives a margin before the next flush.
+    pub aligned: bool,
 }
 
 /// What is known of the network and of what it carries.
@@ -59,8 +61,7 @@ impl Plan {
         let Conditions { round_trip, rate, .. } = conditions;
         // What is left after the hops is for waiting.
         let left = |hops: Duration| budget.saturating_sub(hops);
-        let spare = |left: Duration| left - SPARE.min(left / 4);
-        let direct = Plan { strategy: Strategy::Direct, period: spare(left(round_trip / 2)), margin: None };
+        let direct = Self::leaving(SPARE, Strategy::Direct, left(round_trip / 2));
         let star = Self::gathering(Strategy::Star, nodes, left(round_trip), conditions).fitted(rate, batch_max);
         let tree = Self::gathering(Strategy::Tree, nodes, left(2 * round_trip), conditions).fitted(rate, batch_max);
         // At most n (n − 1) messages a direct period, or 2 (n − 1) a star's.
@@ -78,20 +79,26 @@ impl Plan {
     /// period. Where they do, it would have to send much earlier, and that margin is lost to the period; if few values
     /// would travel together, it is cheaper to send each at once.
     fn gathering(strategy: Strategy, nodes: usize, left: Duration, conditions: Conditions) -> Self {
-        // Four mean deviations, as RFC 6298 has it for timeouts, are seldom exceeded; beyond a quarter of what is left a
-        // miss costs less than the margin does.
-        let margin = (4 * conditions.jitter + SPARE).min(left / 4);
-        let aligned = Plan { strategy, period: left - margin, margin: Some(margin) };
-        let at_once = Plan { strategy, period: left - margin / 4, margin: None };
-        // Messages a second: where values come independently, a period has none with probability e^−gathered.
-        let flushes = |plan: Plan, rate: f64| {
-            let period = plan.period.as_secs_f64().max(1e-9);
-            nodes as f64 * (1.0 - (-rate * period).exp()) / period
-        };
-        let rate = conditions.rate;
-        let aligned_cost = flushes(aligned, rate) + flushes(aligned, rate / nodes as f64);
-        let is_better = strategy == Strategy::Tree || aligned_cost < flushes(at_once, rate) + rate;
+        // Four mean deviations, as RFC 6298 has it for timeouts, are seldom exceeded.
+        let margin = 4 * conditions.jitter + SPARE;
+        let aligned = Plan { aligned: true, ..Self::leaving(margin, strategy, left) };
+        let at_once = Self::leaving(conditions.jitter + SPARE, strategy, left);
+        // Messages a second, if values come independently: of the periods of a grid, e^−gathered have none; a hub that
+        // nobody waits for begins its period with a value.
+        let per_node = |rate: f64, period: Duration| -(-rate * period.as_secs_f64()).exp_m1() / period.as_secs_f64();
+        let (nodes, rate) = (nodes as f64, conditions.rate);
+        let aligned_cost = nodes * (per_node(rate, aligned.period) + per_node(rate / nodes, aligned.period));
+        let at_once_cost = nodes * rate / (1.0 + rate * at_once.period.as_secs_f64()) + rate;
+        // A margin that is too small makes a batch in five or so miss its flush, and that costs time or another flush.
+        let missed = if aligned.margin < margin { 1.5 } else { 1.0 };
+        let is_better = strategy == Strategy::Tree || missed * aligned_cost < at_once_cost;
         if is_better { aligned } else { at_once }
+    }
+
+    /// What a margin leaves; beyond a quarter of it, to be late now and then costs less.
+    fn leaving(margin: Duration, strategy: Strategy, left: Duration) -> Self {
+        let margin = margin.min(left / 4);
+        Plan { strategy, period: left - margin, margin, aligned: false }
     }
 
     /// The same with a period so much shorter that what gathers in it, at a rate in values a second, fills whole
@@ -150,10 +157,13 @@ mod tests {
 
     #[test]
     fn leaves_wait_for_the_hub_only_where_that_saves_messages() {
-        let margin = |jitter, rate| at_rate(25, 565, 200, jitter, rate).margin;
-        assert_eq!(margin(1, 50.0), Some(ms(6)));
-        assert_eq!(margin(100, 50.0), None);
-        assert_eq!(margin(100, 1000.0), Some(ms(365) / 4));
+        let margin = |jitter, rate| {
+            let Plan { margin, aligned, .. } = at_rate(25, 565, 200, jitter, rate);
+            (aligned, margin.as_millis())
+        };
+        assert_eq!(margin(1, 50.0), (true, 6));
+        assert_eq!(margin(80, 50.0), (false, 82));
+        assert_eq!(margin(80, 1000.0), (true, 91), "of many values for each leaf");
     }
 
     #[test]

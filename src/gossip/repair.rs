@@ -138,18 +138,21 @@ impl LockFree {
         link.begin_round(now, round);
         let mine = self.seen.sorted();
         let ranges = divide(&mine, Value::MIN, Value::MAX);
-        self.send_sync(now, members, peer, link, Sync { round, ranges, values, ..Sync::default() }, out);
-        link.repair_at.bring_forward(now + self.answer_within(link));
+        let to_parent = self.parent(members) == Some(peer);
+        let unreachable = std::iter::from_fn(|| self.route.unreachable.pop().filter(|_| to_parent)).collect();
+        let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };
+        self.send_sync(now, members, peer, link, sync, out);
+        link.repair_at.bring_forward(now + self.answer_within(link, self.is_in_tree(members, peer, link)));
     }
 
     /// How long to wait for an answer before the next try.
-    fn answer_within(&self, link: &Link) -> Duration {
+    fn answer_within(&self, link: &Link, in_tree: bool) -> Duration {
         let longest = link.round_trip.longest();
         if !link.is_down() {
             return longest;
         }
         // Spread, so that those who failed together do not try together.
-        let probe = self.config.probe_interval;
+        let probe = if in_tree { self.config.probe_interval } else { 2 * self.config.explore_interval };
         let spread = (probe / 4).mul_f64((self.random.bits() >> 48) as f64 / f64::from(u16::MAX));
         longest.max(probe - spread)
     }
@@ -167,6 +170,13 @@ impl LockFree {
         if answer && round != link.round() {
             return; // Of a round that is over.
         }
+        for &place in &sync.unreachable {
+            let peer = usize::try_from(place).ok().filter(|&place| place < members.nodes() && place != members.rank());
+            let peer = peer.map(|place| members.at_rank(place));
+            if let Some(peer) = peer.filter(|&peer| self.is_linked(members, peer, self.link(members, peer))) {
+                self.link(members, peer).note_stale(now);
+            }
+        }
         planted!(RepairOneSided => if answer && !sync.wants.is_empty() {
             if link.end_round(now) { self.restore(now, members, peer, link, out); }
             return;
@@ -179,12 +189,12 @@ impl LockFree {
         }
         let is_complete = answer && ask.is_empty() && compare.is_empty();
         if !is_complete {
-            let sync = Sync { round, answer: !answer, ranges: compare, wants: ask, values: Batch::new() };
+            let sync = Sync { round, answer: !answer, ranges: compare, wants: ask, ..Sync::default() };
             self.send_sync(now, members, peer, link, sync, out);
         }
         if answer {
             link.note_answer();
-            link.repair_at.set(now + self.answer_within(link));
+            link.repair_at.set(now + self.answer_within(link, true));
         }
         if is_complete && link.end_round(now) {
             self.restore(now, members, peer, link, out);
@@ -214,6 +224,11 @@ impl LockFree {
         if self.matters(members, peer, link) {
             out.note(format_args!("{} does not answer", members.name(peer)));
             link.note_stale(now + self.config.probe_interval / 2);
+        }
+        if let Some(parent) = self.parent(members).filter(|&parent| link.is_promised() && parent != peer) {
+            // A full queue is no loss: this node goes on trying.
+            let _ = self.route.unreachable.push(members.rank_of(peer) as u64);
+            self.link(members, parent).note_stale(now);
         }
     }
 

@@ -12,6 +12,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crossbeam::queue::ArrayQueue;
+
 use super::LockFree;
 use super::link::{Link, next_on_grid};
 use super::membership::{Membership, PeerIndex};
@@ -34,8 +36,8 @@ const LATENESS: Duration = Duration::from_millis(10);
 /// Batches that come one right after the other are passed on together.
 const GATHER: Duration = Duration::from_millis(1);
 
-/// No margin: batches don't wait for the hub.
-const AT_ONCE: u64 = u64::MAX;
+/// The most peers that a parent is asked to see to at a time; who is left out is tried by this node alone.
+const UNREACHABLE_MAX: usize = 64;
 
 /// No parent.
 const NONE: usize = usize::MAX;
@@ -44,8 +46,8 @@ const NONE: usize = usize::MAX;
 pub(super) struct Route {
     strategy: AtomicUsize,
     period: AtomicU64,
-    /// In nanoseconds; [`AT_ONCE`] if there is none.
     margin: AtomicU64,
+    aligned: AtomicBool,
     /// One way to the farthest peer, in nanoseconds.
     far: AtomicU64,
     /// Whether that was measured.
@@ -59,6 +61,8 @@ pub(super) struct Route {
     flushed_at: Deadline,
     held_before: AtomicU64,
     rate: AtomicU64,
+    /// Peers, by their place, that this node should have told something and can't: for the parent to see to.
+    pub(super) unreachable: ArrayQueue<u64>,
     explore_at: Deadline,
     explored: AtomicUsize,
 }
@@ -69,6 +73,7 @@ impl Route {
             strategy: AtomicUsize::new(Strategy::Star as usize),
             period: AtomicU64::new(0),
             margin: AtomicU64::new(0),
+            aligned: AtomicBool::new(false),
             far: AtomicU64::new(0),
             is_measured: AtomicBool::new(false),
             replan_at: Deadline::at(Time::ZERO),
@@ -77,6 +82,7 @@ impl Route {
             flushed_at: Deadline::at(Time::ZERO),
             held_before: AtomicU64::new(0),
             rate: AtomicU64::new(0.0_f64.to_bits()),
+            unreachable: ArrayQueue::new(UNREACHABLE_MAX),
             explore_at: Deadline::at(Time::NEVER),
             explored: AtomicUsize::new(0),
         }
@@ -88,14 +94,16 @@ impl Route {
         Plan {
             strategy: strategies[self.strategy.load(Ordering::Relaxed)],
             period: Duration::from_nanos(self.period.load(Ordering::Relaxed)),
-            margin: Some(self.margin.load(Ordering::Relaxed)).filter(|&nanos| nanos != AT_ONCE).map(Duration::from_nanos),
+            margin: Duration::from_nanos(self.margin.load(Ordering::Relaxed)),
+            aligned: self.aligned.load(Ordering::Relaxed),
         }
     }
 
-    fn set_plan(&self, Plan { strategy, period, margin }: Plan) {
+    fn set_plan(&self, Plan { strategy, period, margin, aligned }: Plan) {
         self.strategy.store(strategy as usize, Ordering::Relaxed);
         self.period.store(nanos(period), Ordering::Relaxed);
-        self.margin.store(margin.map_or(AT_ONCE, nanos), Ordering::Relaxed);
+        self.margin.store(nanos(margin), Ordering::Relaxed);
+        self.aligned.store(aligned, Ordering::Relaxed);
     }
 }
 
@@ -144,6 +152,11 @@ impl LockFree {
 
     /// Whether the link to this peer is worth repairing until it works.
     pub(super) fn matters(&self, members: &Membership, peer: PeerIndex, link: &Link) -> bool {
+        self.is_in_tree(members, peer, link) || link.is_promised()
+    }
+
+    /// Whether the peer is a neighbour in the tree of this node, or should be.
+    pub(super) fn is_in_tree(&self, members: &Membership, peer: PeerIndex, link: &Link) -> bool {
         self.is_linked(members, peer, link) || self.planned_parent(members) == Some(peer)
     }
 
@@ -252,7 +265,7 @@ impl LockFree {
         from: Option<PeerIndex>,
         born: Time,
     ) -> Time {
-        let Plan { strategy, period, margin } = self.route.plan();
+        let Plan { strategy, period, margin, .. } = self.route.plan();
         let parent = self.parent(members);
         if link.is_down() {
             Time::NEVER
@@ -268,7 +281,7 @@ impl LockFree {
         } else {
             // The plan leaves a margin for jitter; what jitter exceeds it is not worth a flush either.
             let deviation = link.round_trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
-            let jitter = (4 * deviation).saturating_sub(margin.unwrap_or_default());
+            let jitter = (4 * deviation).saturating_sub(margin);
             let latest = born + self.config.latency_budget + LATENESS + jitter;
             self.hub_flush(now, members, born).min(latest.before(link.round_trip.one_way()).max(now))
         }
@@ -293,9 +306,9 @@ impl LockFree {
         if let Some(flush) = parent.and_then(|link| link.parents_flush(now)) {
             return flush + GATHER;
         }
-        let Plan { period, margin, .. } = self.route.plan();
+        let Plan { period, aligned, .. } = self.route.plan();
         let next = self.route.next_flush.get();
-        if margin.is_some() || next > now {
+        if aligned || next > now {
             return next_on_grid(now, next, period);
         }
         // Nobody waits for a flush of this hub: it is one period after the first value for it came, or would have come
@@ -324,8 +337,8 @@ impl LockFree {
             // An eighth for the last period, so that chance counts little.
             let rate = if before == 0.0 { last } else { before + (last - before) / 8.0 };
             route.rate.store(rate.to_bits(), Ordering::Relaxed);
-            let Plan { period, margin, .. } = route.plan();
-            route.next_flush.set(if margin.is_some() { now + period } else { now });
+            let Plan { period, aligned, .. } = route.plan();
+            route.next_flush.set(if aligned { now + period } else { now });
         }
         is_due
     }
@@ -333,7 +346,7 @@ impl LockFree {
     /// What to tell a child of when to send: so that it arrives before this node's own next flush or, if this node has a
     /// parent, before it sends to that.
     pub(super) fn hub_plan(&self, now: Time, members: &Membership, peer: PeerIndex) -> Option<HubPlan> {
-        let Plan { strategy, period, margin } = self.route.plan();
+        let Plan { strategy, period, margin, aligned } = self.route.plan();
         let parent = self.parent(members);
         let is_child = members.existing_link(peer).is_some_and(Link::is_child);
         if strategy == Strategy::Direct || parent.is_some() && !is_child {
@@ -346,12 +359,12 @@ impl LockFree {
                 (Some(next), link.every()?, far.max(link.round_trip.one_way() + link.far().unwrap_or_default()))
             }
             None => {
-                let next = margin.map(|_| next_on_grid(now, self.route.next_flush.get(), period));
+                let next = aligned.then(|| next_on_grid(now, self.route.next_flush.get(), period));
                 (next, period, far)
             }
         };
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let next = next.map(|next| micros(next.since(now)));
-        Some(HubPlan { next, margin: micros(margin.unwrap_or_default()), every: micros(every), far: micros(far) })
+        Some(HubPlan { next, margin: micros(margin), every: micros(every), far: micros(far) })
     }
 }

@@ -97,7 +97,7 @@ pub fn delta_ok(out: &mut Vec<u8>, route: Route<'_>, generation: Generation) {
 
 /// `sync`: a step of a repair.
 pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Header) {
-    let Sync { round, answer, ranges, wants, values } = sync;
+    let Sync { round, answer, ranges, wants, values, unreachable } = sync;
     open(out, src, dest, "sync");
     number(out, "round", *round);
     flag(out, "answer", *answer);
@@ -116,6 +116,10 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
     if !values.is_empty() {
         name(out, "values");
         integers(out, values.iter().copied());
+    }
+    if !unreachable.is_empty() {
+        name(out, "unreachable");
+        integers(out, unreachable.iter().copied());
     }
     link(out, header);
     close(out);
@@ -194,7 +198,7 @@ fn integer(out: &mut Vec<u8>, int: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(int).as_bytes());
 }
 
-fn integers(out: &mut Vec<u8>, values: impl Iterator<Item = Value>) {
+fn integers(out: &mut Vec<u8>, values: impl Iterator<Item = impl itoa::Integer>) {
     out.push(b'[');
     let first = out.len();
     for value in values {
@@ -306,6 +310,7 @@ mod tests {
                 ranges: vec![range; 2],
                 wants: vec![(-1, 1)],
                 values: [3].into_iter().collect(),
+                unreachable: vec![7, 8],
             };
             for step in [Sync::default(), step] {
                 read_back(

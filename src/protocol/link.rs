@@ -76,6 +76,8 @@ pub struct Sync {
     pub wants: Vec<(Value, Value)>,
     /// Values that the receiver may lack, in case that nothing else gets through.
     pub values: Batch,
+    /// Nodes, by their place among all, that the sender should have told something and can't.
+    pub unreachable: Vec<u64>,
 }
 
 /// What a node holds from one value to another, both included.

@@ -158,6 +158,7 @@ struct RawBody<'a> {
     answer: Field<bool>,
     ranges: Field<Vec<i64>>,
     wants: Field<Vec<i64>>,
+    unreachable: Field<Vec<i64>>,
     link: Option<RawHeader>,
 }
 
@@ -278,6 +279,7 @@ impl<'a> RawBody<'a> {
         let header = header(self.link)?.ok_or(Reason::Missing("link"))?;
         let ranges = self.ranges.optional("ranges", RANGES)?.unwrap_or_default();
         let wants = self.wants.optional("wants", BOUNDS)?.unwrap_or_default();
+        let unreachable = self.unreachable.optional("unreachable", INTEGERS)?.unwrap_or_default();
         if !ranges.len().is_multiple_of(4) {
             return Err(Reason::WrongType { field: "ranges", expected: RANGES });
         }
@@ -296,6 +298,7 @@ impl<'a> RawBody<'a> {
             ranges: ranges.chunks_exact(4).map(range).collect(),
             wants: wants.chunks_exact(2).map(|bounds| (bounds[0], bounds[1])).collect(),
             values: self.values.optional("values", INTEGERS)?.unwrap_or_default(),
+            unreachable: unreachable.into_iter().filter_map(|place| u64::try_from(place).ok()).collect(),
         };
         Ok(Body::Sync { sync, header })
     }
@@ -383,6 +386,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawBody<'a> {
                         "round" => raw.round = map.next_value()?,
                         "answer" => raw.answer = map.next_value()?,
                         "ranges" => raw.ranges = map.next_value()?,
+                        "unreachable" => raw.unreachable = map.next_value()?,
                         "wants" => raw.wants = map.next_value()?,
                         "link" => raw.link = Some(map.next_value()?),
                         _ => drop(map.next_value::<IgnoredAny>()?),
