@@ -21,6 +21,8 @@ pub(super) struct Auditor {
     news: Vec<Value>,
     batch_max: usize,
     whereabouts_of: Option<Value>,
+    /// Values whose last holder was killed. A message that was under way may have saved one.
+    orphaned: HashSet<Value, FixedState>,
     /// The last step.
     pub(super) now: Time,
     /// When a node last learnt a value.
@@ -65,6 +67,7 @@ impl Auditor {
             news: Vec::new(),
             batch_max,
             whereabouts_of,
+            orphaned: HashSet::default(),
             now: Time::ZERO,
             last_learnt: Time::ZERO,
             last_news: None,
@@ -82,6 +85,11 @@ impl Auditor {
         let value = *all.difference(told).min()?;
         let holder = self.told.iter().position(|told| told.contains(&value))?;
         Some(Failure::Missing { node, value, holder })
+    }
+
+    /// Whether a value died with the last node that held it.
+    pub(super) fn died(&self, value: Value) -> bool {
+        self.orphaned.contains(&value) && !self.told.iter().any(|told| told.contains(&value))
     }
 
     /// Checks a message that a node sends to another.
@@ -156,6 +164,13 @@ impl<N: Inspect> Watch<N> for Auditor {
             }
         }
         node.audit(local)
+    }
+
+    /// The node's next life has been told nothing.
+    fn killed(&mut self, index: usize) {
+        let forgotten = std::mem::take(&mut self.told[index]);
+        let held = |value: &Value| self.told.iter().any(|told| told.contains(value));
+        self.orphaned.extend(forgotten.into_iter().filter(|value| !held(value)));
     }
 
     fn ended(&mut self, index: usize, node: &N) {

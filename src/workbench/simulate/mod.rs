@@ -10,7 +10,7 @@
 //! | it sends only values that it holds, in batches of the size allowed | every step | the auditor |
 //! | its own structures are sound | every step | [`Inspect::audit`] |
 //! | clients are answered, and well | after the run | [`Simulation::run`] |
-//! | nothing that was acknowledged is lost, and no read shows a value twice | after the run | [set-full](super::check::set_full) |
+//! | nothing that was acknowledged is lost, unless every node that held it was killed; no read shows a value twice | after the run | [set-full](super::check::set_full) and the auditor |
 //! | every node holds the same values in the end, within the bound; silence from then on | after the run | [`Simulation::run`] |
 
 mod auditor;
@@ -131,8 +131,9 @@ impl Simulation {
         let Simulation { scenario, hazards, config, .. } = self;
         let steps = hazards.steps(seed, scenario.nodes(), scenario.time_limit());
         let bound = self.bound(&steps);
-        let disturbed =
-            steps.iter().any(|(_, step)| matches!(step, Step::Disturb(_, Trouble::Pause | Trouble::Slow(_))));
+        let disturbed = steps.iter().any(|(_, step)| {
+            matches!(step, Step::Disturb(_, Trouble::Pause | Trouble::Slow(_) | Trouble::Kill))
+        });
         // The last message to arrive may have to be acknowledged.
         let silent_after = bound.saturating_add(EXTRA_MAX + self.delay_max());
         // Whoever repeats something does so at least that often.
@@ -147,13 +148,18 @@ impl Simulation {
         let mut rng = stream(seed, Stream::Nodes);
         // Every other seed sees the generations wrap around.
         let wraps = rng.random::<bool>();
-        let nodes = (0..scenario.nodes()).map(|_| {
-            let near_the_last = Generation(Generation::LAST.0 - rng.random_range(0..16));
-            let first_generation = if wraps { Some(near_the_last) } else { config.first_generation };
+        // A node's later lives begin where the first did: nothing may depend on their generations being apart.
+        let mut first_generations = Vec::new();
+        let new_life = |index| {
+            if index == first_generations.len() {
+                let near_the_last = Generation(Generation::LAST.0 - rng.random_range(0..16));
+                first_generations.push(if wraps { Some(near_the_last) } else { config.first_generation });
+            }
+            let first_generation = first_generations[index];
             new_node(Config { first_generation, ..config.clone() }, rng.random())
-        });
+        };
         let mut auditor = Auditor::new(scenario.nodes(), config.batch_max, keep.whereabouts_of);
-        let driven = virtual_time::drive(&mut trial, nodes, &mut auditor);
+        let driven = virtual_time::drive(&mut trial, new_life, &mut auditor);
 
         let began = trial.began().unwrap_or_default();
         let healed = began + scenario.time_limit();
@@ -166,7 +172,7 @@ impl Simulation {
             .or_else(|| unanswered(&history, scenario.time_limit(), disturbed))
             .or_else(|| duplicated(&results))
             .or_else(|| auditor.missing())
-            .or_else(|| lost(&results))
+            .or_else(|| lost(&results, |value| auditor.died(value)))
             .or_else(|| (convergence > bound).then_some(Failure::Late { took: convergence, bound }))
             .or_else(|| {
                 (sent_until > silent_after)
