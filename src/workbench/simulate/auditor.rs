@@ -21,8 +21,10 @@ pub(super) struct Auditor {
     news: Vec<Value>,
     batch_max: usize,
     whereabouts_of: Option<Value>,
-    /// Values whose last holder was killed. A message that was under way may have saved one.
+    /// Values whose last holder was killed. A message that was under way may bring one back.
     orphaned: HashSet<Value, FixedState>,
+    /// When that last happened.
+    pub(super) last_revival: Time,
     /// The last step.
     pub(super) now: Time,
     /// When a node last learnt a value.
@@ -68,6 +70,7 @@ impl Auditor {
             batch_max,
             whereabouts_of,
             orphaned: HashSet::default(),
+            last_revival: Time::ZERO,
             now: Time::ZERO,
             last_learnt: Time::ZERO,
             last_news: None,
@@ -89,7 +92,7 @@ impl Auditor {
 
     /// Whether a value died with the last node that held it.
     pub(super) fn died(&self, value: Value) -> bool {
-        self.orphaned.contains(&value) && !self.told.iter().any(|told| told.contains(&value))
+        self.orphaned.contains(&value)
     }
 
     /// Checks a message that a node sends to another.
@@ -144,6 +147,9 @@ impl<N: Inspect> Watch<N> for Auditor {
             if told.insert(value) {
                 self.last_learnt = now;
                 self.last_news = Some(value);
+                if self.orphaned.remove(&value) {
+                    self.last_revival = now;
+                }
             }
             if !node.holds(value) {
                 self.suspect = Some(value);

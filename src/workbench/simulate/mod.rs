@@ -98,7 +98,8 @@ pub struct Run {
     pub whereabouts: Vec<Vec<String>>,
     /// The value that the failure is about, if it is about one.
     pub concerned: Option<Value>,
-    /// From the end of the faults to the last time that a node learnt a value.
+    /// From the end of the faults to the last time that a node learnt a value; from a later time, if a message
+    /// that had been under way brought a value back whose last holder had been killed.
     pub convergence: Duration,
     /// How long that may take.
     pub bound: Duration,
@@ -165,7 +166,8 @@ impl Simulation {
         let healed = began + scenario.time_limit();
         let trace = trial.take_trace();
         let (results, history) = trial.finish();
-        let convergence = auditor.last_learnt.since(healed);
+        // What nobody held any more spreads from when a late message brought it back.
+        let convergence = auditor.last_learnt.since(healed.max(auditor.last_revival));
         let sent_until = auditor.last_sent.since(healed);
         let fault = driven.err().map(|fault| Failure::Fault { at: auditor.now.since(began), fault });
         let failure = fault
@@ -191,6 +193,9 @@ impl Simulation {
     /// retry, after which every link works again; then a flush and a round trip for each hop, and for each
     /// window of batches that has piled up (every value there is, at worst), and one to spare. Where a queue may
     /// overflow, every value may have to be sent anew, twice over each hop.
+    ///
+    /// A node of the simple design that was killed may be started at the very end of the faults. It waits for a
+    /// topology, which nobody sends it, and then takes a round to ask the others for what it has forgotten.
     #[must_use]
     pub fn bound(&self, steps: &[(Duration, Step)]) -> Duration {
         let Simulation { scenario, config, design, .. } = self;
@@ -209,7 +214,10 @@ impl Simulation {
         let overflows = if values > config.queue_limit { 2 * hops } else { 1 };
         let windows = values.div_ceil(config.batch_max * window).saturating_mul(overflows);
         let rounds = u32::try_from(hops.saturating_add(windows).saturating_add(1)).unwrap_or(u32::MAX);
-        (config.retry.longest() + SPARE).saturating_add(round.saturating_mul(rounds))
+        let killed = steps.iter().any(|(_, step)| matches!(step, Step::Disturb(_, Trouble::Kill)));
+        let repair =
+            if killed && *design == Design::Simple { config.start_grace + round } else { Duration::ZERO };
+        (config.retry.longest() + SPARE + repair).saturating_add(round.saturating_mul(rounds))
     }
 
     /// The longest delay to reckon with in good weather.
