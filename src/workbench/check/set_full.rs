@@ -174,7 +174,7 @@ pub fn set_full(history: &History) -> SetFull {
 }
 
 /// The node that an event of the nemesis kills or starts again.
-fn struck<'a>(event: &'a Event, f: &str) -> Option<usize> {
+fn struck(event: &Event, f: &str) -> Option<usize> {
     let OpValue::Json(name) = &event.value else { return None };
     match Endpoint::parse(name.as_str()?) {
         Some(Endpoint::Node(node)) if event.process == Process::Nemesis && event.f == f => Some(node),
