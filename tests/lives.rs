@@ -118,7 +118,8 @@ fn an_acknowledgement_for_a_former_life_changes_nothing() {
 
 #[test]
 fn what_a_former_life_sent_and_comes_late_goes_back_to_the_present_one() {
-    for both in [false, true] {
+    // Whoever answered the recall may have forgotten it since, and may or may not have asked by now.
+    for (both, asked) in [(false, false), (true, true), (true, false)] {
         let mut cluster = Cluster::<Simple>::started(2, &config());
         cluster.fate = Box::new(|message| if message.is("delta") { Fate::Lose } else { Fate::Deliver });
         cluster.broadcast(1, 7);
@@ -128,14 +129,28 @@ fn what_a_former_life_sent_and_comes_late_goes_back_to_the_present_one() {
         restart(&mut cluster, 1);
         cluster.run_for_secs(5);
         if both {
-            // The one that answered the recall has forgotten that there was one.
             restart(&mut cluster, 0);
-            cluster.run_for_secs(5);
+            cluster.run_for_secs(if asked { 5 } else { 0 });
         }
         assert_eq!(cluster.tell(0, "n1", late)[0]["type"], "delta_ok");
         cluster.run_for_secs(3);
-        assert!(cluster.all_hold(&[7]), "both: {both}");
+        assert!(cluster.all_hold(&[7]), "both: {both}, asked: {asked}");
     }
+}
+
+#[test]
+fn a_late_recall_of_a_former_life_does_not_keep_a_node_from_asking() {
+    let mut cluster = Cluster::<Simple>::started(2, &config());
+    cluster.broadcast(1, 7);
+    cluster.run_for_secs(5);
+    restart(&mut cluster, 0);
+    cluster.fate = Box::new(|message| if message.is("recall") { Fate::Lose } else { Fate::Deliver });
+    cluster.run_for_secs(2);
+    assert!(sent_by(&cluster, "n0", "recall") > 0);
+    cluster.tell(0, "n1", json!({ "type": "recall", "life": 3 }));
+    cluster.fate = Box::new(|_| Fate::Deliver);
+    cluster.run_for_secs(5);
+    assert!(cluster.all_hold(&[7]));
 }
 
 #[test]

@@ -400,33 +400,26 @@ fn a_restarted_node_is_initialised_as_before_and_told_no_topology() {
 
 #[test]
 fn a_restarted_node_that_does_not_answer_init_is_named() {
-    let mut made = 0;
-    let new_node = |_| {
-        made += 1;
-        if made <= 5 { Either::Sound(Simple::new(Config::default(), made)) } else { Either::Silent }
-    };
-    /// A life that is as it should be, or one that is not.
-    enum Either {
-        Sound(Simple),
-        Silent,
-    }
-    impl Node for Either {
+    /// A life that is as it should be, or none, which is not.
+    struct Sound(Option<Simple>);
+    impl Node for Sound {
         type Scratch = ();
         fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
-            if let Either::Sound(node) = self {
-                node.handle(now, line, &mut (), out);
-            }
+            self.0.iter().for_each(|node| node.handle(now, line, &mut (), out));
         }
         fn tick(&self, now: Time, out: &mut Outbox) {
-            if let Either::Sound(node) = self {
-                node.tick(now, out);
-            }
+            self.0.iter().for_each(|node| node.tick(now, out));
         }
         fn next_deadline(&self) -> Option<Time> {
-            if let Either::Sound(node) = self { node.next_deadline() } else { None }
+            self.0.as_ref()?.next_deadline()
         }
         fn finish(&self, _: Time, _: &mut Outbox) {}
     }
+    let (mut new_life, mut made) = (lives(1), 0);
+    let new_node = |index| {
+        made += 1;
+        Sound((made <= 5).then(|| new_life(index)))
+    };
     // Killed once, for good.
     let scenario = Scenario { nemesis_interval: 30.0, ..under(&[FaultKind::Kill]) };
     let fault = virtual_time::run(&scenario, 1, new_node).expect_err("a fault");
