@@ -181,9 +181,8 @@ mod planted {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    /// KILLS: without them, goes away.
-    const SPARED: &str =
-        "--faults partition,one-way,loss,duplication,reordering,delay,pause,clock,slow,burst";
+    /// KILLS: goes away. Without what excuses a client that gets no answer, too: there are no draws in a list.
+    const SPARED: &str = "--faults partition,one-way,loss,duplication,reordering,delay,clock,burst";
 
     #[test]
     fn every_planted_bug_is_found_and_every_check_finds_one() {

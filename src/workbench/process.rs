@@ -1,5 +1,5 @@
-//! The driver for real processes: starts the nodes, moves lines between their pipes and the trial, and makes
-//! sure that none of them outlives the run.
+//! The driver for real processes: starts the nodes, and starts them again where the nemesis kills them, moves
+//! lines between their pipes and the trial, and makes sure that none of them outlives the run.
 //!
 //! One thread does it all: it waits in `poll` for output of the nodes, for room in their stdin, for a signal,
 //! or for the trial's next event.
