@@ -322,14 +322,68 @@ fn no_node_outlives_natter_however_it_ends() {
 }
 
 #[test]
+fn nodes_are_killed_and_paused_and_none_is_left_over() {
+    let folder = folder();
+    let fifo = folder.path().join("alive");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+    // Every life of a node holds the pipe open as long as it lasts.
+    let node = format!("exec 9>\"$1\"\necho up >&9\necho up >&2\nexec '{NATTER}' node --design simple");
+    let bin = script(folder.path(), &node);
+    let args = "test -w broadcast --node-count 3 --time-limit 4 --rate 20 --nemesis kill,pause \
+                --nemesis-interval 0.7 --concurrency 10n --seed 5 --json --bin";
+    let natter = Command::new(NATTER)
+        .args(args.split_whitespace())
+        .args([bin.as_os_str(), "--".as_ref(), fifo.as_os_str()])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("natter starts");
+    let mut alive = BufReader::new(fs::File::open(&fifo).expect("opened from both ends"));
+    let output = natter.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let mut lives = String::new();
+    // Ends when nobody holds the pipe.
+    alive.read_to_string(&mut lives).expect("readable");
+
+    let workload = &stdout_json(&output)["workload"];
+    assert_eq!((&workload["lost-count"], &workload["valid"]), (&0.into(), &true.into()));
+    let latest = folder.path().join("store/latest");
+    let history = fs::read_to_string(latest.join("history.jsonl")).expect("a file");
+    let events: Vec<Json> = history.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let count = |f: &str| events.iter().filter(|event| event["f"] == f).count();
+    assert!(count("kill") > 0 && count("pause") > 0);
+    assert_eq!((count("kill"), count("pause")), (count("restart"), count("resume")), "all is healed");
+    assert_eq!(lives.lines().count(), 3 + count("restart"));
+    let logs = (0..3).map(|node| fs::read_to_string(latest.join(format!("n{node}.log"))).expect("a log"));
+    let said: usize = logs.map(|log| log.lines().filter(|line| *line == "up").count()).sum();
+    assert_eq!(said, 3 + count("restart"), "all lives of a node are in one log");
+}
+
+#[test]
+fn a_node_that_cannot_be_started_again_ends_the_run() {
+    let folder = folder();
+    // Takes itself away, so that there is nothing to start a second time.
+    let bin = script(folder.path(), &format!("rm \"$0\"\nexec '{NATTER}' node"));
+    let args =
+        "test -w echo --node-count 1 --time-limit 20 --nemesis kill --nemesis-interval 0.1 --seed 1 --bin";
+    let args: Vec<&str> = args.split_whitespace().chain([bin.to_str().expect("UTF-8")]).collect();
+    let output = natter(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(255));
+    assert!(stderr(&output).contains("cannot start n0"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_simulation_says_what_it_runs_and_what_came_of_it() {
     let folder = folder();
-    let args = ["simulate", "--seeds", "5", "--first-seed", "3", "--node-count", "4", "--time-limit", "3"];
+    // KILLS: of the default design, once that survives them.
+    let args = "simulate --design simple --seeds 5 --first-seed 3 --node-count 4 --time-limit 3";
+    let args: Vec<&str> = args.split(' ').collect();
     let output = natter(folder.path(), &args);
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let first = text.lines().next().expect("a line up front");
-    for part in ["5 seeds from 3 on", "4 nodes of the lock-free design", "3 s at rate 100", "faults: all"] {
+    for part in ["5 seeds from 3 on", "4 nodes of the simple design", "3 s at rate 100", "faults: all"] {
         assert!(first.contains(part), "{part:?} is missing in {first:?}");
     }
     for part in ["messages an operation", "stable latency", "complete after the faults", "valid", "yes"] {

@@ -12,7 +12,8 @@ use natter::simple::Simple;
 use natter::workbench::challenge::Challenge;
 use natter::workbench::check::Valid;
 use natter::workbench::check::set_full::SetFull;
-use natter::workbench::scenario::{LatencyDist, Scenario, WorkloadKind};
+use natter::workbench::history::History;
+use natter::workbench::scenario::{FaultKind, LatencyDist, Scenario, WorkloadKind};
 use natter::workbench::topology::TopologyKind;
 use natter::workbench::trial::{Fault, Results};
 use natter::workbench::virtual_time;
@@ -286,4 +287,141 @@ fn a_node_that_never_answers_leaves_operations_unknown_and_reads_failed() {
     // One operation at a time, and a new client after each that is unknown.
     let waits = history.completed().map(|(invoked, done)| done.time.since(invoked.time).as_secs());
     assert!(waits.into_iter().all(|secs| secs == 5));
+}
+
+/// Faults of these kinds, often.
+fn under(nemesis: &[FaultKind]) -> Scenario {
+    Scenario {
+        nemesis: nemesis.to_vec(),
+        nemesis_interval: 2.0,
+        rate: 50.0,
+        latency: 20.0,
+        concurrency: "5n".parse().expect("valid"),
+        ..Scenario::new(WorkloadKind::Broadcast)
+    }
+}
+
+/// A new seed for each life.
+fn lives(seed: u64) -> impl FnMut(usize) -> Simple {
+    let mut made = 1000 * seed;
+    move |_| {
+        made += 1;
+        Simple::new(Config::default(), made)
+    }
+}
+
+fn count(history: &History, f: &str) -> usize {
+    history.events().iter().filter(|event| event.f == f).count()
+}
+
+/// KILLS: the simple design alone, until the other one survives them.
+#[test]
+fn nothing_is_lost_but_what_died_when_nodes_are_killed_and_paused() {
+    use FaultKind::{Kill, Partition, Pause};
+    let mut died = 0;
+    for seed in 0..10 {
+        let (results, history) =
+            virtual_time::run(&under(&[Partition, Kill, Pause]), seed, lives(seed)).expect("nodes behave");
+        let set = set_full(&results);
+        assert_eq!((&*set.lost, results.valid), (&[][..], Valid::True), "seed {seed}");
+        assert!(set.stable_count > 0 && count(&history, "start-partition") > 0);
+        assert_eq!(count(&history, "kill"), count(&history, "restart"), "seed {seed}: all live again");
+        assert_eq!(count(&history, "pause"), count(&history, "resume"), "seed {seed}");
+        died += set.died_count;
+        let reads = history.completed().filter(|(invoked, done)| invoked.f == "read" && done.error.is_none());
+        let last: Vec<_> = reads.map(|(_, done)| &done.value).collect();
+        let last = &last[last.len() - under(&[]).workers()..];
+        assert!(last.iter().all(|value| *value == last[0]), "seed {seed}: the final reads agree");
+    }
+    assert!(died > 0, "sometimes all are killed at once");
+}
+
+#[test]
+fn the_schedule_of_a_kind_does_not_depend_on_the_others() {
+    use FaultKind::{Kill, Partition, Pause};
+    let steps = |kinds: &[FaultKind], f: &str| {
+        let (_, history) = virtual_time::run(&under(kinds), 1, lives(1)).expect("nodes behave");
+        // What is healed in the end is healed when the last client is done.
+        let limit = Time::ZERO + under(kinds).time_limit();
+        let events = history.events().iter().filter(|event| event.f == f && event.time < limit);
+        events
+            .map(|event| (event.time, serde_json::to_string(&event.value).expect("JSON")))
+            .collect::<Vec<_>>()
+    };
+    for (kind, f) in [(Partition, "start-partition"), (Kill, "kill"), (Kill, "restart"), (Pause, "pause")] {
+        let alone = steps(&[kind], f);
+        assert!(alone.len() > 3, "{f}");
+        assert_eq!(alone, steps(&[Pause, Kill, Partition], f), "{f}");
+    }
+}
+
+/// Notes what each life of a node is told, and leaves the rest to the simple design.
+struct Listening(Simple, std::sync::Arc<std::sync::Mutex<Vec<Json>>>);
+
+impl Node for Listening {
+    type Scratch = ();
+    fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
+        let message: Json = serde_json::from_slice(line).expect("JSON");
+        self.1.lock().expect("no panic").push(message["body"].clone());
+        self.0.handle(now, line, &mut (), out);
+    }
+    fn tick(&self, now: Time, out: &mut Outbox) {
+        self.0.tick(now, out);
+    }
+    fn next_deadline(&self) -> Option<Time> {
+        self.0.next_deadline()
+    }
+    fn finish(&self, _: Time, _: &mut Outbox) {}
+}
+
+#[test]
+fn a_restarted_node_is_initialised_as_before_and_told_no_topology() {
+    let scenario = under(&[FaultKind::Kill]);
+    let (mut made, mut told) = (lives(1), Vec::new());
+    let new_node = |index| {
+        let heard = std::sync::Arc::default();
+        told.push((index, std::sync::Arc::clone(&heard)));
+        Listening(made(index), heard)
+    };
+    let (_, history) = virtual_time::run(&scenario, 1, new_node).expect("nodes behave");
+    assert_eq!(told.len(), scenario.nodes() + count(&history, "kill"));
+    let mut inits: Vec<Vec<Json>> = vec![Vec::new(); scenario.nodes()];
+    for (life, (index, heard)) in told.iter().enumerate() {
+        let heard = heard.lock().expect("no panic");
+        let is = |kind: &'static str| heard.iter().filter(move |body| body["type"] == kind);
+        assert_eq!(heard[0]["type"], "init", "before all else");
+        assert_eq!((is("init").count(), is("topology").count() > 0), (1, life < scenario.nodes()));
+        assert_eq!(heard[0]["node_id"], json!(format!("n{index}")));
+        inits[*index].push(heard[0]["node_ids"].clone());
+    }
+    assert!(inits.iter().flatten().all(|node_ids| *node_ids == json!(["n0", "n1", "n2", "n3", "n4"])));
+    assert!(inits.iter().any(|lives| lives.len() > 2));
+}
+
+#[test]
+fn a_restarted_node_that_does_not_answer_init_is_named() {
+    /// A life that is as it should be, or none, which is not.
+    struct Sound(Option<Simple>);
+    impl Node for Sound {
+        type Scratch = ();
+        fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
+            self.0.iter().for_each(|node| node.handle(now, line, &mut (), out));
+        }
+        fn tick(&self, now: Time, out: &mut Outbox) {
+            self.0.iter().for_each(|node| node.tick(now, out));
+        }
+        fn next_deadline(&self) -> Option<Time> {
+            self.0.as_ref()?.next_deadline()
+        }
+        fn finish(&self, _: Time, _: &mut Outbox) {}
+    }
+    let (mut new_life, mut made) = (lives(1), 0);
+    let new_node = |index| {
+        made += 1;
+        Sound((made <= 5).then(|| new_life(index)))
+    };
+    // Killed once, for good.
+    let scenario = Scenario { nemesis_interval: 30.0, ..under(&[FaultKind::Kill]) };
+    let fault = virtual_time::run(&scenario, 1, new_node).expect_err("a fault");
+    assert!(matches!(fault, Fault::Silent { request: "init", .. }), "{fault}");
 }

@@ -2,9 +2,20 @@
 //!
 //! Written to be obvious. It is what the lock-free design is compared with, and checked against.
 //!
-//! Each peer has a list of values that wait, at most one batch that was sent and is not yet acknowledged,
-//! and one timer. When the timer fires, the batch is sent again; or, if there is none, one is made of what
-//! waits. An acknowledgement drops the batch and sets the timer for the next one.
+//! Each peer has a list of values that wait, at most one message that was sent and is not yet answered, and one
+//! timer. When the timer fires, the message is sent again; or, if there is none, one is made: a batch of what
+//! waits. The answer drops the message and sets the timer for the next one.
+//!
+//! A node may be killed and started again, and knows nothing then, not even a topology. So a node that starts
+//! without one takes every other node as a neighbour, and its first message to each is a *recall*: tell me all
+//! you hold. Whoever is asked treats it as a new neighbour, which is told everything, and forgets what was in
+//! flight to its former life. Three things keep the lives of a node apart, each a number drawn at its start:
+//!
+//! * A delta and a recall name the life of their sender, and the answer repeats it. A node takes no answer to
+//!   another life: generations may be the same in both.
+//! * A recall counts once for each life: repeated, it is only answered.
+//! * A value goes back even to the peer that it came from, unless that peer's present life is sure to hold it.
+//!   A message may arrive long after the life that sent it ended, and tell what its successor has forgotten.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +33,7 @@ use crate::random::Random;
 pub struct Simple {
     config: Config,
     random: Random,
-    /// What tells this life of this node from any other, in the ids it makes.
+    /// What tells this life of this node from any other, in the ids it makes and to its peers.
     life: u64,
     state: Mutex<State>,
 }
@@ -47,15 +58,44 @@ struct Peer {
     overflowed: bool,
     /// How many values were offered again, beyond the limit; zero once nothing waits.
     refilled: usize,
-    unacknowledged: Option<Sent>,
+    /// It is to be asked for all it holds, before anything else.
+    to_recall: bool,
+    unanswered: Option<Sent>,
     timer: Option<Time>,
+    /// The lives of the peer that have been told all there was when they were first heard of, or are to be; but
+    /// not the first one, to which no more than the topology led.
+    lives: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
 struct Sent {
-    generation: u64,
-    values: Vec<Value>,
+    what: Sending,
     failures: u32,
+}
+
+#[derive(Debug)]
+enum Sending {
+    Recall,
+    Batch { generation: u64, values: Vec<Value> },
+}
+
+impl Sent {
+    fn is_recall(&self) -> bool {
+        matches!(self.what, Sending::Recall)
+    }
+
+    fn is_batch(&self, named: u64) -> bool {
+        matches!(self.what, Sending::Batch { generation, .. } if generation == named)
+    }
+
+    fn body(&self, life: u64) -> Json {
+        match &self.what {
+            Sending::Recall => json!({ "type": "recall", "life": life }),
+            Sending::Batch { generation, values } => {
+                json!({ "type": "delta", "generation": generation, "values": values, "life": life })
+            }
+        }
+    }
 }
 
 impl Peer {
@@ -68,10 +108,12 @@ impl Peer {
         self.timer.get_or_insert(now + config.flush_interval);
     }
 
-    /// The batch to send now that the timer has fired: the old one again, or a new one.
-    fn next_batch(&mut self, state: &mut u64, seen: &BTreeSet<Value>, config: &Config) -> Option<&Sent> {
-        if let Some(sent) = &mut self.unacknowledged {
+    /// The message to send now that the timer has fired: the old one again, or a new one.
+    fn next_message(&mut self, state: &mut u64, seen: &BTreeSet<Value>, config: &Config) -> Option<&Sent> {
+        if let Some(sent) = &mut self.unanswered {
             sent.failures = sent.failures.saturating_add(1);
+        } else if std::mem::take(&mut self.to_recall) {
+            self.unanswered = Some(Sent { what: Sending::Recall, failures: 0 });
         } else {
             if self.waiting.is_empty() {
                 self.refilled = 0;
@@ -86,22 +128,54 @@ impl Peer {
             let size = self.waiting.len().min(config.batch_max);
             let values = self.waiting.drain(..size).collect();
             *state += 1;
-            self.unacknowledged = Some(Sent { generation: *state, values, failures: 0 });
+            self.unanswered = Some(Sent { what: Sending::Batch { generation: *state, values }, failures: 0 });
         }
-        self.unacknowledged.as_ref()
+        self.unanswered.as_ref()
     }
 
-    fn acknowledge(&mut self, generation: u64, config: &Config, now: Time) {
+    /// The message in flight has been answered, if this is the one that was meant.
+    fn answered(&mut self, is_meant: impl Fn(&Sent) -> bool, config: &Config, now: Time) {
         planted!(SimpleAckOfAny => {
-            self.timer = self.unacknowledged.take().map(|_| now + config.flush_interval);
+            self.timer = self.unanswered.take().map(|_| now + config.flush_interval);
             return;
         });
-        if self.unacknowledged.as_ref().is_some_and(|sent| sent.generation == generation) {
-            self.unacknowledged = None;
+        if self.unanswered.as_ref().is_some_and(is_meant) {
+            self.unanswered = None;
             planted!(SimpleTimerForgotten => return self.timer = None);
             let more = !self.waiting.is_empty() || self.overflowed;
             self.timer = more.then(|| now + config.flush_interval);
         }
+    }
+
+    /// A life of the peer asks for everything. What was in flight went to a former one, but for a question to
+    /// whoever it is; what waits is a part of everything.
+    fn recalled(&mut self, life: u64, seen: &BTreeSet<Value>, config: &Config, now: Time) {
+        if !self.lives.insert(life) {
+            return;
+        }
+        let unanswered = self.unanswered.take().filter(Sent::is_recall);
+        let to_recall = self.to_recall;
+        let timer = self.timer.filter(|_| to_recall || unanswered.is_some());
+        *self =
+            Peer { lives: std::mem::take(&mut self.lives), to_recall, unanswered, timer, ..Peer::default() };
+        seen.iter().for_each(|&value| self.push(value, config, now));
+    }
+
+    /// The peer's answer to a recall came from that life. It is one that is told everything: nothing else was
+    /// sent before.
+    fn recall_answered(&mut self, by: Option<u64>, config: &Config, now: Time) {
+        self.lives.extend(by);
+        self.answered(Sent::is_recall, config, now);
+    }
+
+    /// Whether the peer's present life holds what that life of it has sent, or will ask for it.
+    ///
+    /// If any other life was heard of, that may be the present one. If not, then a later one will: its recall
+    /// would have been heard, unless by a former life of this node, of which the peer's own answer to this one's
+    /// recall must make up for it. So nobody is trusted who has yet to answer that.
+    fn holds_what_it_sends(&self, life: Option<u64>) -> bool {
+        let asking = self.to_recall || self.unanswered.as_ref().is_some_and(Sent::is_recall);
+        !asking && self.lives.iter().all(|&other| Some(other) == life)
     }
 }
 
@@ -165,24 +239,24 @@ impl Simple {
                 Ok(("generate_ok", json!({ "id": format!("{me}-{:x}-{}", self.life, state.ids_made) })))
             }
             "broadcast" => {
-                self.learn(state, now, message, None);
+                self.learn(state, now, message, |_, _| false);
                 Ok(("broadcast_ok", json!({})))
             }
             _ => Ok(("read_ok", json!({ "messages": state.seen }))),
         }
     }
 
-    /// Takes up values from `source`: the new ones travel on to every other neighbour.
+    /// Takes up values: the new ones travel on to every neighbour that is not known to hold them.
     fn learn(
         &self,
         state: &mut State,
         now: Time,
         values: impl IntoIterator<Item = Value>,
-        source: Option<&str>,
+        holds: impl Fn(&str, &Peer) -> bool,
     ) {
         for value in values {
             if state.seen.insert(value) {
-                for (_, peer) in state.peers.iter_mut().filter(|(name, _)| Some(name.as_str()) != source) {
+                for (_, peer) in state.peers.iter_mut().filter(|(name, peer)| !holds(name, peer)) {
                     peer.push(value, &self.config, now);
                 }
             }
@@ -203,11 +277,25 @@ impl Simple {
         }
     }
 
-    /// Without a topology, every other node is a neighbour: costly, but right.
+    /// Without a topology, every other node is a neighbour: costly, but right. This may be a later life of the
+    /// node, which has been told the topology once and not again: the others know what it has forgotten.
     fn start_without_topology(&self, state: &mut State, now: Time) {
         if let Some((me, nodes)) = state.cluster.clone() {
             self.start(state, now, nodes.into_iter().filter(|name| *name != me).collect());
+            for peer in state.peers.values_mut() {
+                (peer.to_recall, peer.timer) = (true, Some(now));
+            }
         }
+    }
+
+    /// The peer that answers a message of this life. Answers to a former one are nothing to this.
+    fn answering<'a>(
+        &self,
+        state: &'a mut State,
+        src: &str,
+        body: &Map<String, Json>,
+    ) -> Option<&'a mut Peer> {
+        state.peers.get_mut(src).filter(|_| life(body) == Some(self.life))
     }
 
     /// Handles one message that is JSON; says why if it isn't a message.
@@ -226,7 +314,7 @@ impl Simple {
         if is_peer && state.start_at.is_some() {
             self.start_without_topology(&mut state, now);
         }
-        let answer = string(body, "type").and_then(|kind| match kind.as_str() {
+        let reply = string(body, "type").and_then(|kind| match kind.as_str() {
             "delta" => {
                 if present(body, "msg_id").is_some() {
                     integer(body, "msg_id")?;
@@ -236,16 +324,33 @@ impl Simple {
                 if state.cluster.is_none() {
                     return Ok(None);
                 }
-                self.learn(&mut state, now, values, Some(&src));
-                Ok(Some(("delta_ok", json!({ "generation": generation }))))
+                let life = life(body);
+                self.learn(&mut state, now, values, |name, peer| {
+                    name == src && peer.holds_what_it_sends(life)
+                });
+                Ok(Some(("delta_ok", answer(json!({ "generation": generation }), life))))
             }
             "delta_ok" => {
                 let generation = generation(body)?;
-                if let Some(peer) = state.peers.get_mut(&src) {
-                    peer.acknowledge(generation, &self.config, now);
+                if let Some(peer) = self.answering(&mut state, &src, body) {
+                    peer.answered(|sent| sent.is_batch(generation), &self.config, now);
                 }
                 Ok(None)
             }
+            "recall" if is_peer => {
+                let life = field(body, "life", "an integer from 0 to 2^64 - 1", Json::as_u64)?;
+                let State { peers, seen, .. } = &mut *state;
+                peers.entry(src.clone()).or_default().recalled(life, seen, &self.config, now);
+                Ok(Some(("recall_ok", answer(json!({ "by": self.life }), Some(life)))))
+            }
+            "recall_ok" if is_peer => {
+                if let Some(peer) = self.answering(&mut state, &src, body) {
+                    peer.recall_answered(body.get("by").and_then(Json::as_u64), &self.config, now);
+                }
+                Ok(None)
+            }
+            // Its sender will ask again.
+            "recall" | "recall_ok" if state.cluster.is_none() => Ok(None),
             _ if present(body, "in_reply_to").is_some() => Ok(None),
             "init" | "topology" | "echo" | "generate" | "broadcast" | "read" => {
                 msg_id?;
@@ -256,7 +361,7 @@ impl Simple {
         let me = state.cluster.as_ref().map_or(dest, |(me, _)| me.clone());
         drop(state);
 
-        let reply = answer.unwrap_or_else(|reason| Some(("error", refusal(&reason))));
+        let reply = reply.unwrap_or_else(|reason| Some(("error", refusal(&reason))));
         if let Some((kind, mut body)) = reply {
             if kind == "error" {
                 out.note(format_args!("refused a message from {}: {}", Excerpt(&src), body["text"]));
@@ -293,13 +398,12 @@ impl Node for Simple {
         let State { cluster: Some((me, _)), seen, peers, batches_made, .. } = &mut *state else { return };
         for (name, peer) in peers {
             if peer.timer.is_some_and(|timer| timer <= now) {
-                let Some(sent) = peer.next_batch(batches_made, seen, &self.config) else {
+                let Some(sent) = peer.next_message(batches_made, seen, &self.config) else {
                     peer.timer = None;
                     continue;
                 };
                 let retry = self.config.retry.interval(sent.failures, self.random.bits());
-                let body = json!({ "type": "delta", "generation": sent.generation, "values": sent.values });
-                write(out, &json!({ "src": me, "dest": name, "body": body }));
+                write(out, &json!({ "src": me, "dest": name, "body": sent.body(self.life) }));
                 peer.timer = Some(now + retry);
             }
         }
@@ -317,11 +421,10 @@ impl Node for Simple {
         }
         let State { cluster: Some((me, _)), seen, peers, batches_made, .. } = &mut *state else { return };
         for (name, peer) in peers {
-            peer.unacknowledged = None;
-            while let Some(sent) = peer.next_batch(batches_made, seen, &self.config) {
-                let body = json!({ "type": "delta", "generation": sent.generation, "values": sent.values });
-                write(out, &json!({ "src": me, "dest": name, "body": body }));
-                peer.unacknowledged = None;
+            (peer.to_recall, peer.unanswered) = (false, None);
+            while let Some(sent) = peer.next_message(batches_made, seen, &self.config) {
+                write(out, &json!({ "src": me, "dest": name, "body": sent.body(self.life) }));
+                peer.unanswered = None;
             }
         }
     }
@@ -339,17 +442,17 @@ impl Inspect for Simple {
     fn audit(&self, now: Time) -> Result<(), String> {
         let config = &self.config;
         for (name, peer) in &self.lock().peers {
-            let Peer { waiting, overflowed, refilled, unacknowledged, timer } = peer;
+            let Peer { waiting, overflowed, refilled, to_recall, unanswered, timer, lives: _ } = peer;
             if waiting.len() > config.queue_limit.saturating_add(*refilled) {
                 return Err(format!("lets {} values wait for {name}", waiting.len()));
             }
-            if let Some(Sent { values, .. }) = unacknowledged
+            if let Some(Sent { what: Sending::Batch { values, .. }, .. }) = unanswered
                 && !(1..=config.batch_max).contains(&values.len())
             {
                 return Err(format!("has sent {name} a batch of {}", values.len()));
             }
             let latest = now + config.retry.longest().max(config.flush_interval);
-            let has_work = !waiting.is_empty() || *overflowed || unacknowledged.is_some();
+            let has_work = !waiting.is_empty() || *overflowed || *to_recall || unanswered.is_some();
             if has_work && timer.is_none_or(|timer| timer > latest) {
                 return Err(format!("would sleep through what is due to {name}"));
             }
@@ -359,9 +462,9 @@ impl Inspect for Simple {
 
     fn whereabouts(&self, value: Value) -> Vec<String> {
         let state = self.lock();
-        let place = |(name, peer): (&String, &Peer)| match &peer.unacknowledged {
-            Some(sent) if sent.values.contains(&value) => {
-                Some(format!("in flight to {name} in batch {}", sent.generation))
+        let place = |(name, peer): (&String, &Peer)| match &peer.unanswered {
+            Some(Sent { what: Sending::Batch { generation, values }, .. }) if values.contains(&value) => {
+                Some(format!("in flight to {name} in batch {generation}"))
             }
             _ => peer.waiting.contains(&value).then(|| format!("waiting to be sent to {name}")),
         };
@@ -419,6 +522,19 @@ fn integers(body: &Map<String, Json>, name: &'static str) -> Result<Vec<i64>, Re
 
 fn generation(body: &Map<String, Json>) -> Result<u64, Reason<'static>> {
     field(body, "generation", "an integer from 0 to 2^63 - 1", |value| u64::try_from(value.as_i64()?).ok())
+}
+
+/// The life that a message is of, or answers; none if it doesn't say.
+fn life(body: &Map<String, Json>) -> Option<u64> {
+    body.get("life").and_then(Json::as_u64)
+}
+
+/// An answer to a message of that life of its sender.
+fn answer(mut body: Json, life: Option<u64>) -> Json {
+    if let Some(life) = life {
+        body["life"] = json!(life);
+    }
+    body
 }
 
 fn neighbours(body: &Map<String, Json>) -> Result<BTreeMap<String, BTreeSet<String>>, Reason<'static>> {

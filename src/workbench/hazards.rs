@@ -12,7 +12,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 
-use super::nemesis::{PartitionKind, Step, TRUE_PPM, Trouble};
+use super::nemesis::{PartitionKind, Step, Trouble};
 use super::network::{COPY_DELAY, Extra};
 use super::streams::{Stream, stream};
 
@@ -39,6 +39,8 @@ pub enum Hazard {
     Slow,
     /// Up to 500 values are broadcast to one node at once
     Burst,
+    /// Nodes lose all that they know, and start again later
+    Kill,
 }
 
 /// Which hazards a run has.
@@ -170,13 +172,10 @@ impl Hazard {
                 (vec![Step::Delay(Some(extra))], vec![Step::Delay(None)])
             }
             Hazard::Pause => on_some(nodes, rng, Trouble::Resume, |_| Trouble::Pause),
-            Hazard::Clock => {
-                let right = Trouble::Clock { jump: Duration::ZERO, ppm: TRUE_PPM };
-                on_some(nodes, rng, right, |rng| {
-                    let jump = if rng.random() { ms_between(rng, 1, 8192) } else { Duration::ZERO };
-                    Trouble::Clock { jump, ppm: rng.random_range(500_000..=2_000_000) }
-                })
-            }
+            Hazard::Clock => on_some(nodes, rng, Trouble::RIGHT_CLOCK, |rng| {
+                let jump = if rng.random() { ms_between(rng, 1, 8192) } else { Duration::ZERO };
+                Trouble::Clock { jump, ppm: rng.random_range(500_000..=2_000_000) }
+            }),
             Hazard::Slow => on_some(nodes, rng, Trouble::Slow(Duration::ZERO), |rng| {
                 Trouble::Slow(Duration::from_micros(rng.random_range(100..=16_000)))
             }),
@@ -185,6 +184,7 @@ impl Hazard {
                 let count = rng.random_range(count..=(2 * count).min(500));
                 (vec![Step::Burst(rng.random_range(0..nodes), count)], vec![])
             }
+            Hazard::Kill => on_some(nodes, rng, Trouble::Restart, |_| Trouble::Kill),
         }
     }
 }
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_list_is_read_as_it_is_shown() {
         for text in
-            ["all", "none", "partition", "one-way,loss,duplication,reordering,delay,pause,clock,slow,burst"]
+            ["all", "none", "kill", "one-way,loss,duplication,reordering,delay,pause,clock,slow,burst"]
         {
             assert_eq!(text.parse::<Hazards>().expect("a list").to_string(), text);
         }
@@ -302,6 +302,27 @@ mod tests {
             }
             assert!(last.values().all(|step| !step.lasts()), "seed {seed}: {last:?}");
         }
+    }
+
+    #[test]
+    fn a_killed_node_is_started_again_by_the_limit_and_before_it_is_killed_anew() {
+        let mut killed = 0;
+        for seed in 0..100 {
+            let mut dead = [false; 7];
+            for (at, step) in these(&[Hazard::Kill]).steps(seed, 7, LIMIT) {
+                assert!(at <= LIMIT);
+                match step {
+                    Step::Disturb(node, Trouble::Kill) => assert!(!std::mem::replace(&mut dead[node], true)),
+                    Step::Disturb(node, Trouble::Restart) => {
+                        assert!(std::mem::replace(&mut dead[node], false));
+                        killed += 1;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(dead, [false; 7], "seed {seed}");
+        }
+        assert!(killed > 300, "{killed}");
     }
 
     #[test]

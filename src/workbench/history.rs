@@ -11,6 +11,8 @@ use crate::node::Time;
 #[derive(Debug, Default)]
 pub struct History {
     events: Vec<Event>,
+    /// The node that each client talks to. Jepsen's histories don't say, and what is written of ours doesn't.
+    nodes: HashMap<Process, usize>,
 }
 
 /// One event.
@@ -103,6 +105,17 @@ impl History {
         let index = self.events.len();
         self.events.push(Event { index, time, process, kind, f, value, error });
         index
+    }
+
+    /// Notes which node a client talks to.
+    pub fn talks_to(&mut self, process: Process, node: usize) {
+        self.nodes.insert(process, node);
+    }
+
+    /// The node that a client talks to, if that was noted.
+    #[must_use]
+    pub fn node_of(&self, process: Process) -> Option<usize> {
+        self.nodes.get(&process).copied()
     }
 
     /// All events, oldest first.

@@ -12,7 +12,10 @@
 //! * Each message is delivered when it is due. In Maelstrom, a message that a node waits for holds back the
 //!   ones that come after, a client's included.
 //! * Duplicates in a read make the run invalid. Jepsen means to do that as well, but its comparison is off.
-//! * A node that dies, or prints what is no message, ends the run at once rather than at its end.
+//! * A node that dies of its own accord, or prints what is no message, ends the run at once rather than at its
+//!   end.
+//! * What is sent to a node that was killed vanishes, and so does what it printed and was not read.
+//! * A value that only nodes held which were killed is told from a lost one, and does not make the run invalid.
 //! * An answer for a client that has given up is dropped; in Maelstrom it is an error in the log.
 
 pub mod challenge;

@@ -103,6 +103,51 @@ fn majorities_ring(nodes: &[usize], rng: &mut Pcg64) -> Vec<(usize, usize)> {
     (0..n).flat_map(all).filter(|(receiver, source)| !heard[*receiver].contains(source)).collect()
 }
 
+/// Which nodes a kind of trouble befalls at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// One node.
+    One,
+    /// The most that are not a majority.
+    Minority,
+    /// The fewest that are one.
+    Majority,
+    /// Fewer than a third.
+    MinorityThird,
+    /// Every node.
+    All,
+    /// Any of them, one at least.
+    Some,
+}
+
+impl Targets {
+    /// All kinds.
+    pub const ALL: [Targets; 6] = [
+        Targets::One,
+        Targets::Minority,
+        Targets::Majority,
+        Targets::MinorityThird,
+        Targets::All,
+        Targets::Some,
+    ];
+
+    /// Draws them from `n` nodes. There may be none: a single node has no minority.
+    #[must_use]
+    pub fn draw(self, n: usize, rng: &mut Pcg64) -> Vec<usize> {
+        let mut nodes: Vec<usize> = (0..n).collect();
+        nodes.shuffle(rng);
+        nodes.truncate(match self {
+            Targets::One => 1,
+            Targets::Minority => majority(n) - 1,
+            Targets::Majority => majority(n),
+            Targets::MinorityThird => n.saturating_sub(1) / 3,
+            Targets::All => n,
+            Targets::Some => rng.random_range(1..=n.max(1)),
+        });
+        nodes
+    }
+}
+
 /// What the nemesis does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -135,6 +180,11 @@ pub enum Trouble {
     Pause,
     /// It goes on.
     Resume,
+    /// Its process ends at once, as if by SIGKILL: it loses all that it knew, and what is sent to it vanishes.
+    Kill,
+    /// It is started again: a new process, which knows nothing. Its clock and its speed are the machine's, and
+    /// stay as they are.
+    Restart,
     /// Its clock jumps ahead, and then runs at this many millionths of the true speed.
     Clock {
         /// How far it jumps.
@@ -144,6 +194,11 @@ pub enum Trouble {
     },
     /// It takes so long over each message.
     Slow(Duration),
+}
+
+impl Trouble {
+    /// The clock runs true again, from what it shows by now.
+    pub const RIGHT_CLOCK: Trouble = Trouble::Clock { jump: Duration::ZERO, ppm: TRUE_PPM };
 }
 
 impl Step {
@@ -161,6 +216,7 @@ impl Step {
             Step::Disturb(node, Trouble::Clock { .. }) => (7, *node),
             Step::Disturb(node, Trouble::Slow(_)) => (8, *node),
             Step::Burst(node, _) => (9, *node),
+            Step::Disturb(node, Trouble::Kill | Trouble::Restart) => (10, *node),
         }
     }
 
@@ -168,14 +224,39 @@ impl Step {
     #[must_use]
     pub fn lasts(&self) -> bool {
         match self {
-            Step::StartPartition(..) | Step::StartOneWay(_) | Step::Disturb(_, Trouble::Pause) => true,
+            Step::StartPartition(..)
+            | Step::StartOneWay(_)
+            | Step::Disturb(_, Trouble::Pause | Trouble::Kill) => true,
             Step::Lose(part) | Step::Duplicate(part) => *part > 0.0,
             Step::Reorder(extra) | Step::Delay(extra) => extra.is_some(),
             Step::Disturb(_, Trouble::Clock { ppm, .. }) => *ppm != TRUE_PPM,
             Step::Disturb(_, Trouble::Slow(time)) => !time.is_zero(),
-            Step::StopPartition | Step::StopOneWay | Step::Disturb(_, Trouble::Resume) | Step::Burst(..) => {
-                false
-            }
+            Step::StopPartition
+            | Step::StopOneWay
+            | Step::Disturb(_, Trouble::Resume | Trouble::Restart)
+            | Step::Burst(..) => false,
+        }
+    }
+
+    /// The step that makes good what this one began; itself if that lasts no longer than the step.
+    #[must_use]
+    pub fn ended(&self) -> Step {
+        let disturb = |node: usize, trouble| Step::Disturb(node, trouble);
+        match *self {
+            Step::StartPartition(..) => Step::StopPartition,
+            Step::StartOneWay(_) => Step::StopOneWay,
+            Step::Lose(_) => Step::Lose(0.0),
+            Step::Duplicate(_) => Step::Duplicate(0.0),
+            Step::Reorder(_) => Step::Reorder(None),
+            Step::Delay(_) => Step::Delay(None),
+            Step::Disturb(node, Trouble::Pause) => disturb(node, Trouble::Resume),
+            Step::Disturb(node, Trouble::Kill) => disturb(node, Trouble::Restart),
+            Step::Disturb(node, Trouble::Clock { .. }) => disturb(node, Trouble::RIGHT_CLOCK),
+            Step::Disturb(node, Trouble::Slow(_)) => disturb(node, Trouble::Slow(Duration::ZERO)),
+            Step::StopPartition
+            | Step::StopOneWay
+            | Step::Disturb(_, Trouble::Resume | Trouble::Restart)
+            | Step::Burst(..) => self.clone(),
         }
     }
 }
@@ -203,6 +284,8 @@ impl fmt::Display for Step {
             }
             Step::Disturb(node, Trouble::Pause) => write!(f, "n{node} pauses"),
             Step::Disturb(node, Trouble::Resume) => write!(f, "n{node} goes on"),
+            Step::Disturb(node, Trouble::Kill) => write!(f, "n{node} is killed"),
+            Step::Disturb(node, Trouble::Restart) => write!(f, "n{node} is started again"),
             Step::Disturb(node, Trouble::Clock { ppm: TRUE_PPM, .. }) => {
                 write!(f, "n{node}'s clock runs true again")
             }
@@ -248,19 +331,48 @@ impl Nemesis {
     /// Maelstrom's: alternates between starting and stopping a partition until the time limit. The first starts
     /// at once; the gaps between steps are uniform between zero and twice the interval.
     #[must_use]
-    pub fn partitions(nodes: usize, interval: Duration, time_limit: Duration, mut rng: Pcg64) -> Self {
-        let (mut next, mut in_force) = (Duration::ZERO, false);
-        Self::new(std::iter::from_fn(move || {
-            let at = next;
-            next += interval.mul_f64(2.0 * rng.random::<f64>());
-            let step = if in_force {
-                Step::StopPartition
-            } else {
-                let kind = PartitionKind::ALL[rng.random_range(0..PartitionKind::ALL.len())];
-                Step::StartPartition(kind, kind.cuts(nodes, &mut rng))
-            };
+    pub fn partitions(nodes: usize, interval: Duration, time_limit: Duration, rng: Pcg64) -> Self {
+        let mut in_force = false;
+        Self::new(staggered(Duration::ZERO, interval, time_limit, rng, move |rng| {
             in_force = !in_force;
-            (at < time_limit).then_some((at, step))
+            if !in_force {
+                return vec![Step::StopPartition];
+            }
+            let kind = PartitionKind::ALL[rng.random_range(0..PartitionKind::ALL.len())];
+            vec![Step::StartPartition(kind, kind.cuts(nodes, rng))]
+        }))
+    }
+
+    /// Maelstrom's: alternates between some trouble for [some nodes](Targets) and its end until the time limit.
+    /// The gaps are as those of [partitions](Nemesis::partitions), but there is one before the first step, so
+    /// that kinds do not strike together.
+    #[must_use]
+    pub fn troubles(
+        trouble: Trouble,
+        nodes: usize,
+        interval: Duration,
+        time_limit: Duration,
+        mut rng: Pcg64,
+    ) -> Self {
+        let mut in_force: Vec<Step> = Vec::new();
+        let first = gap(interval, &mut rng);
+        Self::new(staggered(first, interval, time_limit, rng, move |rng| {
+            let over = std::mem::take(&mut in_force);
+            if !over.is_empty() {
+                return over.iter().map(Step::ended).collect();
+            }
+            let struck = Targets::ALL[rng.random_range(0..Targets::ALL.len())].draw(nodes, rng);
+            in_force = struck.into_iter().map(|node| Step::Disturb(node, trouble)).collect();
+            in_force.clone()
+        }))
+    }
+
+    /// A nemesis that does what several do, each at its own times.
+    #[must_use]
+    pub fn together(mut parts: Vec<Nemesis>) -> Self {
+        Self::new(std::iter::from_fn(move || {
+            let next = parts.iter_mut().filter(|part| part.next.is_some());
+            next.min_by_key(|part| part.next.as_ref().map(|(after, _)| *after))?.take()
         }))
     }
 
@@ -278,9 +390,36 @@ impl Nemesis {
     /// Takes the next step, if it is due.
     pub fn step(&mut self, now: Time) -> Option<Step> {
         let due = self.next_step()? <= now;
-        let (_, step) = due.then(|| std::mem::replace(&mut self.next, self.rest.next()))??;
+        let (_, step) = due.then(|| self.take())??;
         Some(step)
     }
+
+    fn take(&mut self) -> Option<(Duration, Step)> {
+        std::mem::replace(&mut self.next, self.rest.next())
+    }
+}
+
+/// The time between two steps of a kind.
+fn gap(interval: Duration, rng: &mut Pcg64) -> Duration {
+    interval.mul_f64(2.0 * rng.random::<f64>())
+}
+
+/// What `act` wants, again and again until the time limit, from `first` on.
+fn staggered(
+    first: Duration,
+    interval: Duration,
+    time_limit: Duration,
+    mut rng: Pcg64,
+    mut act: impl FnMut(&mut Pcg64) -> Vec<Step> + Send + 'static,
+) -> impl Iterator<Item = (Duration, Step)> + Send + 'static {
+    let mut next = first;
+    let rounds = std::iter::from_fn(move || {
+        let at = next;
+        next = next.saturating_add(gap(interval, &mut rng));
+        let steps = act(&mut rng);
+        (at < time_limit).then_some((at, steps))
+    });
+    rounds.flat_map(|(at, steps)| steps.into_iter().map(move |step| (at, step)))
 }
 
 #[cfg(test)]
@@ -363,5 +502,51 @@ mod tests {
         }
         assert_eq!(kinds.len(), 4);
         assert!((1900..2100).contains(&steps), "{steps}");
+    }
+
+    #[test]
+    fn targets_are_as_many_as_they_should_be_and_differ() {
+        let mut rng = Pcg64::seed_from_u64(9);
+        for n in [1, 2, 3, 4, 5, 25] {
+            for targets in Targets::ALL {
+                let struck: BTreeSet<usize> = targets.draw(n, &mut rng).into_iter().collect();
+                let expected = match targets {
+                    Targets::One => 1..=1,
+                    Targets::Minority => n / 2..=n / 2,
+                    Targets::Majority => n / 2 + 1..=n / 2 + 1,
+                    Targets::MinorityThird => (n - 1) / 3..=(n - 1) / 3,
+                    Targets::All => n..=n,
+                    Targets::Some => 1..=n,
+                };
+                assert!(expected.contains(&struck.len()), "{targets:?} of {n}: {struck:?}");
+                assert!(struck.iter().all(|&node| node < n));
+            }
+        }
+    }
+
+    #[test]
+    fn each_kind_of_trouble_alternates_on_its_own_schedule_with_partitions_unchanged() {
+        let (interval, limit) = (Duration::from_secs(10), Duration::from_secs(2000));
+        let rng = |seed| Pcg64::seed_from_u64(seed);
+        let partitions = || Nemesis::partitions(5, interval, limit, rng(1));
+        let kills = || Nemesis::troubles(Trouble::Kill, 5, interval, limit, rng(2));
+        let pauses = || Nemesis::troubles(Trouble::Pause, 5, interval, limit, rng(3));
+        let all = |mut nemesis: Nemesis| std::iter::from_fn(move || nemesis.take()).collect::<Vec<_>>();
+        let together = all(Nemesis::together(vec![partitions(), kills(), pauses()]));
+        assert!(together.is_sorted_by_key(|(after, _)| *after));
+        for (alone, kind) in [(partitions(), 0), (kills(), 10), (pauses(), 6)] {
+            let alone = all(alone);
+            assert!(alone.len() > 100);
+            assert_eq!(together.iter().filter(|(_, step)| step.subject().0 == kind).count(), alone.len());
+            assert!(alone.iter().all(|step| together.contains(step)));
+        }
+        let mut dead = BTreeSet::new();
+        for (_, step) in all(kills()) {
+            match step {
+                Step::Disturb(node, Trouble::Kill) => assert!(dead.insert(node)),
+                Step::Disturb(node, Trouble::Restart) => assert!(dead.remove(&node)),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

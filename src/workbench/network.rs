@@ -157,6 +157,8 @@ pub enum Fate {
     Doubled,
     /// It arrived where nothing from its sender is taken.
     CutOff,
+    /// It arrived at a node that is dead.
+    Missed,
     /// It arrived.
     Arrived,
 }
@@ -240,6 +242,8 @@ pub struct Network {
     /// The layers in which the node of the row takes nothing from the node of the column, one bit each.
     cut: Vec<u8>,
     nodes: usize,
+    /// Which nodes are dead.
+    down: Vec<bool>,
     /// What the weather is like.
     pub weather: Weather,
     journal: Journal,
@@ -258,6 +262,7 @@ impl Network {
             under_way: BinaryHeap::new(),
             cut: vec![0; nodes * nodes],
             nodes,
+            down: vec![false; nodes],
             weather: Weather::default(),
             journal: Journal::default(),
             trace: None,
@@ -311,17 +316,22 @@ impl Network {
         }
     }
 
-    /// The next message that is due by `now` and gets through. What a partition holds back is dropped here,
-    /// where its receiver would have taken it.
+    /// The next message that is due by `now` and gets through. What a partition holds back, or finds nobody
+    /// alive, is dropped here, where its receiver would have taken it.
     pub fn receive(&mut self, now: Time) -> Option<Packet> {
         while self.next_due().is_some_and(|due| due <= now) {
             let Reverse(packet) = self.under_way.pop()?;
-            if !self.is_cut(packet.src, packet.dest) {
-                self.journal.of(packet.src, packet.dest).received += 1;
-                self.note(packet.due, Fate::Arrived, packet.src, packet.dest, &packet.body);
+            let Packet { due, src, dest, .. } = packet;
+            let fate = match dest {
+                Endpoint::Node(node) if self.down[node] => Fate::Missed,
+                _ if self.is_cut(src, dest) => Fate::CutOff,
+                _ => Fate::Arrived,
+            };
+            self.note(due, fate, src, dest, &packet.body);
+            if fate == Fate::Arrived {
+                self.journal.of(src, dest).received += 1;
                 return Some(packet);
             }
-            self.note(packet.due, Fate::CutOff, packet.src, packet.dest, &packet.body);
         }
         None
     }
@@ -347,6 +357,11 @@ impl Network {
     /// From now on, `receiver` takes nothing from `source`, until the layer is mended.
     pub fn cut(&mut self, layer: Layer, receiver: usize, source: usize) {
         self.cut[receiver * self.nodes + source] |= layer as u8;
+    }
+
+    /// From now on, what arrives at a node vanishes, or no longer does.
+    pub fn set_down(&mut self, node: usize, down: bool) {
+        self.down[node] = down;
     }
 
     /// Takes all cuts of a layer back.
@@ -461,6 +476,22 @@ mod tests {
         network.mend(Layer::OneWay);
         send(&mut network, 1, "n0", "n1");
         assert_eq!(receive(&mut network, 1).as_deref(), Some("n0>n1"));
+    }
+
+    #[test]
+    fn what_arrives_at_a_dead_node_vanishes_whoever_sent_it_and_counts_as_sent() {
+        let mut network = network(100, LatencyDist::Constant);
+        network.set_down(1, true);
+        send(&mut network, 0, "n0", "n1");
+        send(&mut network, 0, "c0", "n1");
+        send(&mut network, 0, "n1", "n0");
+        assert_eq!(receive(&mut network, 100).as_deref(), Some("n1>n0"), "what it sent while it lived");
+        assert_eq!(receive(&mut network, 100), None);
+        assert_eq!(network.journal().servers, Counts { sent: 2, received: 1 });
+        assert_eq!(network.journal().clients, Counts { sent: 1, received: 0 });
+        send(&mut network, 100, "n0", "n1");
+        network.set_down(1, false);
+        assert_eq!(receive(&mut network, 200).as_deref(), Some("n0>n1"));
     }
 
     #[test]

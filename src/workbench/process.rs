@@ -1,5 +1,5 @@
-//! The driver for real processes: starts the nodes, moves lines between their pipes and the trial, and makes
-//! sure that none of them outlives the run.
+//! The driver for real processes: starts the nodes, and starts them again where the nemesis kills them, moves
+//! lines between their pipes and the trial, and makes sure that none of them outlives the run.
 //!
 //! One thread does it all: it waits in `poll` for output of the nodes, for room in their stdin, for a signal,
 //! or for the trial's next event.
@@ -178,6 +178,7 @@ fn drive(
     loop {
         let now = clock.now();
         trial.advance(now, nodes).map_err(|fault| nodes.fault(fault))?;
+        nodes.failed.take().map_or(Ok(()), Err)?;
         if trial.is_done() || watch_at <= now {
             let mut log = trial.take_log();
             log.append(&mut nodes.said);
@@ -200,31 +201,58 @@ fn drive(
 /// The nodes' processes.
 #[derive(Debug)]
 struct Processes {
-    nodes: Vec<Process>,
+    nodes: Vec<Machine>,
     /// What nodes said on stderr and is to be shown.
     said: Vec<String>,
+    command: NodeCommand,
+    /// What went wrong where nobody could be told.
+    failed: Option<RunError>,
 }
 
 impl Processes {
     fn start(count: usize, command: &NodeCommand, dir: &RunDir, show: bool) -> Result<Self, RunError> {
-        let mut all = Self { nodes: Vec::with_capacity(count), said: Vec::new() };
+        let nodes = Vec::with_capacity(count);
+        let mut all = Self { nodes, said: Vec::new(), command: command.clone(), failed: None };
         for node in 0..count {
+            let name = format!("n{node}");
             let store = |error| RunError::Store { path: dir.path().to_owned(), error };
-            let spawned =
-                Process::spawn(command, node, dir.node_log(&format!("n{node}")).map_err(store)?, show);
-            let spawn = |error| RunError::Spawn { node, program: command.program.clone(), error };
-            all.nodes.push(spawned.map_err(spawn)?);
+            let log = dir.node_log(&name).map_err(store)?;
+            all.nodes.push(Machine { process: None, stderr: Stderr::new(name, log, show) });
+            all.spawn(node)?;
         }
         Ok(all)
+    }
+
+    fn spawn(&mut self, node: usize) -> Result<(), RunError> {
+        let failed = |error| RunError::Spawn { node, program: self.command.program.clone(), error };
+        self.nodes[node].spawn(&self.command).map_err(failed)
+    }
+
+    /// Does to a process what can be done to one. Clocks and speed are the machine's.
+    fn trouble(&mut self, node: usize, trouble: Trouble) -> Result<(), RunError> {
+        match trouble {
+            Trouble::Pause => self.nodes[node].signal(Signal::STOP),
+            Trouble::Resume => self.nodes[node].signal(Signal::CONT),
+            Trouble::Kill => {
+                let machine = &mut self.nodes[node];
+                let killed = machine.kill(&mut self.said);
+                return killed.map_err(|error| RunError::Store { path: machine.stderr.path.clone(), error });
+            }
+            Trouble::Restart => return self.spawn(node),
+            Trouble::Clock { .. } | Trouble::Slow(_) => {}
+        }
+        Ok(())
     }
 
     /// Waits until there is something to do, at most so long. True if a signal wants natter to stop.
     fn wait(&self, signals: &Signals, at_most: Duration) -> Result<bool, RunError> {
         let mut interests = vec![PollFd::new(&signals.pipe, PollFlags::IN)];
-        for node in &self.nodes {
-            interests.push(PollFd::new(&node.stdout, PollFlags::IN));
-            interests.extend(node.stderr.file.as_ref().map(|file| PollFd::new(file, PollFlags::IN)));
-            interests.extend(node.writable_interest().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
+        for Machine { process, stderr } in &self.nodes {
+            interests.extend(stderr.file.as_ref().map(|file| PollFd::new(file, PollFlags::IN)));
+            let Some(process) = process else { continue };
+            interests.push(PollFd::new(&process.stdout, PollFlags::IN));
+            let stdin = process.writable_interest();
+            interests.extend(stdin.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
         }
         let timeout =
             Timespec::try_from(at_most).map_err(|_| ErrorKind::InvalidInput).map_err(io::Error::from)?;
@@ -240,9 +268,9 @@ impl Processes {
             let stderr = &mut self.nodes[node].stderr;
             let pumped = stderr.pump(&mut self.said);
             pumped.map_err(|error| RunError::Store { path: stderr.path.clone(), error })?;
-            self.nodes[node].write();
-            let open = self.nodes[node].read(&mut |line| receive(node, line));
-            match open {
+            let Some(process) = &mut self.nodes[node].process else { continue };
+            process.write();
+            match process.read(&mut |line| receive(node, line)) {
                 Ok(None) => {}
                 Ok(Some(how)) => return Err(self.died(node, how)),
                 Err(fault) => return Err(self.fault(fault)),
@@ -251,10 +279,11 @@ impl Processes {
         Ok(())
     }
 
-    /// A node may die and leave a child that holds its stdout open.
+    /// A node may die and leave a child that holds its stdout open. One that was killed is not looked at.
     fn check_alive(&mut self) -> Result<(), RunError> {
         for node in 0..self.nodes.len() {
-            if let Ok(Some(status)) = self.nodes[node].child.try_wait() {
+            let Some(process) = &mut self.nodes[node].process else { continue };
+            if let Ok(Some(status)) = process.child.try_wait() {
                 return Err(self.died(node, describe(status)));
             }
         }
@@ -281,23 +310,52 @@ impl Processes {
 
 impl Cluster for Processes {
     fn deliver(&mut self, node: usize, line: String) {
-        let node = &mut self.nodes[node];
-        if node.stdin.is_some() {
-            node.backlog.extend(line.as_bytes());
-            node.write();
+        if let Some(process) = &mut self.nodes[node].process
+            && process.stdin.is_some()
+        {
+            process.backlog.extend(line.as_bytes());
+            process.write();
         }
     }
 
-    /// Stops and continues processes. Their clocks and their speed are the machine's.
     fn disturb(&mut self, node: usize, trouble: Trouble) {
-        let signal = match trouble {
-            Trouble::Pause => Signal::STOP,
-            Trouble::Resume => Signal::CONT,
-            Trouble::Clock { .. } | Trouble::Slow(_) => return,
-        };
-        let process = Pid::from_child(&self.nodes[node].child);
-        // One that is gone is found out by its stdout.
-        let _ = kill_process_group(process, signal);
+        if let Err(error) = self.trouble(node, trouble) {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
+/// Where a node's processes live, one after the other.
+#[derive(Debug)]
+struct Machine {
+    /// None while the node is dead.
+    process: Option<Process>,
+    /// Of all of them: one log.
+    stderr: Stderr,
+}
+
+impl Machine {
+    fn spawn(&mut self, command: &NodeCommand) -> io::Result<()> {
+        let (process, stderr) = Process::spawn(command)?;
+        (self.process, self.stderr.file) = (Some(process), Some(stderr));
+        Ok(())
+    }
+
+    /// Sends a signal to the process and everything it started.
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            // One that is gone is found out by its stdout.
+            let _ = kill_process_group(Pid::from_child(&process.child), signal);
+        }
+    }
+
+    /// Kills the process and waits for its end. What it printed and nobody has read is gone; what it said on
+    /// stderr is kept.
+    fn kill(&mut self, said: &mut Vec<String>) -> io::Result<()> {
+        self.process = None;
+        let pumped = self.stderr.pump(said);
+        self.stderr.close(said);
+        pumped
     }
 }
 
@@ -308,19 +366,14 @@ struct Process {
     /// None once the node has closed its end.
     stdin: Option<File>,
     stdout: File,
-    stderr: Stderr,
     lines: Lines,
     /// What waits to be written to its stdin.
     backlog: VecDeque<u8>,
 }
 
 impl Process {
-    fn spawn(
-        command: &NodeCommand,
-        index: usize,
-        (path, log): (PathBuf, File),
-        show: bool,
-    ) -> io::Result<Self> {
+    /// A new process, and its stderr.
+    fn spawn(command: &NodeCommand) -> io::Result<(Self, File)> {
         let mut spawn = Command::new(&command.program);
         spawn
             .args(&command.args)
@@ -337,28 +390,18 @@ impl Process {
         let (Some(stdin), Some(stdout), Some(stderr)) = ends else {
             return Err(ErrorKind::BrokenPipe.into());
         };
-        let name = format!("n{index}");
+        let stderr = File::from(OwnedFd::from(stderr));
         let process = Self {
             child,
             stdin: Some(File::from(OwnedFd::from(stdin))),
             stdout: File::from(OwnedFd::from(stdout)),
-            stderr: Stderr {
-                name,
-                file: Some(File::from(OwnedFd::from(stderr))),
-                path,
-                log,
-                logged: 0,
-                show,
-                partial: Vec::new(),
-                last: VecDeque::new(),
-            },
             lines: Lines::new(LINE_MAX),
             backlog: VecDeque::new(),
         };
-        for stream in [&process.stdin, &process.stderr.file].into_iter().flatten().chain([&process.stdout]) {
+        for stream in process.stdin.iter().chain([&process.stdout, &stderr]) {
             rustix::io::ioctl_fionbio(stream, true)?;
         }
-        Ok(process)
+        Ok((process, stderr))
     }
 
     /// Its stdin, if something waits for room there.
@@ -448,7 +491,7 @@ fn describe(status: ExitStatus) -> String {
 #[derive(Debug)]
 struct Stderr {
     name: String,
-    /// None once the node has closed it.
+    /// None once the node has closed it, and while it is dead.
     file: Option<File>,
     /// Where the log is.
     path: PathBuf,
@@ -461,6 +504,11 @@ struct Stderr {
 }
 
 impl Stderr {
+    fn new(name: String, (path, log): (PathBuf, File), show: bool) -> Self {
+        let (partial, last) = (Vec::new(), VecDeque::new());
+        Self { name, file: None, path, log, logged: 0, show, partial, last }
+    }
+
     fn pump(&mut self, said: &mut Vec<String>) -> io::Result<()> {
         let mut chunk = [0; 16 * 1024];
         for _ in 0..LOG_READS {
@@ -474,15 +522,17 @@ impl Stderr {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Ok(0) | Err(_) => {
-                    self.file = None;
-                    if !self.partial.is_empty() {
-                        self.remember(b"\n", said);
-                    }
-                }
+                Ok(0) | Err(_) => self.close(said),
             }
         }
         Ok(())
+    }
+
+    fn close(&mut self, said: &mut Vec<String>) {
+        self.file = None;
+        if !self.partial.is_empty() {
+            self.remember(b"\n", said);
+        }
     }
 
     fn remember(&mut self, bytes: &[u8], said: &mut Vec<String>) {

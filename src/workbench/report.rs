@@ -62,7 +62,7 @@ fn describe(snapshot: &Snapshot) -> String {
     }
     let _ = write!(text, "  {in_flight} in flight");
     if let Some(fault) = fault {
-        let _ = write!(text, "  partition: {fault}");
+        let _ = write!(text, "  {fault}");
     }
     text
 }
@@ -120,6 +120,12 @@ pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
             if set.lost_count > 0 {
                 line("lost", format!("{:?}", set.lost));
             }
+            if set.died_count > 0 {
+                line(
+                    "died",
+                    format!("{} with the only nodes that held them: {:?}", set.died_count, set.died),
+                );
+            }
             if set.duplicated_count > 0 {
                 line("duplicated", format!("{:?}", set.duplicated));
             }
@@ -161,7 +167,7 @@ mod tests {
         };
         assert_eq!(describe(&snapshot), " 12.3 s  running  1200 ok  31 in flight");
         snapshot.not_ok = 2;
-        snapshot.fault = Some("majorities-ring");
+        snapshot.fault = Some("partition: majorities-ring".to_owned());
         assert_eq!(
             describe(&snapshot),
             " 12.3 s  running  1200 ok, 2 not  31 in flight  partition: majorities-ring"

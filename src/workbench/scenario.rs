@@ -189,6 +189,10 @@ pub enum LatencyDist {
 pub enum FaultKind {
     /// The network is cut in two or more, in one of four ways
     Partition,
+    /// Nodes are killed, and started again later
+    Kill,
+    /// Nodes stop, and go on later
+    Pause,
 }
 
 /// How many clients.

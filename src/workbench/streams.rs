@@ -11,6 +11,8 @@ pub(super) enum Stream {
     Nemesis = 3,
     Nodes = 4,
     Hazards = 5,
+    Kills = 6,
+    Pauses = 7,
 }
 
 /// The numbers that a seed stands for.

@@ -1,7 +1,7 @@
 //! The driver for virtual time: nodes as values in this process, time that jumps from event to event.
 //!
 //! The trial is the same as for real processes, and so are the nodes: lines go through their parsers and
-//! encoders. Nodes may be paused and slowed down, and their clocks may run wrong. Events are ordered by (due
+//! encoders. Nodes may be paused, slowed down and killed, and their clocks may run wrong. Events are ordered by (due
 //! time, sequence number), and all draws come from the seed: equal seeds give equal histories.
 
 use std::cmp::Reverse;
@@ -43,6 +43,9 @@ pub trait Watch<N: Node> {
     /// Ends the run: says what is the matter with the node.
     fn acted(&mut self, act: Act<'_, N>) -> Result<(), String>;
 
+    /// A node is killed: what it knew is gone.
+    fn killed(&mut self, index: usize);
+
     /// The run is over, one way or the other: what has become of each node.
     fn ended(&mut self, index: usize, node: &N);
 }
@@ -55,10 +58,13 @@ impl<N: Node> Watch<N> for () {
         Ok(())
     }
 
+    fn killed(&mut self, _: usize) {}
+
     fn ended(&mut self, _: usize, _: &N) {}
 }
 
-/// Runs a scenario in virtual time, on nodes that `new_node` makes from their index.
+/// Runs a scenario in virtual time, on nodes that `new_node` makes from their index: one for each life of a
+/// node, so more than once from the same index if nodes are killed.
 ///
 /// # Errors
 /// If a node misbehaves.
@@ -68,20 +74,21 @@ pub fn run<N: Node>(
     new_node: impl FnMut(usize) -> N,
 ) -> Result<(Results, History), Fault> {
     let mut trial = Trial::new(scenario, seed, Verbosity::default(), Time::ZERO);
-    drive(&mut trial, (0..scenario.nodes()).map(new_node), &mut ())?;
+    drive(&mut trial, new_node, &mut ())?;
     Ok(trial.finish())
 }
 
-/// Drives a trial that begins at [`Time::ZERO`] to its end.
+/// Drives a trial that begins at [`Time::ZERO`] to its end. `new_node` makes the nodes' first lives in order,
+/// then another whenever one is killed.
 ///
 /// # Errors
 /// If a node misbehaves, or the watch says so.
 pub fn drive<N: Node>(
     trial: &mut Trial,
-    nodes: impl Iterator<Item = N>,
+    mut new_node: impl FnMut(usize) -> N,
     watch: &mut impl Watch<N>,
 ) -> Result<(), Fault> {
-    let mut hosts = Hosts::new(nodes, watch);
+    let mut hosts = Hosts::new(trial.nodes(), &mut new_node, watch);
     let done = hosts.run(trial);
     for (index, host) in hosts.hosts.iter().enumerate() {
         hosts.watch.ended(index, &host.node);
@@ -91,6 +98,7 @@ pub fn drive<N: Node>(
 
 struct Hosts<'a, N: Node, W> {
     hosts: Vec<Host<N>>,
+    new_node: &'a mut dyn FnMut(usize) -> N,
     now: Time,
     /// When to look at which host again; outdated where the host's own `wake` says otherwise.
     wakes: BinaryHeap<Reverse<(Time, u64, usize)>>,
@@ -112,6 +120,8 @@ struct Host<N: Node> {
     scratch: N::Scratch,
     clock: Clock,
     paused: bool,
+    /// Killed, and not started again: the node is its next life, which nothing reaches.
+    dead: bool,
     /// How long it takes over a message.
     service: Duration,
     /// When it has done the last one.
@@ -128,12 +138,16 @@ impl<N: Node> Host<N> {
         self.inbox.front().map(|(came, _)| (*came).max(self.free_at) + self.service)
     }
 
+    fn rests(&self) -> bool {
+        self.paused || self.dead
+    }
+
     fn tick_at(&self) -> Option<Time> {
         self.node.next_deadline().map(|deadline| self.clock.true_time(deadline))
     }
 
     fn next_event(&self) -> Time {
-        if self.paused {
+        if self.rests() {
             return Time::NEVER;
         }
         [self.handled_at(), self.tick_at()].into_iter().flatten().min().unwrap_or(Time::NEVER)
@@ -141,19 +155,21 @@ impl<N: Node> Host<N> {
 }
 
 impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
-    fn new(nodes: impl Iterator<Item = N>, watch: &'a mut W) -> Self {
-        let host = |node| Host {
-            node,
+    fn new(nodes: usize, new_node: &'a mut dyn FnMut(usize) -> N, watch: &'a mut W) -> Self {
+        let mut host = |index| Host {
+            node: new_node(index),
             scratch: N::Scratch::default(),
             clock: Clock::default(),
             paused: false,
+            dead: false,
             service: Duration::ZERO,
             free_at: Time::ZERO,
             inbox: VecDeque::new(),
             wake: Time::NEVER,
         };
         Self {
-            hosts: nodes.map(host).collect(),
+            hosts: (0..nodes).map(&mut host).collect(),
+            new_node,
             now: Time::ZERO,
             wakes: BinaryHeap::new(),
             next_wake_id: 0,
@@ -219,7 +235,7 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
         for index in due {
             let handled = self.handle_due(index);
             let host = &self.hosts[index];
-            if !handled && !host.paused && host.tick_at().is_some_and(|due| due <= self.now) {
+            if !handled && !host.rests() && host.tick_at().is_some_and(|due| due <= self.now) {
                 host.node.tick(host.clock.local(self.now), &mut self.out);
                 self.acted(index);
             }
@@ -230,7 +246,7 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
     /// True if there was a message to handle.
     fn handle_due(&mut self, index: usize) -> bool {
         let mut any = false;
-        while !self.hosts[index].paused
+        while !self.hosts[index].rests()
             && self.hosts[index].handled_at().is_some_and(|due| due <= self.now)
             && let Some((_, line)) = self.hosts[index].inbox.pop_front()
         {
@@ -266,6 +282,18 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
         }
     }
 
+    /// Ends a node's life, and puts its next one in its place. Its machine stays; what it has not yet handled is
+    /// lost, and so is what it has printed and nobody has read.
+    fn kill(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        host.node = (self.new_node)(index);
+        host.scratch = N::Scratch::default();
+        host.inbox.clear();
+        (host.dead, host.paused) = (true, false);
+        self.printed.retain(|(node, _)| *node != index);
+        self.watch.killed(index);
+    }
+
     /// Notes when to look at a host next, if that has changed.
     fn reschedule(&mut self, index: usize) {
         let host = &mut self.hosts[index];
@@ -283,7 +311,7 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
 impl<N: Node, W: Watch<N>> Cluster for Hosts<'_, N, W> {
     fn deliver(&mut self, node: usize, line: String) {
         let host = &mut self.hosts[node];
-        if host.paused || !host.service.is_zero() || !host.inbox.is_empty() {
+        if host.rests() || !host.service.is_zero() || !host.inbox.is_empty() {
             host.inbox.push_back((self.now, line));
         } else {
             self.handle(node, line);
@@ -294,8 +322,10 @@ impl<N: Node, W: Watch<N>> Cluster for Hosts<'_, N, W> {
     fn disturb(&mut self, node: usize, trouble: Trouble) {
         let host = &mut self.hosts[node];
         match trouble {
-            Trouble::Pause => host.paused = true,
+            Trouble::Pause => host.paused = !host.dead,
             Trouble::Resume => host.paused = false,
+            Trouble::Kill => self.kill(node),
+            Trouble::Restart => host.dead = false,
             Trouble::Clock { jump, ppm } => host.clock.set(self.now, jump, ppm),
             Trouble::Slow(time) => host.service = time,
         }
@@ -406,7 +436,7 @@ mod tests {
             let kind = format!("{}_ok", body["type"].as_str().expect("a type"));
             body["type"] = serde_json::json!(kind);
             if kind == "init_ok" {
-                body = serde_json::json!({ "type": kind, "in_reply_to": 1 });
+                body = serde_json::json!({ "type": kind, "in_reply_to": body["in_reply_to"] });
             } else {
                 self.0.lock().expect("no panic").heard.push(now);
             }
@@ -431,19 +461,33 @@ mod tests {
     #[derive(Default)]
     struct Reader {
         true_times: Vec<Time>,
+        /// Of the last life.
         heard: Vec<Time>,
+        /// Likewise.
         ticks: Vec<Time>,
+        /// How many of the true times are of former lives.
+        former: usize,
+        /// The types of all messages.
+        told: Vec<String>,
     }
 
     impl Watch<Diary> for Reader {
-        fn receives(&mut self, _: usize, _: &[u8]) {}
+        fn receives(&mut self, _: usize, line: &[u8]) {
+            let message: serde_json::Value = serde_json::from_slice(line).expect("JSON");
+            self.told.push(message["body"]["type"].as_str().expect("a type").to_owned());
+        }
 
         fn acted(&mut self, act: Act<'_, Diary>) -> Result<(), String> {
             let pages = act.node.0.lock().expect("no panic");
-            if pages.heard.len() > self.true_times.len() {
+            if self.former + pages.heard.len() > self.true_times.len() {
                 self.true_times.push(act.now);
             }
             Ok(())
+        }
+
+        fn killed(&mut self, index: usize) {
+            assert_eq!(index, 0);
+            self.former = self.true_times.len();
         }
 
         fn ended(&mut self, _: usize, node: &Diary) {
@@ -467,7 +511,7 @@ mod tests {
         let (quiet, verbosity) = (Duration::from_secs(1), Verbosity::default());
         let mut trial = Trial::under(Nemesis::new(steps), quiet, &scenario, 1, verbosity, Time::ZERO);
         let mut reader = Reader::default();
-        drive(&mut trial, std::iter::once(Diary::default()), &mut reader).expect("no fault");
+        drive(&mut trial, |_| Diary::default(), &mut reader).expect("no fault");
         (trial.finish().1, reader)
     }
 
@@ -488,6 +532,48 @@ mod tests {
         assert!(reader.ticks.iter().any(|&time| secs(time) == 5.0), "a tick that was overdue");
         let (begun, ended) = (history.invocations(), reader.heard.len());
         assert_eq!(begun, ended, "every request is handled in the end");
+    }
+
+    #[test]
+    fn a_killed_node_is_told_nothing_until_it_is_another_one() {
+        let (history, reader) = diary(vec![(2, Trouble::Kill), (5, Trouble::Restart)]);
+        let dead = |&time: &Time| (2.0..5.0).contains(&secs(time));
+        assert!(!reader.true_times.iter().any(dead));
+        assert!(
+            reader.heard.iter().chain(&reader.ticks).all(|&time| secs(time) >= 5.0),
+            "all else is forgotten"
+        );
+        assert!(reader.former > 50 && !reader.heard.is_empty());
+        assert_eq!(reader.told.iter().filter(|kind| *kind == "init").count(), 2);
+        let (lost, kept): (Vec<_>, Vec<_>) =
+            history.completed().partition(|(invoked, _)| (2.0..5.0).contains(&secs(invoked.time)));
+        assert!(lost.len() >= 20 && lost.iter().all(|(_, done)| done.error.as_deref() == Some("timed out")));
+        assert!(kept.iter().all(|(_, done)| done.error.is_none()));
+        let of_nemesis: Vec<_> = history
+            .events()
+            .iter()
+            .filter(|event| event.process == crate::workbench::history::Process::Nemesis)
+            .collect();
+        assert_eq!(of_nemesis.iter().map(|event| event.f).collect::<Vec<_>>(), ["kill", "restart"]);
+    }
+
+    #[test]
+    fn what_waits_for_a_node_dies_with_it_and_its_machine_stays_as_it_is() {
+        let slow = Duration::from_millis(100);
+        let fast = Trouble::Clock { jump: Duration::from_secs(100), ppm: 2_000_000 };
+        let (history, reader) =
+            diary(vec![(1, Trouble::Slow(slow)), (1, fast), (2, Trouble::Kill), (3, Trouble::Restart)]);
+        assert!(reader.true_times.len() < history.invocations(), "some requests were in the inbox");
+        let after: Vec<Time> = reader.true_times[reader.former..].to_vec();
+        assert!(after.windows(2).all(|pair| pair[1].since(pair[0]) >= slow));
+        assert!(reader.heard.iter().all(|&time| secs(time) > 105.0));
+    }
+
+    #[test]
+    fn a_killed_node_is_no_longer_paused() {
+        let (_, reader) =
+            diary(vec![(2, Trouble::Pause), (3, Trouble::Kill), (4, Trouble::Pause), (5, Trouble::Restart)]);
+        assert!(reader.heard.iter().any(|&time| secs(time) < 7.5), "nor is it paused when it is dead");
     }
 
     #[test]

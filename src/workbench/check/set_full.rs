@@ -9,17 +9,21 @@
 //! * it is *stable* if last present was invoked after last absent. Its stable latency is the time from known
 //!   to the invocation of last absent: how long somebody could still miss it;
 //! * it is *lost* if it was known, and last absent was invoked after known and after last present;
+//! * it *died* rather than being lost if every life of a node that is known to have held it, since it
+//!   acknowledged or showed it, was ended by the nemesis: nobody can keep what only the dead knew;
 //! * otherwise it was never read.
 //!
-//! The algorithm is one pass over the history, updating every value at every read.
+//! The algorithm is one pass over the history, updating every value at every read, and another one for those
+//! that are gone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
 use super::Valid;
 use crate::node::Time;
-use crate::workbench::history::{Event, EventKind, History, OpValue};
+use crate::workbench::history::{Event, EventKind, History, OpValue, Process};
+use crate::workbench::network::Endpoint;
 
 /// The verdict on a broadcast run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +39,10 @@ pub struct SetFull {
     pub lost_count: usize,
     /// Them.
     pub lost: Vec<i64>,
+    /// Values that were known, and then shown no more, since every node known to have held them was killed.
+    pub died_count: usize,
+    /// Them.
+    pub died: Vec<i64>,
     /// Values of which no read can tell.
     pub never_read_count: usize,
     /// Them.
@@ -160,7 +168,48 @@ impl Element {
 #[must_use]
 pub fn set_full(history: &History) -> SetFull {
     let (elements, duplicated) = follow(history);
-    summarise(&elements, duplicated)
+    let gone = elements.iter().filter(|element| matches!(element.outcome(), Outcome::Lost(_)));
+    let died = died(history, gone.map(|element| element.value).collect());
+    summarise(&elements, died, duplicated)
+}
+
+/// The node that an event of the nemesis kills or starts again.
+fn struck(event: &Event, f: &str) -> Option<usize> {
+    let OpValue::Json(name) = &event.value else { return None };
+    match Endpoint::parse(name.as_str()?) {
+        Some(Endpoint::Node(node)) if event.process == Process::Nemesis && event.f == f => Some(node),
+        _ => None,
+    }
+}
+
+/// Those of the values that are gone of which no life that was not ended by a kill is known to have held them.
+/// A node's lives are told apart by its restarts: the first `k` of them were ended if it was killed `k` times.
+fn died(history: &History, gone: BTreeSet<i64>) -> BTreeSet<i64> {
+    let mut kills: HashMap<usize, usize> = HashMap::new();
+    for node in history.events().iter().filter_map(|event| struck(event, "kill")) {
+        *kills.entry(node).or_default() += 1;
+    }
+    let mut died = gone;
+    let mut restarts: HashMap<usize, usize> = HashMap::new();
+    for event in history.events() {
+        if let Some(node) = struck(event, "restart") {
+            *restarts.entry(node).or_default() += 1;
+        }
+        let node = history.node_of(event.process);
+        let ended =
+            node.is_some_and(|node| restarts.get(&node).unwrap_or(&0) < kills.get(&node).unwrap_or(&0));
+        if ended || died.is_empty() || event.kind != EventKind::Ok {
+            continue;
+        }
+        match (event.f, &event.value) {
+            ("broadcast", OpValue::Int(value)) => {
+                died.remove(value);
+            }
+            ("read", OpValue::Ints(values)) => died.retain(|value| !values.contains(value)),
+            _ => {}
+        }
+    }
+    died
 }
 
 /// Follows every value through the history.
@@ -222,7 +271,7 @@ fn follow(history: &History) -> (Vec<Element>, BTreeMap<i64, usize>) {
     (elements, duplicated)
 }
 
-fn summarise(elements: &[Element], duplicated: BTreeMap<i64, usize>) -> SetFull {
+fn summarise(elements: &[Element], died: BTreeSet<i64>, duplicated: BTreeMap<i64, usize>) -> SetFull {
     let (mut stable, mut lost, mut never_read) = (Vec::new(), Vec::new(), Vec::new());
     let (mut stale, mut lost_latencies) = (Vec::new(), Vec::new());
     for element in elements {
@@ -233,6 +282,7 @@ fn summarise(elements: &[Element], duplicated: BTreeMap<i64, usize>) -> SetFull 
                     stale.push(Stale { element: element.value, stable_latency: latency });
                 }
             }
+            Outcome::Lost(_) if died.contains(&element.value) => {}
             Outcome::Lost(latency) => {
                 lost.push(element.value);
                 lost_latencies.push(latency);
@@ -256,6 +306,8 @@ fn summarise(elements: &[Element], duplicated: BTreeMap<i64, usize>) -> SetFull 
         stable_count: stable.len(),
         lost_count: lost.len(),
         lost,
+        died_count: died.len(),
+        died: died.into_iter().collect(),
         never_read_count: never_read.len(),
         never_read,
         stale_count: stale.len(),
@@ -271,25 +323,40 @@ fn summarise(elements: &[Element], duplicated: BTreeMap<i64, usize>) -> SetFull 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workbench::history::Process;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
+    use serde_json::json;
 
     const MS: u64 = 1_000_000;
 
     /// Builds histories: operations that begin and end at given times, in ms.
     #[derive(Default)]
     struct Script {
-        events: Vec<(u64, usize, EventKind, &'static str, OpValue)>,
-        clients: usize,
+        events: Vec<(u64, Process, EventKind, &'static str, OpValue)>,
+        /// The node that each client talks to, if that is noted.
+        clients: Vec<Option<usize>>,
+        node: Option<usize>,
     }
 
     impl Script {
         fn op(mut self, from: u64, to: u64, f: &'static str, invoked: OpValue, done: OpValue) -> Self {
-            let client = self.clients;
-            self.clients += 1;
+            let client = Process::Client(self.clients.len());
+            self.clients.push(self.node);
             self.events.push((from, client, EventKind::Invoke, f, invoked));
             self.events.push((to, client, EventKind::Ok, f, done));
+            self
+        }
+
+        /// Whoever comes next talks to this node.
+        fn at(mut self, node: usize) -> Self {
+            self.node = Some(node);
+            self
+        }
+
+        fn kill(mut self, from: u64, to: u64, node: usize) -> Self {
+            for (at, f) in [(from, "kill"), (to, "restart")] {
+                let name = OpValue::Json(json!(format!("n{node}")));
+                self.events.push((at, Process::Nemesis, EventKind::Info, f, name));
+            }
             self
         }
 
@@ -304,8 +371,11 @@ mod tests {
         fn check(mut self) -> SetFull {
             self.events.sort_by_key(|event| event.0);
             let mut history = History::default();
-            for (ms, client, kind, f, value) in self.events {
-                history.push(Time::from_nanos(ms * MS), Process::Client(client), kind, f, value, None);
+            for (ms, process, kind, f, value) in self.events {
+                history.push(Time::from_nanos(ms * MS), process, kind, f, value, None);
+            }
+            for (client, node) in self.clients.iter().enumerate() {
+                node.iter().for_each(|&node| history.talks_to(Process::Client(client), node));
             }
             let result = set_full(&history);
             assert_eq!(result, naive(&history), "the twins agree");
@@ -329,7 +399,19 @@ mod tests {
                 _ => None,
             })
             .collect();
-        let (mut stable, mut lost, mut never_read) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut stable, mut lost, mut died, mut never_read) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let events = |f: &'static str, node: usize| {
+            let name = OpValue::Json(json!(format!("n{node}")));
+            history.events().iter().filter(move |event| event.f == f && event.value == name)
+        };
+        // Whether the node is known, and was killed in the life in which it said this.
+        let has_died = |said: &Event| {
+            let Some(node) = history.node_of(said.process) else { return false };
+            let restarts = |until| events("restart", node).filter(|restart| restart.index < until).count();
+            let life = restarts(said.index);
+            events("kill", node).any(|kill| restarts(kill.index) == life)
+        };
         for begun in history.by_clients().filter(|e| e.kind == EventKind::Invoke && e.f == "broadcast") {
             let OpValue::Int(value) = begun.value else { panic!("a broadcast of {:?}", begun.value) };
             let counted: Vec<&Read<'_>> = reads.iter().filter(|read| read.done.index > begun.index).collect();
@@ -361,6 +443,8 @@ mod tests {
             };
             if is_stable {
                 stable.push((value, last_absent.map_or(0, since_known)));
+            } else if is_lost && acked.into_iter().chain(with(true).map(|read| read.done)).all(has_died) {
+                died.push((value, 0));
             } else if is_lost {
                 lost.push((value, last_present.map_or(0, since_known)));
             } else {
@@ -397,10 +481,12 @@ mod tests {
             } else {
                 Valid::True
             },
-            attempt_count: stable.len() + lost.len() + never_read.len(),
+            attempt_count: stable.len() + lost.len() + died.len() + never_read.len(),
             stable_count: stable.len(),
             lost_count: lost.len(),
             lost: values(&lost),
+            died_count: died.len(),
+            died: values(&died),
             never_read_count: never_read.len(),
             never_read: never_read.into_iter().collect::<BTreeSet<_>>().into_iter().collect(),
             stale_count: stale.len(),
@@ -443,6 +529,37 @@ mod tests {
         assert_eq!((result.valid, &*result.lost, result.stable_count), (Valid::False, &[7][..], 1));
         let never_shown = Script::default().broadcast(0, 1, 7).read(2, 3, &[]).check();
         assert_eq!((never_shown.valid, never_shown.lost_count), (Valid::False, 1));
+    }
+
+    #[test]
+    fn a_value_dies_with_its_only_holder_and_that_is_nobodys_fault() {
+        let script = || {
+            Script::default().at(0).broadcast(0, 1, 7).at(1).broadcast(0, 1, 8).kill(2, 3, 0).read(
+                9,
+                10,
+                &[8],
+            )
+        };
+        let result = script().check();
+        assert_eq!((result.valid, &*result.died, result.lost_count), (Valid::True, &[7][..], 0));
+        assert_eq!((result.died_count, result.attempt_count, result.lost_latencies), (1, 2, None));
+        // Somebody else had it, and lived on; or it was somebody else who was killed.
+        let had =
+            Script::default().at(1).read(1, 2, &[7]).at(0).broadcast(0, 1, 7).kill(2, 3, 0).read(9, 10, &[]);
+        assert_eq!(&*had.check().lost, [7]);
+        let other = Script::default().at(0).broadcast(0, 1, 7).kill(2, 3, 1).read(9, 10, &[]).check();
+        assert_eq!((&*other.lost, other.died_count), (&[7][..], 0));
+    }
+
+    #[test]
+    fn a_value_that_was_held_after_the_last_kill_is_lost_and_has_not_died() {
+        let after = Script::default().at(0).kill(0, 1, 0).broadcast(2, 3, 7).read(9, 10, &[]).check();
+        assert_eq!((&*after.lost, after.died_count), (&[7][..], 0));
+        let again = Script::default().at(0).kill(0, 1, 0).broadcast(2, 3, 7).kill(4, 5, 0).read(9, 10, &[]);
+        assert_eq!(&*again.check().died, [7]);
+        // Which node it was is not known.
+        let nobody = Script::default().broadcast(0, 1, 7).kill(2, 3, 0).read(9, 10, &[]).check();
+        assert_eq!((&*nobody.lost, nobody.died_count), (&[7][..], 0));
     }
 
     #[test]
@@ -505,13 +622,22 @@ mod tests {
         fn both_twins_say_the_same_of_any_history(
             broadcasts in prop::collection::vec((0u64..40, 0u64..40), 1..6),
             reads in prop::collection::vec((0u64..60, 0u64..30, prop::collection::vec(0i64..6, 0..5)), 0..10),
+            // Of each node, when it was killed, for how long it was dead, and for how long it lived before.
+            kills in prop::collection::vec(prop::collection::vec((1u64..20, 0u64..20), 0..3), 2),
         ) {
             let mut script = Script::default();
             for (value, (from, length)) in broadcasts.iter().enumerate() {
-                script = script.broadcast(*from, from + length, value as i64);
+                script = script.at(value % 2).broadcast(*from, from + length, value as i64);
             }
-            for (from, length, values) in &reads {
-                script = script.read(*from, from + length, values);
+            for (number, (from, length, values)) in reads.iter().enumerate() {
+                script = script.at(number % 2).read(*from, from + length, values);
+            }
+            for (node, kills) in kills.iter().enumerate() {
+                let mut now = 0;
+                for (alive, dead) in kills {
+                    script = script.kill(now + alive, now + alive + dead, node);
+                    now += alive + dead;
+                }
             }
             script.check();
         }

@@ -21,6 +21,10 @@ pub(super) struct Auditor {
     news: Vec<Value>,
     batch_max: usize,
     whereabouts_of: Option<Value>,
+    /// Values whose last holder was killed. A message that was under way may bring one back.
+    orphaned: HashSet<Value, FixedState>,
+    /// When that last happened.
+    pub(super) last_revival: Time,
     /// The last step.
     pub(super) now: Time,
     /// When a node last learnt a value.
@@ -65,6 +69,8 @@ impl Auditor {
             news: Vec::new(),
             batch_max,
             whereabouts_of,
+            orphaned: HashSet::default(),
+            last_revival: Time::ZERO,
             now: Time::ZERO,
             last_learnt: Time::ZERO,
             last_news: None,
@@ -82,6 +88,11 @@ impl Auditor {
         let value = *all.difference(told).min()?;
         let holder = self.told.iter().position(|told| told.contains(&value))?;
         Some(Failure::Missing { node, value, holder })
+    }
+
+    /// Whether a value died with the last node that held it.
+    pub(super) fn died(&self, value: Value) -> bool {
+        self.orphaned.contains(&value)
     }
 
     /// Checks a message that a node sends to another.
@@ -138,6 +149,9 @@ impl<N: Inspect> Watch<N> for Auditor {
             if told.insert(value) {
                 self.last_learnt = now;
                 self.last_news = Some(value);
+                if self.orphaned.remove(&value) {
+                    self.last_revival = now;
+                }
             }
             if !node.holds(value) {
                 self.suspect = Some(value);
@@ -160,9 +174,83 @@ impl<N: Inspect> Watch<N> for Auditor {
         node.audit(local)
     }
 
+    /// The node's next life has been told nothing.
+    fn killed(&mut self, index: usize) {
+        let forgotten = std::mem::take(&mut self.told[index]);
+        let held = |value: &Value| self.told.iter().any(|told| told.contains(value));
+        self.orphaned.extend(forgotten.into_iter().filter(|value| !held(value)));
+    }
+
     fn ended(&mut self, index: usize, node: &N) {
         self.holdings.push(self.told[index].iter().copied().filter(|&value| node.holds(value)).collect());
         let waits = self.whereabouts_of.map(|value| node.whereabouts(value));
         self.whereabouts.push(waits.unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::node::{Node, Outbox};
+    use crate::simple::Simple;
+    use serde_json::json;
+    use std::time::Duration;
+
+    /// Lets a node handle a message under the auditor's eyes.
+    fn tell(
+        auditor: &mut Auditor,
+        nodes: &[Simple],
+        index: usize,
+        at: Time,
+        body: &serde_json::Value,
+    ) -> Result<(), String> {
+        let line = json!({ "src": "c9", "dest": format!("n{index}"), "body": body }).to_string();
+        let (mut out, node) = (Outbox::default(), &nodes[index]);
+        Watch::<Simple>::receives(auditor, index, line.as_bytes());
+        node.handle(at, &mut line.into_bytes(), &mut (), &mut out);
+        auditor.acted(Act { now: at, local: at, index, node, printed: out.lines() })
+    }
+
+    fn delta(values: &[Value]) -> serde_json::Value {
+        json!({ "type": "delta", "generation": 1, "values": values })
+    }
+
+    fn initialised(auditor: &mut Auditor) -> Vec<Simple> {
+        let nodes: Vec<Simple> = (0..2).map(|seed| Simple::new(Config::default(), seed)).collect();
+        for index in 0..2 {
+            let init = json!({ "type": "init", "msg_id": 1, "node_id": format!("n{index}"), "node_ids": ["n0", "n1"] });
+            tell(auditor, &nodes, index, Time::ZERO, &init).expect("all is well");
+        }
+        nodes
+    }
+
+    #[test]
+    fn a_value_dies_when_its_last_holder_is_killed_and_lives_again_when_a_late_message_brings_it() {
+        let mut auditor = Auditor::new(2, 64, None);
+        let nodes = initialised(&mut auditor);
+        for (index, values) in [(0, [1, 2]), (1, [2, 3])] {
+            tell(&mut auditor, &nodes, index, Time::ZERO, &delta(&values)).expect("all is well");
+        }
+        Watch::<Simple>::killed(&mut auditor, 0);
+        assert_eq!([1, 2, 3].map(|value| auditor.died(value)), [true, false, false]);
+        let later = Time::ZERO + Duration::from_secs(9);
+        tell(&mut auditor, &nodes, 1, later, &delta(&[1])).expect("all is well");
+        assert!(!auditor.died(1));
+        assert_eq!(auditor.last_revival, later);
+        Watch::<Simple>::killed(&mut auditor, 1);
+        assert_eq!([1, 2, 3].map(|value| auditor.died(value)), [true; 3]);
+        assert_eq!(auditor.missing(), None, "nobody has anything");
+    }
+
+    #[test]
+    fn a_node_that_remembers_its_former_life_is_found_out() {
+        let mut auditor = Auditor::new(2, 64, None);
+        let nodes = initialised(&mut auditor);
+        tell(&mut auditor, &nodes, 0, Time::ZERO, &delta(&[1])).expect("all is well");
+        Watch::<Simple>::killed(&mut auditor, 0);
+        // The very same node goes on.
+        let found = tell(&mut auditor, &nodes, 0, Time::ZERO, &json!({ "type": "read", "msg_id": 2 }));
+        assert_eq!(found, Err("holds 1 values and was told 0".to_owned()));
     }
 }

@@ -50,7 +50,7 @@ pub enum Failure {
         /// A node that has it.
         holder: usize,
     },
-    /// An acknowledged value is gone.
+    /// An acknowledged value is gone, and some node that held it lived on.
     #[error("{value} was acknowledged and is lost")]
     Lost {
         /// The value.
@@ -107,7 +107,7 @@ impl Failure {
     }
 }
 
-/// An operation that did not end well. Only where nodes were paused or slow may it have timed out, and only
+/// An operation that did not end well. Only where nodes were paused, slow or killed may it have timed out, and only
 /// before the faults ended.
 pub(super) fn unanswered(history: &History, time_limit: Duration, disturbed: bool) -> Option<Failure> {
     history.completed().find_map(|(invoked, done)| {
@@ -130,6 +130,10 @@ pub(super) fn duplicated(results: &Results) -> Option<Failure> {
     Some(Failure::Duplicated { value, times })
 }
 
-pub(super) fn lost(results: &Results) -> Option<Failure> {
-    set_full(results)?.lost.first().map(|&value| Failure::Lost { value })
+/// A value that was known and is gone, but for those that died with their last holders. Whether they did is for
+/// the auditor to say: set-full can only tell from what clients saw.
+pub(super) fn lost(results: &Results, died: impl Fn(Value) -> bool) -> Option<Failure> {
+    let set = set_full(results)?;
+    let gone = set.lost.iter().chain(&set.died).copied();
+    gone.filter(|&value| !died(value)).min().map(|value| Failure::Lost { value })
 }

@@ -10,7 +10,7 @@
 //! | it sends only values that it holds, in batches of the size allowed | every step | the auditor |
 //! | its own structures are sound | every step | [`Inspect::audit`] |
 //! | clients are answered, and well | after the run | [`Simulation::run`] |
-//! | nothing that was acknowledged is lost, and no read shows a value twice | after the run | [set-full](super::check::set_full) |
+//! | nothing that was acknowledged is lost, unless every node that held it was killed; no read shows a value twice | after the run | [set-full](super::check::set_full) and the auditor |
 //! | every node holds the same values in the end, within the bound; silence from then on | after the run | [`Simulation::run`] |
 
 mod auditor;
@@ -98,7 +98,8 @@ pub struct Run {
     pub whereabouts: Vec<Vec<String>>,
     /// The value that the failure is about, if it is about one.
     pub concerned: Option<Value>,
-    /// From the end of the faults to the last time that a node learnt a value.
+    /// From the end of the faults to the last time that a node learnt a value; from a later time, if a message
+    /// that had been under way brought a value back whose last holder had been killed.
     pub convergence: Duration,
     /// How long that may take.
     pub bound: Duration,
@@ -131,8 +132,9 @@ impl Simulation {
         let Simulation { scenario, hazards, config, .. } = self;
         let steps = hazards.steps(seed, scenario.nodes(), scenario.time_limit());
         let bound = self.bound(&steps);
-        let disturbed =
-            steps.iter().any(|(_, step)| matches!(step, Step::Disturb(_, Trouble::Pause | Trouble::Slow(_))));
+        let disturbed = steps.iter().any(|(_, step)| {
+            matches!(step, Step::Disturb(_, Trouble::Pause | Trouble::Slow(_) | Trouble::Kill))
+        });
         // The last message to arrive may have to be acknowledged.
         let silent_after = bound.saturating_add(EXTRA_MAX + self.delay_max());
         // Whoever repeats something does so at least that often.
@@ -147,26 +149,32 @@ impl Simulation {
         let mut rng = stream(seed, Stream::Nodes);
         // Every other seed sees the generations wrap around.
         let wraps = rng.random::<bool>();
-        let nodes = (0..scenario.nodes()).map(|_| {
-            let near_the_last = Generation(Generation::LAST.0 - rng.random_range(0..16));
-            let first_generation = if wraps { Some(near_the_last) } else { config.first_generation };
+        // A node's later lives begin where the first did: nothing may depend on their generations being apart.
+        let mut first_generations = Vec::new();
+        let new_life = |index| {
+            if index == first_generations.len() {
+                let near_the_last = Generation(Generation::LAST.0 - rng.random_range(0..16));
+                first_generations.push(if wraps { Some(near_the_last) } else { config.first_generation });
+            }
+            let first_generation = first_generations[index];
             new_node(Config { first_generation, ..config.clone() }, rng.random())
-        });
+        };
         let mut auditor = Auditor::new(scenario.nodes(), config.batch_max, keep.whereabouts_of);
-        let driven = virtual_time::drive(&mut trial, nodes, &mut auditor);
+        let driven = virtual_time::drive(&mut trial, new_life, &mut auditor);
 
         let began = trial.began().unwrap_or_default();
         let healed = began + scenario.time_limit();
         let trace = trial.take_trace();
         let (results, history) = trial.finish();
-        let convergence = auditor.last_learnt.since(healed);
+        // What nobody held any more spreads from when a late message brought it back.
+        let convergence = auditor.last_learnt.since(healed.max(auditor.last_revival));
         let sent_until = auditor.last_sent.since(healed);
         let fault = driven.err().map(|fault| Failure::Fault { at: auditor.now.since(began), fault });
         let failure = fault
             .or_else(|| unanswered(&history, scenario.time_limit(), disturbed))
             .or_else(|| duplicated(&results))
             .or_else(|| auditor.missing())
-            .or_else(|| lost(&results))
+            .or_else(|| lost(&results, |value| auditor.died(value)))
             .or_else(|| (convergence > bound).then_some(Failure::Late { took: convergence, bound }))
             .or_else(|| {
                 (sent_until > silent_after)
@@ -185,26 +193,31 @@ impl Simulation {
     /// retry, after which every link works again; then a flush and a round trip for each hop, and for each
     /// window of batches that has piled up (every value there is, at worst), and one to spare. Where a queue may
     /// overflow, every value may have to be sent anew, twice over each hop.
+    ///
+    /// A node of the simple design that was killed may be started at the very end of the faults. It waits for a
+    /// topology, which nobody sends it, and then takes a round to ask the others for what it has forgotten.
     #[must_use]
     pub fn bound(&self, steps: &[(Duration, Step)]) -> Duration {
         let Simulation { scenario, config, design, .. } = self;
         let bursts = steps.iter().map(|(_, step)| if let Step::Burst(_, count) = step { *count } else { 0 });
         // Every other operation is a broadcast, on average; all of them never are.
         let values = (scenario.rate * scenario.time_limit) as usize + bursts.sum::<usize>();
+        let killed = steps.iter().any(|(_, step)| matches!(step, Step::Disturb(_, Trouble::Kill)));
+        let grace = if killed { config.start_grace } else { Duration::ZERO };
         let round_trip = 2 * self.delay_max();
         let times = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         match design {
             Design::LockFree => {
                 let windows = values.div_ceil(config.batch_max * SLOTS);
-                Duration::from_secs(4) + 2 * round_trip + round_trip.saturating_mul(times(windows))
+                grace + Duration::from_secs(4) + 2 * round_trip + round_trip.saturating_mul(times(windows))
             }
             Design::Simple => {
                 let hops = diameter(&scenario.topology.neighbours(scenario.nodes()));
                 let round = config.flush_interval + round_trip;
                 let overflows = if values > config.queue_limit { 2 * hops } else { 1 };
                 let windows = values.div_ceil(config.batch_max).saturating_mul(overflows);
-                let rounds = hops.saturating_add(windows).saturating_add(1);
-                (config.retry.longest() + SPARE).saturating_add(round.saturating_mul(times(rounds)))
+                let rounds = hops.saturating_add(windows).saturating_add(if killed { 2 } else { 1 });
+                (config.retry.longest() + SPARE + grace).saturating_add(round.saturating_mul(times(rounds)))
             }
         }
     }

@@ -115,6 +115,7 @@ impl fmt::Display for Way<'_> {
             Fate::Lost => write!(f, "lost on the way from {src} to {dest}"),
             Fate::Doubled => write!(f, "doubled on the way from {src} to {dest}"),
             Fate::CutOff => write!(f, "cut off between {src} and {dest}"),
+            Fate::Missed => write!(f, "{dest} is dead when it comes from {src}"),
             Fate::Arrived => write!(f, "{dest} gets from {src}"),
         }
     }

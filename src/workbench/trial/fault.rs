@@ -27,7 +27,7 @@ pub enum Fault {
         /// Who isn't there.
         name: String,
     },
-    /// It did not answer before the first operation.
+    /// It did not answer its `init`, or what clients asked before the first operation.
     #[error("n{node} did not answer `{request}` within {} s", timeout.as_secs())]
     Silent {
         /// The node.

@@ -18,15 +18,24 @@ impl Trial {
         step.map(|step| self.apply(now, step, cluster)).is_some()
     }
 
-    pub(super) fn apply(&mut self, now: Time, step: Step, cluster: &mut impl Cluster) {
+    /// Ends all faults that are still in force. False if there were none.
+    pub(super) fn heal(&mut self, now: Time, cluster: &mut impl Cluster) -> bool {
+        let over = std::mem::take(&mut self.in_force);
+        over.iter().for_each(|step| self.apply(now, step.ended(), cluster));
+        !over.is_empty()
+    }
+
+    fn apply(&mut self, now: Time, step: Step, cluster: &mut impl Cluster) {
+        self.in_force.retain(|other| other.subject() != step.subject());
+        if step.lasts() {
+            self.in_force.push(step.clone());
+        }
         let name = |index: usize| Endpoint::Node(index).to_string();
         let (f, value) = match step {
             Step::StartPartition(kind, cuts) => {
-                self.in_force = Some(kind);
                 ("start-partition", json!([kind, self.cut(Layer::Partition, &cuts)]))
             }
             Step::StopPartition => {
-                self.in_force = None;
                 self.network.mend(Layer::Partition);
                 ("stop-partition", Json::Null)
             }
@@ -52,11 +61,13 @@ impl Trial {
                 ("delay", json!(extra))
             }
             Step::Disturb(node, trouble) => {
-                cluster.disturb(node, trouble);
+                self.disturb(now, node, trouble, cluster);
                 let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
                 match trouble {
                     Trouble::Pause => ("pause", json!(name(node))),
                     Trouble::Resume => ("resume", json!(name(node))),
+                    Trouble::Kill => ("kill", json!(name(node))),
+                    Trouble::Restart => ("restart", json!(name(node))),
                     Trouble::Clock { jump, ppm } => ("clock", json!([name(node), millis(jump), ppm])),
                     Trouble::Slow(time) => ("slow", json!([name(node), millis(time)])),
                 }
@@ -67,6 +78,22 @@ impl Trial {
             }
         };
         self.record(now, Process::Nemesis, EventKind::Info, f, OpValue::Json(value), None);
+    }
+
+    /// Does something to a node, if that can be done to it.
+    fn disturb(&mut self, now: Time, node: usize, trouble: Trouble, cluster: &mut impl Cluster) {
+        match trouble {
+            Trouble::Kill if self.lives.kill(node) => self.network.set_down(node, true),
+            Trouble::Restart if self.lives.restart(now, node) => {
+                self.network.set_down(node, false);
+                self.initialise(now, node);
+            }
+            Trouble::Kill | Trouble::Restart => return,
+            Trouble::Pause => self.lives.set_paused(now, node, true),
+            Trouble::Resume => self.lives.set_paused(now, node, false),
+            Trouble::Clock { .. } | Trouble::Slow(_) => {}
+        }
+        cluster.disturb(node, trouble);
     }
 
     /// Puts cuts in the place of a layer's earlier ones; returns whom each node no longer hears.

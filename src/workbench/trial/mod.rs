@@ -9,10 +9,12 @@
 
 mod fault;
 mod inject;
+mod lives;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use rand::RngExt;
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
@@ -20,11 +22,12 @@ use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 pub use self::fault::Fault;
+use self::lives::{INIT_TIMEOUT, Lives};
 
 use super::check::{AvailabilityResult, Stats, Valid};
 use super::clients::{Addressee, Clients, RPC_TIMEOUT, Ticket, Turn};
 use super::history::{EventKind, History, OpValue, Process};
-use super::nemesis::{Nemesis, PartitionKind, Step, Trouble};
+use super::nemesis::{Nemesis, Step, Trouble};
 use super::network::{Endpoint, Latency, NetStats, Network, Passage};
 use super::reply::{Failure, Reply};
 use super::scenario::{FaultKind, Scenario, Verbosity, seconds};
@@ -32,8 +35,6 @@ use super::streams::{Stream, stream};
 use super::workload::{self, Op, Workload, WorkloadResult};
 use crate::node::Time;
 
-/// How long a node may take to answer `init`.
-const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maelstrom's quiet between the last operation and the final reads.
 const QUIET: Duration = Duration::from_secs(10);
 /// The error of an operation that was not answered in time.
@@ -46,7 +47,7 @@ pub trait Cluster {
     /// Hands a line, newline included, to a node's stdin.
     fn deliver(&mut self, node: usize, line: String);
 
-    /// Does something to a node.
+    /// Does something to a node. One that is killed and started again gets another `init`.
     fn disturb(&mut self, node: usize, trouble: Trouble);
 }
 
@@ -54,10 +55,7 @@ pub trait Cluster {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Nodes are being initialised.
-    Starting {
-        deadline: Time,
-        waiting: usize,
-    },
+    Starting,
     /// Clients make their first requests.
     SettingUp {
         waiting: usize,
@@ -90,8 +88,8 @@ pub struct Snapshot {
     pub not_ok: usize,
     /// Messages under way.
     pub in_flight: usize,
-    /// The partition in force.
-    pub fault: Option<&'static str>,
+    /// The faults in force: the latest, and how many more.
+    pub fault: Option<String>,
 }
 
 /// What came of a run, by Maelstrom's names.
@@ -132,7 +130,8 @@ pub struct Trial {
     workload: Box<dyn Workload>,
     network: Network,
     nemesis: Nemesis,
-    in_force: Option<PartitionKind>,
+    /// The steps of the nemesis that last, oldest first.
+    in_force: Vec<Step>,
     /// The quiet between the last operation and the final reads.
     quiet: Duration,
     rng: Pcg64,
@@ -145,7 +144,7 @@ pub struct Trial {
     /// No client was free then.
     late: bool,
     clients: Clients,
-    initialised: Vec<bool>,
+    lives: Lives,
     ok: usize,
     not_ok: usize,
 }
@@ -155,18 +154,18 @@ impl Trial {
     /// bench draws.
     #[must_use]
     pub fn new(scenario: &Scenario, seed: u64, verbosity: Verbosity, now: Time) -> Self {
-        let nemesis = if scenario.nemesis.contains(&FaultKind::Partition) {
-            let interval = seconds(scenario.nemesis_interval);
-            Nemesis::partitions(
-                scenario.nodes(),
-                interval,
-                scenario.time_limit(),
-                stream(seed, Stream::Nemesis),
-            )
-        } else {
-            Nemesis::new(std::iter::empty())
-        };
-        Self::under(nemesis, QUIET, scenario, seed, verbosity, now)
+        let (nodes, limit) = (scenario.nodes(), scenario.time_limit());
+        let interval = seconds(scenario.nemesis_interval);
+        let troubles = |trouble, rng| Nemesis::troubles(trouble, nodes, interval, limit, stream(seed, rng));
+        let kinds = FaultKind::value_variants().iter().filter(|kind| scenario.nemesis.contains(kind));
+        let kinds = kinds.map(|kind| match kind {
+            FaultKind::Partition => {
+                Nemesis::partitions(nodes, interval, limit, stream(seed, Stream::Nemesis))
+            }
+            FaultKind::Kill => troubles(Trouble::Kill, Stream::Kills),
+            FaultKind::Pause => troubles(Trouble::Pause, Stream::Pauses),
+        });
+        Self::under(Nemesis::together(kinds.collect()), QUIET, scenario, seed, verbosity, now)
     }
 
     /// A run that begins now, with these faults, and so much quiet between the last operation and the final
@@ -188,27 +187,29 @@ impl Trial {
             workload: workload::of(scenario),
             network: Network::new(nodes, latency, stream(seed, Stream::Network)),
             nemesis,
-            in_force: None,
+            in_force: Vec::new(),
             quiet,
             rng: stream(seed, Stream::Generator),
             history: History::default(),
             log: Vec::new(),
-            phase: Phase::Starting { deadline: now + INIT_TIMEOUT, waiting: nodes },
+            phase: Phase::Starting,
             began: now,
             next_op: now,
             late: false,
             clients: Clients::new(nodes),
-            initialised: vec![false; nodes],
+            lives: Lives::new(nodes, now),
             ok: 0,
             not_ok: 0,
             scenario: scenario.clone(),
         };
-        let node_ids: Vec<String> = (0..nodes).map(|n| Endpoint::Node(n).to_string()).collect();
-        for (node, node_id) in node_ids.iter().enumerate() {
-            let body = json!({ "type": "init", "msg_id": 1, "node_id": node_id, "node_ids": node_ids });
-            trial.send(now, Endpoint::Client(node), Endpoint::Node(node), body.to_string().into());
-        }
+        (0..nodes).for_each(|node| trial.initialise(now, node));
         trial
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.scenario.nodes()
     }
 
     /// Whether the run is over.
@@ -221,23 +222,23 @@ impl Trial {
     #[must_use]
     pub fn next_event(&self) -> Option<Time> {
         let own = match self.phase {
-            Phase::Starting { deadline, .. } => Some(deadline),
             Phase::Running { ends } => {
                 let op = (self.clients.any_free() && self.scenario.rate > 0.0).then_some(self.next_op);
                 [Some(ends), op, self.nemesis.next_step()].into_iter().flatten().min()
             }
             Phase::Completing => self.nemesis.next_step(),
             Phase::Recovering { ends } => Some(ends),
-            Phase::SettingUp { .. } | Phase::Final | Phase::Done => None,
+            Phase::Starting | Phase::SettingUp { .. } | Phase::Final | Phase::Done => None,
         };
-        [own, self.clients.next_timeout(), self.network.next_due()].into_iter().flatten().min()
+        let lives = self.lives.next_deadline();
+        [own, lives, self.clients.next_timeout(), self.network.next_due()].into_iter().flatten().min()
     }
 
     /// How far the run is.
     #[must_use]
     pub fn snapshot(&self, now: Time) -> Snapshot {
         let phase = match self.phase {
-            Phase::Starting { .. } => "starting",
+            Phase::Starting => "starting",
             Phase::SettingUp { .. } => "setting up",
             Phase::Running { .. } | Phase::Completing => "running",
             Phase::Recovering { .. } => "recovering",
@@ -250,14 +251,20 @@ impl Trial {
             ok: self.ok,
             not_ok: self.not_ok,
             in_flight: self.network.in_flight(),
-            fault: self.in_force.map(PartitionKind::name),
+            fault: self.faults_in_force(),
         }
+    }
+
+    fn faults_in_force(&self) -> Option<String> {
+        let (latest, others) = self.in_force.split_last()?;
+        let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
+        Some(format!("{latest}{more}"))
     }
 
     /// When clients began to operate; none before they have.
     #[must_use]
     pub fn began(&self) -> Option<Time> {
-        let before = matches!(self.phase, Phase::Starting { .. } | Phase::SettingUp { .. });
+        let before = matches!(self.phase, Phase::Starting | Phase::SettingUp { .. });
         (!before).then_some(self.began)
     }
 
@@ -353,6 +360,15 @@ impl Trial {
         (Results { valid, seed: self.seed, stats, availability, net, workload }, history)
     }
 
+    /// Sends a node that has just been started its `init`.
+    fn initialise(&mut self, now: Time, node: usize) {
+        let node_ids: Vec<String> = (0..self.nodes()).map(|n| Endpoint::Node(n).to_string()).collect();
+        let number = self.lives.number(node);
+        let body =
+            json!({ "type": "init", "msg_id": number, "node_id": node_ids[node], "node_ids": node_ids });
+        self.send(now, Endpoint::Client(node), Endpoint::Node(node), body.to_string().into());
+    }
+
     fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Box<str>) {
         if self.verbosity.log_net_send {
             self.log.push(format!("send {{\"src\":\"{src}\",\"dest\":\"{dest}\",\"body\":{body}}}"));
@@ -363,17 +379,9 @@ impl Trial {
     /// Moves on as far as the phase allows. True if that made something new to do.
     fn step(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<bool, Fault> {
         match self.phase {
-            Phase::Starting { deadline, waiting } => {
-                if waiting == 0 {
-                    self.set_up(now);
-                    return Ok(true);
-                }
-                match self.initialised.iter().position(|&done| !done) {
-                    Some(node) if deadline <= now => {
-                        Err(Fault::Silent { node, request: "init", timeout: INIT_TIMEOUT })
-                    }
-                    _ => Ok(false),
-                }
+            Phase::Starting if self.lives.all_up() => {
+                self.set_up(now);
+                Ok(true)
             }
             Phase::SettingUp { waiting: 0 } => {
                 self.begin(now);
@@ -393,8 +401,11 @@ impl Trial {
                 if !self.clients.all_free() {
                     return Ok(false);
                 }
-                if self.in_force.is_some() {
-                    self.apply(now, Step::StopPartition, cluster);
+                if self.heal(now, cluster) {
+                    return Ok(true);
+                }
+                if !self.lives.all_up() {
+                    return Ok(false);
                 }
                 let more = self.workload.final_op().is_some();
                 self.phase = if more { Phase::Recovering { ends: now + self.quiet } } else { Phase::Done };
@@ -455,6 +466,7 @@ impl Trial {
 
     fn invoke(&mut self, now: Time, worker: usize, op: Op) {
         let process = self.clients.process_of(worker);
+        self.history.talks_to(process, self.clients.node_of(worker));
         self.record(now, process, EventKind::Invoke, op.f, op.value.clone(), None);
         let request = self.workload.request(&op);
         self.request(now, worker, request, Some(op));
@@ -472,16 +484,13 @@ impl Trial {
         match self.clients.answered(client, reply.in_reply_to) {
             Addressee::Nobody => Ok(()),
             Addressee::Init(node) => {
-                if reply.in_reply_to != Some(1) || src != Endpoint::Node(node) || self.initialised[node] {
+                if src != Endpoint::Node(node) || !self.lives.awaits(node, reply.in_reply_to) {
                     return Ok(());
                 }
                 if reply.kind != "init_ok" {
                     return Err(Fault::Refused { node, request: "init", answer: body.to_owned() });
                 }
-                self.initialised[node] = true;
-                if let Phase::Starting { waiting, .. } = &mut self.phase {
-                    *waiting -= 1;
-                }
+                self.lives.initialised(node);
                 Ok(())
             }
             Addressee::Worker(Turn { worker, op: None }) => {
@@ -507,6 +516,9 @@ impl Trial {
 
     /// Gives up on answers that are overdue.
     fn time_out(&mut self, now: Time) -> Result<(), Fault> {
+        if let Some(node) = self.lives.overdue(now) {
+            return Err(Fault::Silent { node, request: "init", timeout: INIT_TIMEOUT });
+        }
         while let Some(Turn { worker, op }) = self.clients.overdue(now) {
             let Some(op) = op else {
                 let node = self.clients.node_of(worker);

@@ -1,0 +1,135 @@
+//! The lives of the nodes: each start of a node's process, as far as a trial knows of it.
+
+use std::time::Duration;
+
+use crate::node::Time;
+
+/// How long a node may take to answer `init`, while nothing holds it up.
+pub(super) const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The present or last life of each node.
+#[derive(Debug)]
+pub(super) struct Lives(Vec<Life>);
+
+#[derive(Debug)]
+struct Life {
+    /// How many there have been. The `init` of a life has its number, so that no former one answers for it.
+    number: i64,
+    state: State,
+    paused: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Started, and to answer `init` until then.
+    Starting(Time),
+    /// Has answered it.
+    Up,
+    Dead,
+}
+
+impl Lives {
+    /// So many nodes that have just been started for the first time.
+    pub(super) fn new(nodes: usize, now: Time) -> Self {
+        let first = || Life { number: 1, state: State::Starting(now + INIT_TIMEOUT), paused: false };
+        Self((0..nodes).map(|_| first()).collect())
+    }
+
+    /// The number of a node's life.
+    pub(super) fn number(&self, node: usize) -> i64 {
+        self.0[node].number
+    }
+
+    /// Whether all nodes live, and have answered their `init`.
+    pub(super) fn all_up(&self) -> bool {
+        self.0.iter().all(|life| life.state == State::Up)
+    }
+
+    /// Whether a node's answer to the `init` of that number is awaited.
+    pub(super) fn awaits(&self, node: usize, number: Option<i64>) -> bool {
+        let life = &self.0[node];
+        matches!(life.state, State::Starting(_)) && number == Some(life.number)
+    }
+
+    /// A node has answered its `init`.
+    pub(super) fn initialised(&mut self, node: usize) {
+        self.0[node].state = State::Up;
+    }
+
+    /// A node is killed. False if it is dead already.
+    pub(super) fn kill(&mut self, node: usize) -> bool {
+        self.0[node].paused = false;
+        std::mem::replace(&mut self.0[node].state, State::Dead) != State::Dead
+    }
+
+    /// A node is started again. False if it is not dead.
+    pub(super) fn restart(&mut self, now: Time, node: usize) -> bool {
+        let life = &mut self.0[node];
+        let dead = life.state == State::Dead;
+        if dead {
+            *life =
+                Life { number: life.number + 1, state: State::Starting(now + INIT_TIMEOUT), paused: false };
+        }
+        dead
+    }
+
+    /// A node stops, or goes on; then it has the whole time for its answer again. The dead do neither.
+    pub(super) fn set_paused(&mut self, now: Time, node: usize, paused: bool) {
+        let life = &mut self.0[node];
+        life.paused = paused && life.state != State::Dead;
+        if let State::Starting(deadline) = &mut life.state {
+            *deadline = now + INIT_TIMEOUT;
+        }
+    }
+
+    /// When the next answer to `init` is overdue, if one is awaited.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.deadlines().map(|(_, deadline)| deadline).min()
+    }
+
+    /// The first node whose answer to `init` is overdue.
+    pub(super) fn overdue(&self, now: Time) -> Option<usize> {
+        self.deadlines().find(|(_, deadline)| *deadline <= now).map(|(node, _)| node)
+    }
+
+    fn deadlines(&self) -> impl Iterator<Item = (usize, Time)> {
+        let lives = self.0.iter().enumerate().filter(|(_, life)| !life.paused);
+        lives.filter_map(|(node, life)| match life.state {
+            State::Starting(deadline) => Some((node, deadline)),
+            State::Up | State::Dead => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_present_life_answers_for_itself() {
+        let mut lives = Lives::new(2, Time::ZERO);
+        assert!(lives.awaits(0, Some(1)) && !lives.awaits(0, Some(2)) && !lives.awaits(0, None));
+        lives.initialised(0);
+        lives.initialised(1);
+        assert!(lives.all_up() && !lives.awaits(0, Some(1)));
+        assert!(lives.kill(0) && !lives.kill(0) && !lives.all_up());
+        assert!(
+            lives.restart(Time::ZERO, 0) && !lives.restart(Time::ZERO, 0) && !lives.restart(Time::ZERO, 1)
+        );
+        assert!(!lives.awaits(0, Some(1)) && lives.awaits(0, Some(2)));
+    }
+
+    #[test]
+    fn an_answer_is_overdue_unless_the_node_is_paused_or_dead() {
+        let (start, later) = (Time::ZERO, Time::ZERO + Duration::from_secs(7));
+        let mut lives = Lives::new(1, start);
+        assert_eq!((lives.next_deadline(), lives.overdue(later)), (Some(start + INIT_TIMEOUT), None));
+        assert_eq!(lives.overdue(start + INIT_TIMEOUT), Some(0));
+        lives.set_paused(start, 0, true);
+        assert_eq!((lives.next_deadline(), lives.overdue(Time::NEVER)), (None, None));
+        lives.set_paused(later, 0, false);
+        assert_eq!(lives.next_deadline(), Some(later + INIT_TIMEOUT));
+        lives.kill(0);
+        assert_eq!(lives.overdue(Time::NEVER), None);
+    }
+}
