@@ -119,7 +119,7 @@ impl LockFree {
     }
 
     /// A slot may have become free for what a flush had to leave in the queue.
-    fn flush_rest(&self, now: Time, link: &Link) {
+    pub(super) fn flush_rest(&self, now: Time, link: &Link) {
         if link.flush_at.get() == Time::NEVER && !link.queue.is_empty() && !link.is_down() {
             link.flush_at.bring_forward(now);
         }
@@ -184,7 +184,6 @@ impl LockFree {
             planted!(ResendAcked => if acked.next.0.is_multiple_of(16) { return });
             if link.slots.settle(acked, |batch| self.batches.give(batch)) {
                 link.note_settled();
-                self.flush_rest(now, link);
             }
             if let Some(took) = took {
                 self.find_lost(now, link, took);
@@ -193,6 +192,7 @@ impl LockFree {
         if link.is_down() && (self.matters(members, peer, link) || self.is_direct()) {
             link.note_sign_of_life(now);
         }
+        self.flush_rest(now, link);
         self.deadline.bring_forward(self.next_due(link));
     }
 

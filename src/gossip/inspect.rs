@@ -2,7 +2,7 @@
 
 use super::LockFree;
 use super::link::Link;
-use super::round_trip::LONGEST;
+use super::round_trip::PATIENCE_MAX;
 use crate::node::{Inspect, Time};
 use crate::protocol::{Generation, Value};
 
@@ -34,7 +34,7 @@ impl Inspect for LockFree {
             }
             let patience = self.patience_with_answers(link);
             // No period is longer than the budget, whatever it was when the batch was sent.
-            let longest = self.config.ack_delay_max.max(3 * self.config.latency_budget) + LONGEST;
+            let longest = self.config.ack_delay_max.max(3 * self.config.latency_budget) + PATIENCE_MAX;
             let needs_answer = link.slots.in_flight().next().is_some();
             if needs_answer && link.retry_at(patience) > now + longest {
                 return Err(format!("will not resend a batch to {name} for too long"));

@@ -388,7 +388,12 @@ impl Link {
 
     /// The peer shows that it lives: a link that is down is tried again, unless it just was.
     pub(super) fn note_sign_of_life(&self, now: Time) {
-        self.repair_at.bring_forward(now.max(self.tried_at.get() + self.round_trip.longest()));
+        self.try_again(now, self.round_trip.longest());
+    }
+
+    /// Repairs the link now, or so long after the last try.
+    pub(super) fn try_again(&self, now: Time, interval: Duration) {
+        self.repair_at.bring_forward(now.max(self.tried_at.get() + interval));
     }
 
     /// Nothing is under way any more.

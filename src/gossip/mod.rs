@@ -187,6 +187,9 @@ impl LockFree {
         if new && onward {
             planted!(LostWakeUp => if self.deadline.get() != Time::NEVER { return });
             for (peer, link) in targets() {
+                if link.is_down() && to_all {
+                    link.try_again(now, 2 * self.config.explore_interval);
+                }
                 link.oldest.bring_forward(born);
                 let flush_at = self.flush_time(now, members, (peer, link), from, born);
                 planted!(LazyFlush => { link.flush_at.bring_forward(flush_at + std::time::Duration::from_secs(8)); continue });

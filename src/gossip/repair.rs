@@ -154,7 +154,7 @@ impl LockFree {
         // Spread, so that those who failed together do not try together.
         let probe = if in_tree { self.config.probe_interval } else { 2 * self.config.explore_interval };
         let spread = (probe / 4).mul_f64((self.random.bits() >> 48) as f64 / f64::from(u16::MAX));
-        longest.max(probe - spread)
+        probe - spread
     }
 
     /// A step of a repair has come, and its values have been taken up.
@@ -168,7 +168,13 @@ impl LockFree {
     ) {
         let Sync { round, answer, .. } = *sync;
         if answer && round != link.round() {
-            return; // Of a round that is over.
+            // Of a round that is over. But the peer has heard something: if it was down, repair begins anew.
+            if link.is_down() {
+                link.note_stale(now);
+                link.end_round(now);
+                self.restore(now, members, peer, link, out);
+            }
+            return;
         }
         for &place in &sync.unreachable {
             let peer = usize::try_from(place).ok().filter(|&place| place < members.nodes() && place != members.rank());
@@ -236,6 +242,7 @@ impl LockFree {
         if self.matters(members, peer, link) {
             out.note(format_args!("{} answers again", members.name(peer)));
         }
+        self.flush_rest(now, link);
         self.deadline.bring_forward(now);
     }
 }

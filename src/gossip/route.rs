@@ -216,17 +216,12 @@ impl LockFree {
                 self.route.explore_at.bring_forward(now + self.config.explore_interval);
             }
         }
-        if parent == planned && !self.has_lost_direct_peers(members) {
+        if parent == planned {
             self.route.explore_at.clear();
         } else {
             self.route.explore_at.bring_forward(now + self.config.explore_interval);
             self.explore(now, members);
         }
-    }
-
-    /// Whether there are peers whom this node should tell everything, and can't.
-    fn has_lost_direct_peers(&self, members: &Membership) -> bool {
-        self.route.plan().strategy == Strategy::Direct && members.links().any(|(_, link)| link.is_down())
     }
 
     fn explore(&self, now: Time, members: &Membership) {
