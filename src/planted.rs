@@ -91,6 +91,8 @@ mod bugs {
         FingerprintIgnores,
         /// A repair ends when the peer asks for what it lacks
         RepairOneSided,
+        /// What a node that died was to tell everyone is taken for told
+        PromisesForgotten,
         /// What came from a peer's former life is acknowledged to its next one
         FormerLifeAcks,
         /// A peer's next life is taken for the former one

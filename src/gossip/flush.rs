@@ -170,6 +170,7 @@ impl LockFree {
             planted!(RebirthUnnoticed => return);
             link.give_up_round();
             link.note_stale(now);
+            self.keep_promises_of(now, members, link);
         }
         if header.plan.is_some() && self.parent(members) == Some(peer) && !link.queue.is_empty() {
             // It may flush at another time than it was to.
@@ -194,6 +195,18 @@ impl LockFree {
         }
         self.flush_rest(now, link);
         self.deadline.bring_forward(self.next_due(link));
+    }
+
+    /// A peer has died, or can't be reached. What it was to tell everyone itself may not have got everywhere: this
+    /// node's children are asked.
+    pub(super) fn keep_promises_of(&self, now: Time, members: &Membership, link: &Link) {
+        planted!(PromisesForgotten => return);
+        if link.distrust() {
+            for (_, child) in members.links().filter(|(_, link)| link.is_child()) {
+                child.note_stale(now);
+            }
+            self.deadline.bring_forward(now);
+        }
     }
 
     /// A message that answers one sent `took` ago, and doesn't acknowledge what was sent well before that, says that

@@ -65,6 +65,8 @@ pub(super) struct Link {
     pub(super) oldest: Deadline,
     /// Whether a value in the queue is for the peer to pass on.
     relay: AtomicBool,
+    /// Whether the peer has said that it tells everyone something itself.
+    trusted: AtomicBool,
     /// Whether this node has said that it tells this peer something, so that nobody else does.
     promised: AtomicBool,
     /// When a delta was last sent.
@@ -113,6 +115,7 @@ impl Link {
             flush_at: Deadline::at(Time::NEVER),
             oldest: Deadline::at(Time::NEVER),
             relay: AtomicBool::new(false),
+            trusted: AtomicBool::new(false),
             promised: AtomicBool::new(false),
             last_sent: Deadline::at(Time::ZERO),
             acknowledge_at: Deadline::at(Time::NEVER),
@@ -260,6 +263,16 @@ impl Link {
         self.relay.store(true, Ordering::Release);
     }
 
+    /// The peer has said that it tells everyone something itself.
+    pub(super) fn trust(&self) {
+        self.trusted.store(true, Ordering::Relaxed);
+    }
+
+    /// The peer may not be able to keep what it has said. True if it has said something.
+    pub(super) fn distrust(&self) -> bool {
+        self.trusted.swap(false, Ordering::Relaxed)
+    }
+
     /// Nobody else will tell the peer a value in the queue. To be said before it is pushed.
     pub(super) fn promise(&self) {
         self.promised.store(true, Ordering::Relaxed);
@@ -365,6 +378,12 @@ impl Link {
         !self.down.swap(true, Ordering::Relaxed)
     }
 
+    /// The peer answers: the link is tried again. True if it was down.
+    pub(super) fn set_up(&self) -> bool {
+        self.note_answer();
+        self.down.swap(false, Ordering::Relaxed)
+    }
+
     // Repair.
 
     /// The peer may lack something that is neither queued nor in flight to it.
@@ -405,9 +424,8 @@ impl Link {
     pub(super) fn end_round(&self, now: Time) -> bool {
         self.round.store(0, Ordering::Relaxed);
         self.promised.store(!self.queue.is_empty(), Ordering::Relaxed);
-        self.note_answer();
         self.repair_at.set(if self.stale.load(Ordering::Relaxed) { now } else { Time::NEVER });
-        self.down.swap(false, Ordering::Relaxed)
+        self.set_up()
     }
 }
 

@@ -217,6 +217,9 @@ impl LockFree {
         if let Some((header, link)) = known {
             self.heard(now, members, link, header);
         }
+        if let Some((_, link)) = link.filter(|_| delta.all) {
+            link.trust();
+        }
         let age = std::time::Duration::from_micros(delta.age);
         let one_way = link.map_or(std::time::Duration::ZERO, |(_, link)| link.round_trip.one_way());
         let origin = Origin { from: peer, born: now.before(age + one_way), onward: !delta.all };

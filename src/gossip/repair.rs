@@ -170,8 +170,9 @@ impl LockFree {
         if answer && round != link.round() {
             // Of a round that is over. But the peer has heard something: if it was down, repair begins anew.
             if link.is_down() {
+                link.set_up();
+                link.give_up_round();
                 link.note_stale(now);
-                link.end_round(now);
                 self.restore(now, members, peer, link, out);
             }
             return;
@@ -227,6 +228,7 @@ impl LockFree {
         };
         self.abandon(link, generations.into_iter().flatten());
         planted!(DownForGood => return);
+        self.keep_promises_of(now, members, link);
         if self.matters(members, peer, link) {
             out.note(format_args!("{} does not answer", members.name(peer)));
             link.note_stale(now + self.config.probe_interval / 2);
