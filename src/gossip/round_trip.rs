@@ -29,6 +29,7 @@ impl Default for RoundTrip {
 /// The longest that is taken for a round trip; clocks that jump show longer ones.
 pub(super) const LONGEST: Duration = Duration::from_secs(4);
 
+const SAMPLES_MIN: u64 = 4;
 const DEVIATION_MAX: u64 = (1 << 26) - 1;
 const SAMPLES_MAX: u64 = 31;
 
@@ -38,9 +39,16 @@ pub(super) struct Estimate {
     pub(super) mean: Duration,
     /// How far single ones are off, on average.
     pub(super) deviation: Duration,
+    /// How many it is made of; 31 stands for any more.
+    pub(super) samples: u64,
 }
 
 impl Estimate {
+    /// What to plan with: a few samples may all be bad luck, and a plan for a network that slow costs many messages.
+    pub(super) fn planned(self) -> Duration {
+        if self.samples < SAMPLES_MIN { self.mean.min(ROUND_TRIP_UNKNOWN) } else { self.mean }
+    }
+
     /// Longer than this takes next to none: RFC 6298's timeout.
     pub(super) fn longest(self) -> Duration {
         (self.mean + 4 * self.deviation + TIMER).min(PATIENCE_MAX)
@@ -61,6 +69,7 @@ impl RoundTrip {
         (word != 0).then(|| Estimate {
             mean: Duration::from_micros(word >> 32),
             deviation: Duration::from_micros(word & DEVIATION_MAX),
+            samples: word >> 26 & SAMPLES_MAX,
         })
     }
 
@@ -68,7 +77,7 @@ impl RoundTrip {
     pub(super) fn reckoned(&self) -> Estimate {
         self.get().unwrap_or_else(|| {
             let mean = Duration::from_micros(self.assumed.load(Ordering::Relaxed));
-            Estimate { mean, deviation: mean / 8 }
+            Estimate { mean, deviation: mean / 8, samples: 0 }
         })
     }
 
@@ -133,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_steady_round_trip_is_known_at_once_and_exactly_in_time() {
-        assert_eq!(after([200]), Estimate { mean: ms(200), deviation: ms(25) });
+        assert_eq!(after([200]), Estimate { mean: ms(200), deviation: ms(25), samples: 1 });
         let estimate = after([200; 40]);
         assert_eq!(estimate.mean, ms(200));
         assert!(estimate.deviation < ms(1) && estimate.longest() < ms(230));

@@ -169,7 +169,7 @@ impl LockFree {
         let (mut farthest, mut deviations, mut measured) = (Duration::ZERO, Duration::ZERO, 0);
         for (_, link) in members.links().filter(|(_, link)| !link.is_down()) {
             if let Some(trip) = link.round_trip.get() {
-                farthest = farthest.max(trip.mean);
+                farthest = farthest.max(trip.planned());
                 deviations += trip.deviation;
                 measured += 1;
             }
@@ -183,7 +183,7 @@ impl LockFree {
         // From here to the parent, and from there to the farthest.
         let by_parent = self.parent(members).and_then(|parent| {
             let link = members.existing_link(parent)?;
-            Some(link.round_trip.get()?.mean / 2 + link.far()?)
+            Some(link.round_trip.get()?.planned() / 2 + link.far()?)
         });
         let jitter = deviations / measured.max(1);
         let round_trip = farthest.max(by_parent.unwrap_or_default());
