@@ -49,7 +49,7 @@ fn slots(criterion: &mut Criterion) {
         bencher.iter(|| {
             let claim = ring.claim(pool.take()).expect("a free slot");
             let generation = claim.generation();
-            assert!(ring.sent(claim, Time::ZERO).is_none());
+            assert!(ring.sent(claim, Time::ZERO, Time::ZERO).is_none());
             match ring.ack(generation) {
                 Ack::Released(batch) => pool.give(batch),
                 other => panic!("{other:?}"),

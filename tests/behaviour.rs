@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{Cluster, Fate, LATENCY, Message};
-use natter::config::{Config, RetryPolicy, Topology};
+use natter::config::{Config, RetryPolicy};
 use natter::gossip::LockFree;
 use natter::protocol::BATCH_MAX;
 use natter::queue::SLOTS;
@@ -77,8 +77,9 @@ both_designs! {
         cluster.broadcast(1, 7);
         cluster.run_for_secs(600);
         assert_eq!(cluster.read(0), NOTHING);
-        // At least one attempt for each longest interval.
-        assert!(deltas(&cluster.sent) >= 600 / 3, "{} attempts", deltas(&cluster.sent));
+        // At least one attempt for each longest interval, with the value or with a fingerprint of it.
+        let attempts = cluster.sent.iter().filter(|message| message.src == "n1").count();
+        assert!(attempts >= 600 / 3, "{attempts} attempts");
         cluster.fate = Box::new(|_| Fate::Deliver);
         cluster.run_for_secs(4);
         assert_eq!(cluster.read(0), [7]);
@@ -121,7 +122,7 @@ both_designs! {
         let mut cluster = Cluster::<D>::started(2, &config());
         cluster.fate = Box::new(|message| if message.is("delta") { Fate::Lose } else { Fate::Deliver });
         cluster.broadcast(1, 7);
-        cluster.run_for(LATENCY);
+        cluster.run_for_secs(1);
         let generation = cluster.sent[0].body["generation"].as_i64().expect("a generation");
         for forged in [0, 1, generation - 1, generation + 1, generation + 8, i64::MAX] {
             assert!(cluster.tell(1, "n0", json!({ "type": "delta_ok", "generation": forged })).is_empty());
@@ -203,8 +204,8 @@ both_designs! {
             cluster.run_for(Duration::from_millis(100));
         }
         let wasted = cluster.sent.iter().filter(|message| cut(message)).count();
-        // Each of those who send to it may try every 1.5 s, the shortest of the longest intervals.
-        assert!(wasted <= 2 * 40, "{wasted} messages to a peer that was away for a minute");
+        // It and those who send to it may try three times a second.
+        assert!(wasted <= 3 * 3 * 60, "{wasted} messages to and from a peer that was away for a minute");
         cluster.run_for_secs(1);
         assert_eq!(cluster.read(1).len(), 600, "others are served meanwhile");
         cluster.fate = Box::new(|_| Fate::Deliver);
@@ -422,7 +423,9 @@ fn a_star_sends_everything_through_its_hub() {
 
 #[test]
 fn direct_nodes_tell_everyone_themselves() {
-    let mut cluster = Cluster::<LockFree>::started(5, &Config { topology: Topology::Direct, ..config() });
+    // Two hops take longer than that, for all that is known at the start.
+    let latency_budget = Duration::from_millis(150);
+    let mut cluster = Cluster::<LockFree>::started(5, &Config { latency_budget, ..config() });
     cluster.broadcast(3, 7);
     cluster.run_for(LATENCY);
     assert!(cluster.all_hold(&[7]));
@@ -435,16 +438,8 @@ fn direct_nodes_tell_everyone_themselves() {
 const LINE: &str = r#"{"n0":["n1"],"n1":["n0","n2","n7","n1"],"n2":["n1"]}"#;
 
 #[test]
-fn a_given_topology_is_kept_to() {
-    for given in [true, false] {
-        // The lock-free design if told so, the simple one always.
-        let config = Config { topology: Topology::Given, ..config() };
-        if given { along_the_line::<LockFree>(&config) } else { along_the_line::<Simple>(&config) }
-    }
-}
-
-fn along_the_line<D: common::Design>(config: &Config) {
-    let mut cluster = Cluster::<D>::initialised(3, config);
+fn the_simple_design_keeps_to_the_topology() {
+    let mut cluster = Cluster::<Simple>::initialised(3, &config());
     for index in 0..3 {
         let topology: Json = serde_json::from_str(LINE).expect("JSON");
         cluster.ask(index, json!({ "type": "topology", "topology": topology }));
@@ -458,7 +453,7 @@ fn along_the_line<D: common::Design>(config: &Config) {
 
 #[test]
 fn a_later_topology_takes_the_place_of_the_earlier_one() {
-    let mut cluster = Cluster::<LockFree>::initialised(3, &Config { topology: Topology::Given, ..config() });
+    let mut cluster = Cluster::<Simple>::initialised(3, &config());
     // Nobody was told a topology: everyone talks to everyone.
     cluster.run_for_secs(2);
     cluster.broadcast(0, 1);
@@ -476,15 +471,14 @@ fn a_later_topology_takes_the_place_of_the_earlier_one() {
 }
 
 #[test]
-fn a_sign_of_life_from_a_silent_peer_is_answered_with_what_it_lacks() {
+fn a_peer_that_comes_back_is_complete_within_a_second_and_four_delays() {
     let mut cluster = Cluster::<LockFree>::started(3, &config());
     cluster.fate = Box::new(|message| if message.dest == "n2" { Fate::Lose } else { Fate::Deliver });
     cluster.broadcast(0, 7);
     cluster.run_for_secs(60);
     cluster.fate = Box::new(|_| Fate::Deliver);
     cluster.broadcast(2, 8);
-    // Its own value to the hub, and the hub's at once; without the sign the hub would wait up to 2.5 s.
-    cluster.run_for(3 * LATENCY);
+    cluster.run_for(Duration::from_secs(1) + 4 * LATENCY);
     assert_eq!(cluster.read(2), [7, 8]);
 }
 

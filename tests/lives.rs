@@ -1,6 +1,6 @@
 //! What becomes of a node that was killed and started again, and of what its former lives have sent.
 //!
-//! KILLS: of the simple design alone, until the other one survives them.
+//! Of the simple design: the other one's are in `scenarios.rs`.
 
 #![cfg(not(loom))]
 

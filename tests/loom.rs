@@ -23,7 +23,7 @@ fn batch(value: i64) -> Box<Batch> {
 fn send(ring: &SlotRing, value: i64) -> Generation {
     let claim = ring.claim(batch(value)).expect("a free slot");
     let generation = claim.generation();
-    assert!(ring.sent(claim, SOON).is_none());
+    assert!(ring.sent(claim, Time::ZERO, SOON).is_none());
     generation
 }
 
@@ -31,7 +31,7 @@ fn send(ring: &SlotRing, value: i64) -> Generation {
 fn resend(ring: &SlotRing, generation: Generation, released: &AtomicUsize) {
     if let Some(claim) = ring.reclaim(generation) {
         assert_eq!(claim.batch().as_slice(), [1]);
-        if ring.sent(claim, SOON).is_some() {
+        if ring.sent(claim, Time::ZERO, SOON).is_some() {
             released.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -103,7 +103,7 @@ fn a_stale_ack_races_the_next_batch_of_its_slot() {
         };
         let new = send(&ring, 2);
         late.join().expect("no panic");
-        assert_eq!(ring.in_flight().last().expect("in flight").0, new);
+        assert_eq!(ring.in_flight().last().expect("in flight").generation, new);
         assert!(matches!(ring.ack(new), Ack::Released(batch) if batch[0] == 2));
     });
 }
@@ -121,7 +121,7 @@ fn an_ack_frees_the_slot_for_a_batch_that_waits() {
         // Either there is room already, or the batch comes back whole.
         let waiting = match ring.claim(batch(2)) {
             Ok(claim) => {
-                assert!(ring.sent(claim, SOON).is_none());
+                assert!(ring.sent(claim, Time::ZERO, SOON).is_none());
                 None
             }
             Err(batch) => Some(batch),
@@ -130,7 +130,7 @@ fn an_ack_frees_the_slot_for_a_batch_that_waits() {
         if let Some(batch) = waiting {
             assert_eq!(batch.as_slice(), [2]);
             let claim = ring.claim(batch).expect("room now");
-            assert!(ring.sent(claim, SOON).is_none());
+            assert!(ring.sent(claim, Time::ZERO, SOON).is_none());
         }
         assert_eq!(ring.in_flight().count(), 2);
     });

@@ -105,7 +105,14 @@ fn a_conversation_gets_its_answers_without_waiting_for_more_input() {
 #[test]
 fn gossip_leaves_the_node_by_itself() {
     for design in DESIGNS {
-        let mut node = Session::start(design, &["--flush-interval=1", "--hub-interval=1", "--retry-min=20"]);
+        let soon = [
+            "--latency-budget=1",
+            "--ack-delay=20",
+            "--ack-delay-max=20",
+            "--flush-interval=1",
+            "--retry-min=20",
+        ];
+        let mut node = Session::start(design, &soon);
         node.send(&init(&["n0", "n1"]));
         node.receive();
         node.send(&request("c1", &json!({ "type": "topology", "msg_id": 2, "topology": { "n0": ["n1"] } })));
@@ -117,8 +124,11 @@ fn gossip_leaves_the_node_by_itself() {
         said.remove(answer.expect("an answer"));
         let first = &said[0];
         assert_eq!((&first["dest"], &first["body"]["values"]), (&json!("n1"), &json!([7])));
-        assert_eq!(&said[1], first, "sent again until acknowledged");
-        let ack = json!({ "type": "delta_ok", "generation": first["body"]["generation"] });
+        let generation = &first["body"]["generation"];
+        assert_eq!(&said[1]["body"]["generation"], generation, "sent again until acknowledged");
+        let after = generation.as_i64().expect("a number") + 1;
+        let link = json!({ "life": 5, "at": 1, "to": first["body"]["link"]["life"], "ack": after });
+        let ack = json!({ "type": "delta_ok", "generation": generation, "link": link });
         node.send(&request("n1", &ack));
         node.send(&request("c1", &json!({ "type": "echo", "msg_id": 4, "echo": "done" })));
         while node.receive()["body"]["type"] != "echo_ok" {}
@@ -331,7 +341,7 @@ fn a_reader_that_is_slow_to_come_gets_everything() {
 #[test]
 fn sigterm_is_answered_with_the_last_words_and_status_0() {
     for design in DESIGNS {
-        let mut node = Session::start(design, &["--flush-interval=3600000", "--hub-interval=3600000"]);
+        let mut node = Session::start(design, &["--flush-interval=3600000", "--latency-budget=3600000"]);
         node.send(&init(&["n0", "n1"]));
         node.receive();
         node.send(&request("c1", &json!({ "type": "topology", "msg_id": 2, "topology": { "n0": ["n1"] } })));
@@ -414,8 +424,8 @@ fn bad_arguments_are_explained() {
         (&["--batch-max=0"], "1"),
         (&["--retry-min=300", "--retry-max=200"], "--retry-max"),
         (&["--retry-min=0"], "--retry-min"),
-        (&["--topology=ring"], "star"),
-        (&["--hub-interval=soon"], "soon"),
+        (&["--ack-delay=30", "--ack-delay-max=20"], "--ack-delay-max"),
+        (&["--latency-budget=soon"], "soon"),
     ] {
         let output = feed("lock-free", args, b"");
         assert_eq!(output.status.code(), Some(2), "{args:?}");

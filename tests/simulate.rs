@@ -3,8 +3,6 @@
 #![cfg(all(feature = "workbench", not(loom)))]
 
 use clap::Parser;
-use natter::runtime::cli::Design;
-use natter::workbench::hazards::{Hazard, Hazards};
 use natter::workbench::simulate::{Keep, Options, Run, Simulation, Summary, digest, survey};
 
 #[derive(Parser)]
@@ -27,21 +25,6 @@ fn simulate(line: &str, seeds: u64) -> Summary {
     survey(&simulation(line), 1, seeds, |_, _| {})
 }
 
-/// KILLS: which designs survive being killed. When the lock-free one does, this goes away, and with it whatever
-/// else in the tests is marked with that word.
-fn survives_kills(design: Design) -> bool {
-    design == Design::Simple
-}
-
-/// What strikes a seed, but for kills where nodes don't survive them. The rest is as it would be with them.
-fn spared(mut simulation: Simulation, seed: u64) -> Simulation {
-    if !survives_kills(simulation.design) {
-        let struck = simulation.hazards.of(seed).into_iter().filter(|&hazard| hazard != Hazard::Kill);
-        simulation.hazards = Hazards::These(struck.collect());
-    }
-    simulation
-}
-
 /// The histories of two seeds. They change with any change in what nodes or the bench do, and may not change
 /// with the time, the machine or the build: the gate runs this test at two levels of optimisation.
 #[test]
@@ -53,7 +36,6 @@ fn histories_are_the_same_whenever_wherever_and_however_built() {
         ("simple", 2, "98a77161ff162b3e"),
     ] {
         let simulation = simulation(&format!("--design {design}"));
-        let simulation = spared(simulation, seed);
         let run = || format!("{:016x}", digest(&simulation.run(seed, Keep::default()).history));
         let (once, again) = (run(), run());
         assert_eq!(once, again);
@@ -72,7 +54,7 @@ fn a_survey_does_not_depend_on_which_core_is_faster() {
 /// Runs that hold, whatever the options.
 fn holds(line: &str, seeds: u64) {
     for seed in 1..=seeds {
-        let summary = survey(&spared(simulation(line), seed), seed, 1, |_, _| {});
+        let summary = survey(&simulation(line), seed, 1, |_, _| {});
         assert!(summary.valid, "{line}: {:#?}", summary.failures);
         assert!(summary.msgs_per_op.expect("some").max < 500.0);
     }
@@ -92,21 +74,21 @@ fn they_hold_with_other_options_too() {
             "--latency-dist exponential",
             "--latency 0 --node-count 5",
             "--node-count 1",
-            "--node-count 2 -- --flush-interval 0 --hub-interval 0",
+            "--node-count 2 -- --flush-interval 0 --latency-budget 0",
             "--node-count 7 -- --queue-limit 16 --batch-max 4",
-            "--node-count 7 -- --topology direct",
-            "--node-count 7 -- --topology given",
+            "--node-count 7 -- --latency-budget 120",
+            "--node-count 7 -- --latency-budget 1400",
         ] {
             holds(&format!("--design {design} --time-limit 8 {more}"), 10);
         }
     }
 }
 
-/// Runs of designs that survive kills, each with many of them and some other faults.
+/// Runs with many kills and some other faults.
 fn with_kills(more: &str, seeds: u64, mut look: impl FnMut(u64, Run)) {
     for design in ["lock-free", "simple"] {
         let simulation = simulation(&format!("--design {design} --time-limit 8 {more}"));
-        for seed in (1..=seeds).filter(|_| survives_kills(simulation.design)) {
+        for seed in 1..=seeds {
             look(seed, simulation.run(seed, Keep::default()));
         }
     }
@@ -181,14 +163,11 @@ mod planted {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    /// KILLS: goes away. Without what excuses a client that gets no answer, too: there are no draws in a list.
-    const SPARED: &str = "--faults partition,one-way,loss,duplication,reordering,delay,clock,burst";
-
     #[test]
     fn every_planted_bug_is_found_and_every_check_finds_one() {
         let mut finders = BTreeSet::new();
         for &bug in Bug::value_variants() {
-            let found = hunt(bug, &options(SPARED), 1, 100).expect("valid options").found;
+            let found = hunt(bug, &options(""), 1, 100).expect("valid options").found;
             finders.insert(found.unwrap_or_else(|| panic!("{bug:?} is not found")).0);
         }
         let all = ["answers", "bound", "completeness", "duplicates", "invariant", "protocol", "silence"];
@@ -197,11 +176,10 @@ mod planted {
 
     #[test]
     fn the_story_of_a_lost_value_says_how_it_was_lost() {
-        let summary = simulate(&format!("--bug stale-ack-frees {SPARED}"), 30);
+        let summary = simulate("--bug stale-ack-frees", 30);
         assert!(!summary.valid && !summary.failures.is_empty());
-        let minimised =
-            Minimised::of(&summary, &simulation(&format!("--bug stale-ack-frees {SPARED}")), Duration::MAX)
-                .expect("a failing run");
+        let minimised = Minimised::of(&summary, &simulation("--bug stale-ack-frees"), Duration::MAX)
+            .expect("a failing run");
         let command = &minimised.found.command;
         assert!(command.contains("--node-count 2 "), "{command}");
         let told = minimised.story.join("\n");
@@ -217,7 +195,7 @@ mod planted {
             let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_natter"));
             command.args(args).args(more).output().expect("natter starts")
         };
-        let output = natter(&SPARED.split(' ').collect::<Vec<_>>());
+        let output = natter(&[]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(1));
         for part in
@@ -225,7 +203,7 @@ mod planted {
         {
             assert!(text.contains(part), "{part:?} is missing in:\n{text}");
         }
-        let output = natter(&[&SPARED.split(' ').collect::<Vec<_>>()[..], &["--json"]].concat());
+        let output = natter(&["--json"]);
         assert_eq!(output.status.code(), Some(1));
         let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("nothing but JSON");
         assert_eq!(
@@ -238,7 +216,7 @@ mod planted {
     #[test]
     fn a_minimised_command_shows_the_same_again() {
         for bug in ["drop-oldest", "never-forgiven", "resend-acked"] {
-            let line = format!("--bug {bug} {SPARED}");
+            let line = format!("--bug {bug}");
             let minimised = Minimised::of(&simulate(&line, 10), &simulation(&line), Duration::MAX)
                 .expect("a failing run")
                 .found;

@@ -102,7 +102,14 @@ impl LockFree {
             }
             match link.slots.claim(batch) {
                 Ok(claim) => {
-                    self.send(now, members, (peer, link), claim, Sending { age: Some(age), again: false }, out);
+                    self.send(
+                        now,
+                        members,
+                        (peer, link),
+                        claim,
+                        Sending { age: Some(age), again: false },
+                        out,
+                    );
                 }
                 // Another thread took the last slot: the values wait on.
                 Err(batch) => {
@@ -162,7 +169,13 @@ impl LockFree {
     }
 
     /// A message from a peer has come: takes up what it says of the link.
-    pub(super) fn heard(&self, now: Time, members: &Membership, (peer, link): (PeerIndex, &Link), header: &Header) {
+    pub(super) fn heard(
+        &self,
+        now: Time,
+        members: &Membership,
+        (peer, link): (PeerIndex, &Link),
+        header: &Header,
+    ) {
         if link.hear(now, header) {
             // What its former life held is gone, and what is in flight to that with it.
             let in_flight: Vec<Generation> = link.slots.in_flight().map(|one| one.generation).collect();
@@ -230,7 +243,8 @@ impl LockFree {
 
     /// How long it waits for the peer's: a tenth more, as their periods need not be quite the same.
     pub(super) fn patience_with_answers(&self, link: &Link) -> Patience {
-        let Patience { after_last, after_first } = self.patience_of(link, !link.is_child() && link.every().is_some());
+        let Patience { after_last, after_first } =
+            self.patience_of(link, !link.is_child() && link.every().is_some());
         let spare = link.round_trip.one_way() / 8;
         Patience { after_last: after_last + spare, after_first: after_first + spare }
     }

@@ -203,7 +203,13 @@ impl Link {
     }
 
     /// A delta has come and its values have been taken up: it will be acknowledged.
-    pub(super) fn receive(&self, now: Time, patience: Patience, (base, generation): (Generation, Generation), at_once: bool) {
+    pub(super) fn receive(
+        &self,
+        now: Time,
+        patience: Patience,
+        (base, generation): (Generation, Generation),
+        at_once: bool,
+    ) {
         let arrival = self.receipts.record(base, generation);
         self.acknowledge_by.bring_forward(now + patience.after_first);
         let owed = self.owed.fetch_add(1, Ordering::Relaxed) + 1;
@@ -300,12 +306,6 @@ impl Link {
         let Some((phase, every)) = self.phase(now) else { return now };
         let margin = Duration::from_micros(self.margin.load(Ordering::Relaxed));
         next_on_grid(now, phase.before(self.round_trip.reckoned().mean + margin), every)
-    }
-
-    /// Not before `now`, nor sooner than a period after the last time.
-    pub(super) fn flush_after(&self, now: Time, period: Duration) -> Time {
-        let last = self.last_sent.get();
-        if last == Time::ZERO { now } else { now.max(last + period) }
     }
 
     /// The peer's period, if it is a hub.

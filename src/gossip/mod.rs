@@ -238,7 +238,14 @@ impl LockFree {
         self.acknowledge(now, message, delta, known.map(|(_, (_, link))| link), out);
     }
 
-    fn acknowledge(&self, now: Time, message: encode::Route<'_>, delta: &Delta, link: Option<&link::Link>, out: &mut Outbox) {
+    fn acknowledge(
+        &self,
+        now: Time,
+        message: encode::Route<'_>,
+        delta: &Delta,
+        link: Option<&link::Link>,
+        out: &mut Outbox,
+    ) {
         let generation = delta.generation;
         let Some(link) = link else { return encode::delta_ok(out.lines_mut(), message, generation) };
         let base = delta.base.unwrap_or(generation);

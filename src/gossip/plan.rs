@@ -62,8 +62,10 @@ impl Plan {
         // What is left after the hops is for waiting.
         let left = |hops: Duration| budget.saturating_sub(hops);
         let direct = Self::leaving(SPARE, Strategy::Direct, left(round_trip / 2));
-        let star = Self::gathering(Strategy::Star, nodes, left(round_trip), conditions).fitted(rate, batch_max);
-        let tree = Self::gathering(Strategy::Tree, nodes, left(2 * round_trip), conditions).fitted(rate, batch_max);
+        let star =
+            Self::gathering(Strategy::Star, nodes, left(round_trip), conditions).fitted(rate, batch_max);
+        let tree =
+            Self::gathering(Strategy::Tree, nodes, left(2 * round_trip), conditions).fitted(rate, batch_max);
         // At most n (n − 1) messages a direct period, or 2 (n − 1) a star's.
         let star_is_cheaper = star.period.as_nanos() * nodes as u128 > 2 * direct.period.as_nanos();
         if nodes <= 2 || star.period.is_zero() || !star_is_cheaper {
@@ -85,7 +87,8 @@ impl Plan {
         let at_once = Self::leaving(conditions.jitter + SPARE, strategy, left);
         // Messages a second, if values come independently: of the periods of a grid, e^−gathered have none; a hub that
         // nobody waits for begins its period with a value.
-        let per_node = |rate: f64, period: Duration| -(-rate * period.as_secs_f64()).exp_m1() / period.as_secs_f64();
+        let per_node =
+            |rate: f64, period: Duration| -(-rate * period.as_secs_f64()).exp_m1() / period.as_secs_f64();
         let (nodes, rate) = (nodes as f64, conditions.rate);
         let aligned_cost = nodes * (per_node(rate, aligned.period) + per_node(rate / nodes, aligned.period));
         let at_once_cost = nodes * rate / (1.0 + rate * at_once.period.as_secs_f64()) + rate;
@@ -102,16 +105,17 @@ impl Plan {
     }
 
     /// The same with a period so much shorter that what gathers in it, at a rate in values a second, fills whole
-    /// batches rather than a little more, if that saves messages.
+    /// batches rather than a little more. As long as one is full, that saves messages.
     fn fitted(self, rate: f64, batch_max: usize) -> Self {
         let gathered = rate * self.period.as_secs_f64();
         // What few periods exceed, if values come independently of each other.
         let most = gathered + 2.0 * gathered.sqrt();
         let full = (most / batch_max as f64).floor();
-        let shorter = full * batch_max as f64 / most;
-        // As many batches each period as are full, against one more.
-        let saves = full >= 1.0 && shorter > full / (full + 1.0);
-        if saves { Self { period: self.period.mul_f64(shorter), ..self } } else { self }
+        if full < 1.0 {
+            self
+        } else {
+            Self { period: self.period.mul_f64(full * batch_max as f64 / most), ..self }
+        }
     }
 }
 
@@ -167,11 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn a_period_is_shortened_to_fill_whole_batches_where_that_saves_messages() {
+    fn a_period_is_shortened_to_fill_whole_batches() {
         let fitted = |rate| at_rate(25, 1202, 200, 0, rate).period.as_millis();
         assert_eq!((fitted(0.0), fitted(49.0)), (1000, 1000));
         assert!((830..870).contains(&fitted(60.0)), "{}", fitted(60.0));
-        assert_eq!(fitted(120.0), 1000, "two half full ones come often enough");
+        assert!((880..920).contains(&fitted(120.0)), "two full ones: {}", fitted(120.0));
     }
 
     #[test]
@@ -207,4 +211,3 @@ mod tests {
         }
     }
 }
-

@@ -55,7 +55,12 @@ fn divide(values: &[Value], first: Value, last: Value) -> Vec<Range> {
     loop {
         let chunk = chunks.next().unwrap_or_default();
         let to = chunks.peek().map_or(last, |next| next[0] - 1);
-        ranges.push(Range { first: from, last: to, count: chunk.len() as u64, fingerprint: fingerprint(chunk) });
+        ranges.push(Range {
+            first: from,
+            last: to,
+            count: chunk.len() as u64,
+            fingerprint: fingerprint(chunk),
+        });
         if to == last {
             return ranges;
         }
@@ -107,7 +112,14 @@ impl Difference {
 
 impl LockFree {
     /// Begins or tries again the repairs that are due.
-    pub(super) fn repair_due(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
+    pub(super) fn repair_due(
+        &self,
+        now: Time,
+        members: &Membership,
+        peer: PeerIndex,
+        link: &Link,
+        out: &mut Outbox,
+    ) {
         if link.queue.take_overflow() {
             link.note_stale(now);
         }
@@ -178,7 +190,9 @@ impl LockFree {
             return;
         }
         for &place in &sync.unreachable {
-            let peer = usize::try_from(place).ok().filter(|&place| place < members.nodes() && place != members.rank());
+            let peer = usize::try_from(place)
+                .ok()
+                .filter(|&place| place < members.nodes() && place != members.rank());
             let peer = peer.map(|place| members.at_rank(place));
             if let Some(peer) = peer.filter(|&peer| self.is_linked(members, peer, self.link(members, peer))) {
                 self.link(members, peer).note_stale(now);
@@ -188,11 +202,12 @@ impl LockFree {
             if link.end_round(now) { self.restore(now, members, peer, link, out); }
             return;
         });
-        let mine = if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
+        let mine =
+            if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
         let Difference { send, ask, compare } = Difference::between(&mine, sync);
         if !send.is_empty() {
             link.note_relay();
-            send.into_iter().for_each(|value| link.queue.push(value));
+            link.queue.refill(send.into_iter());
         }
         let is_complete = answer && ask.is_empty() && compare.is_empty();
         if !is_complete {
@@ -212,13 +227,28 @@ impl LockFree {
         self.deadline.bring_forward(now);
     }
 
-    fn send_sync(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, sync: Sync, out: &mut Outbox) {
+    fn send_sync(
+        &self,
+        now: Time,
+        members: &Membership,
+        peer: PeerIndex,
+        link: &Link,
+        sync: Sync,
+        out: &mut Outbox,
+    ) {
         let header = self.header(now, members, peer, link);
         crate::protocol::encode::sync(out.lines_mut(), members.me(), members.name(peer), &sync, &header);
     }
 
     /// The peer does not answer: what is in flight to it is left to the repair.
-    pub(super) fn give_up(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
+    pub(super) fn give_up(
+        &self,
+        now: Time,
+        members: &Membership,
+        peer: PeerIndex,
+        link: &Link,
+        out: &mut Outbox,
+    ) {
         if !link.set_down() {
             return;
         }
@@ -279,7 +309,11 @@ mod tests {
         }
     }
 
-    fn sets(both: impl Iterator<Item = Value>, a: &[Value], b: &[Value]) -> (BTreeSet<Value>, BTreeSet<Value>) {
+    fn sets(
+        both: impl Iterator<Item = Value>,
+        a: &[Value],
+        b: &[Value],
+    ) -> (BTreeSet<Value>, BTreeSet<Value>) {
         let both: BTreeSet<Value> = both.collect();
         (&both | &a.iter().copied().collect(), &both | &b.iter().copied().collect())
     }

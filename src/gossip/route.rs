@@ -284,7 +284,13 @@ impl LockFree {
 
     /// When to flush to a child that was to be flushed to now for fear of being late, if that was too fearful for
     /// what has been measured since.
-    pub(super) fn postponed(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link) -> Option<Time> {
+    pub(super) fn postponed(
+        &self,
+        now: Time,
+        members: &Membership,
+        peer: PeerIndex,
+        link: &Link,
+    ) -> Option<Time> {
         let for_fear = self.parent(members).is_none() && link.is_child() && !self.is_direct();
         let flush_at = self.flush_time(now, members, (peer, link), None, link.oldest.get().min(now));
         (for_fear && flush_at > now && flush_at != Time::NEVER).then_some(flush_at)
@@ -351,7 +357,11 @@ impl LockFree {
         let (next, every, far) = match parent.and_then(|parent| members.existing_link(parent)) {
             Some(link) => {
                 let next = link.aligned(now);
-                (Some(next), link.every()?, far.max(link.round_trip.one_way() + link.far().unwrap_or_default()))
+                (
+                    Some(next),
+                    link.every()?,
+                    far.max(link.round_trip.one_way() + link.far().unwrap_or_default()),
+                )
             }
             None => {
                 let next = aligned.then(|| next_on_grid(now, self.route.next_flush.get(), period));

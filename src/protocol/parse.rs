@@ -202,7 +202,15 @@ impl RawHeader {
             _ => None,
         };
         let up = matches!(up, Field::Is(true));
-        Some(Header { life: number(life)??, to: number(to)?, at: number(at)??, echo: number(echo)?, acked, up, plan })
+        Some(Header {
+            life: number(life)??,
+            to: number(to)?,
+            at: number(at)??,
+            echo: number(echo)?,
+            acked,
+            up,
+            plan,
+        })
     }
 }
 
@@ -263,6 +271,7 @@ impl<'a> RawBody<'a> {
     }
 
     fn delta(self) -> Result<Body<'a>, Reason<'a>> {
+        let msg_id = self.msg_id.optional("msg_id", INTEGER)?;
         let header = header(self.link)?;
         let delta = Delta {
             generation: generation(self.generation)?,
@@ -272,7 +281,7 @@ impl<'a> RawBody<'a> {
             now: self.now.optional("now", BOOLEAN)?.unwrap_or(false),
             values: self.values.required("values", INTEGERS)?,
         };
-        Ok(Body::Delta { msg_id: self.msg_id.optional("msg_id", INTEGER)?, delta, header })
+        Ok(Body::Delta { msg_id, delta, header })
     }
 
     fn sync(self) -> Result<Body<'a>, Reason<'a>> {
@@ -640,12 +649,54 @@ mod tests {
         let values: Vec<String> = (0..100).map(|v| v.to_string()).collect();
         body_is(
             &format!(r#"{{"type":"delta","msg_id":4,"generation":9,"values":[{}]}}"#, values.join(",")),
-            Ok(Body::Delta { msg_id: Some(4), generation: Generation(9), values: (0..100).collect() }),
+            Ok(Body::Delta { msg_id: Some(4), delta: delta_of(0..100), header: None }),
         );
         body_is(
             r#"{"type":"delta_ok","in_reply_to":4,"generation":9}"#,
-            Ok(Body::DeltaOk { generation: Generation(9) }),
+            Ok(Body::DeltaOk { generation: Some(Generation(9)), header: None }),
         );
+    }
+
+    fn delta_of(values: std::ops::Range<i64>) -> Delta {
+        let (generation, values) = (Generation(9), values.collect());
+        Delta { generation, base: None, age: 0, all: false, now: false, values }
+    }
+
+    #[test]
+    fn a_link_that_is_not_as_it_should_be_is_refused_and_unknown_fields_of_it_are_not() {
+        let header = Header { life: 1, at: 2, ..Header::default() };
+        let delta = |link: &str| format!(r#"{{"type":"delta","generation":9,"values":[],"link":{link}}}"#);
+        for good in [r#"{"life":1,"at":2}"#, r#"{"x":[{}],"at":2,"echo":null,"life":1,"up":false}"#] {
+            body_is(
+                &delta(good),
+                Ok(Body::Delta { msg_id: None, delta: delta_of(0..0), header: Some(header) }),
+            );
+        }
+        for bad in
+            ["7", "[]", "null", "{}", r#"{"life":1}"#, r#"{"life":-1,"at":2}"#, r#"{"life":1,"at":"2"}"#]
+        {
+            let reason = Reason::WrongType { field: "link", expected: HEADER };
+            body_is(&delta(bad), Err(Refusal { in_reply_to: None, reason }));
+        }
+    }
+
+    #[test]
+    fn a_sync_needs_a_link_and_whole_ranges() {
+        let sync =
+            |fields: &str| format!(r#"{{"type":"sync","round":1,"link":{{"life":1,"at":2}}{fields}}}"#);
+        let header = Header { life: 1, at: 2, ..Header::default() };
+        let ranges = vec![Range { first: -1, last: 1, count: 2, fingerprint: u64::MAX }];
+        body_is(
+            &sync(r#","ranges":[-1,1,2,-1],"wants":[3,4]"#),
+            Ok(Body::Sync {
+                sync: Sync { round: 1, ranges, wants: vec![(3, 4)], ..Sync::default() },
+                header,
+            }),
+        );
+        let refused = |body: &str, reason| body_is(body, Err(Refusal { in_reply_to: None, reason }));
+        refused(&sync(r#","ranges":[-1,1,2]"#), Reason::WrongType { field: "ranges", expected: RANGES });
+        refused(&sync(r#","wants":[1]"#), Reason::WrongType { field: "wants", expected: BOUNDS });
+        refused(r#"{"type":"sync","round":1}"#, Reason::Missing("link"));
     }
 
     #[test]

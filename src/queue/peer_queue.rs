@@ -11,7 +11,7 @@ use crate::protocol::{BATCH_MAX, Batch, Value};
 ///
 /// It is bounded: a value pushed beyond the limit is not kept, but the queue remembers that it
 /// [overflowed](PeerQueue::take_overflow). Its owner, who has all values in the seen set, then finds out by other
-/// means what the peer lacks.
+/// means what the peer lacks, and [refills](PeerQueue::refill) it; until it is empty again, the limit counts from there.
 #[derive(Debug)]
 pub struct PeerQueue {
     values: SegQueue<Value>,
@@ -19,6 +19,8 @@ pub struct PeerQueue {
     len: AtomicUsize,
     overflowed: AtomicBool,
     limit: usize,
+    /// How many values were put in beyond the limit; zero once the queue has been empty since.
+    refilled: AtomicUsize,
 }
 
 impl PeerQueue {
@@ -30,13 +32,15 @@ impl PeerQueue {
             len: AtomicUsize::new(0),
             overflowed: AtomicBool::new(false),
             limit,
+            refilled: AtomicUsize::new(0),
         }
     }
 
     /// Adds a value, or notes the overflow.
     pub fn push(&self, value: Value) {
-        // Relaxed: the count is a bound on memory, it publishes nothing; the queue itself does that.
-        if self.len.fetch_add(1, Ordering::Relaxed) >= self.limit {
+        // Relaxed: the counts are bounds on memory, they publish nothing; the queue itself does that.
+        let limit = self.limit.saturating_add(self.refilled.load(Ordering::Relaxed));
+        if self.len.fetch_add(1, Ordering::Relaxed) >= limit {
             self.len.fetch_sub(1, Ordering::Relaxed);
             planted!(OverflowForgotten => return);
             // Release: pairs with the acquire in `take_overflow`, whose caller must see the seen set as it
@@ -47,10 +51,22 @@ impl PeerQueue {
         }
     }
 
+    /// Adds values that must not be dropped: what the peer was found to lack.
+    pub fn refill(&self, values: impl Iterator<Item = Value>) {
+        for value in values {
+            self.refilled.fetch_add(1, Ordering::Relaxed);
+            self.len.fetch_add(1, Ordering::Relaxed);
+            self.values.push(value);
+        }
+    }
+
     /// Moves values to `batch` until that holds `max` of them (at most [`BATCH_MAX`]) or none is left.
     pub fn drain_into(&self, batch: &mut Batch, max: usize) {
         while batch.len() < max.min(BATCH_MAX) {
-            let Some(value) = self.values.pop() else { return };
+            let Some(value) = self.values.pop() else {
+                self.refilled.store(0, Ordering::Relaxed);
+                return;
+            };
             self.len.fetch_sub(1, Ordering::Relaxed);
             batch.push(value);
         }
@@ -72,7 +88,8 @@ impl PeerQueue {
         if len != counted {
             return Err(format!("{len} values and counts {counted}"));
         }
-        if len > self.limit { Err(format!("{len} values where {} are the most", self.limit)) } else { Ok(()) }
+        let limit = self.limit.saturating_add(self.refilled.load(Ordering::Relaxed));
+        if len > limit { Err(format!("{len} values where {limit} are the most")) } else { Ok(()) }
     }
 
     /// Whether a value waits. Takes each out and puts it back: for when nobody else pushes or drains.
@@ -120,6 +137,19 @@ mod tests {
         assert!(queue.take_overflow() && !queue.take_overflow());
         queue.push(3);
         assert_eq!(drain(&queue, 64).as_slice(), [3], "drained values no longer count");
+    }
+
+    #[test]
+    fn a_refill_leaves_room_for_as_many_new_values_as_ever() {
+        let queue = PeerQueue::new(2);
+        queue.refill(0..100);
+        (100..102).for_each(|v| queue.push(v));
+        assert!(!queue.take_overflow(), "or the peer would be compared for ever");
+        queue.push(102);
+        assert!(queue.take_overflow());
+        while !drain(&queue, 64).is_empty() {}
+        (0..3).for_each(|v| queue.push(v));
+        assert!(queue.take_overflow(), "once it has been empty, the old limit holds");
     }
 
     #[test]

@@ -303,10 +303,11 @@ impl SlotRing {
     pub fn base(&self) -> Generation {
         let next = self.next.load(Ordering::Relaxed);
         // Relaxed, all: a base that is too old only says less.
-        let in_use = (1..=SLOTS as u64).rev().map(|age| later(next, age.wrapping_neg())).find(|&generation| {
-            let word = self.slot(generation).word.load(Ordering::Relaxed);
-            word >> STATE_BITS == generation && word & !(u64::MAX << STATE_BITS) != FREE
-        });
+        let in_use =
+            (1..=SLOTS as u64).rev().map(|age| later(next, age.wrapping_neg())).find(|&generation| {
+                let word = self.slot(generation).word.load(Ordering::Relaxed);
+                word >> STATE_BITS == generation && word & !(u64::MAX << STATE_BITS) != FREE
+            });
         Generation(in_use.unwrap_or(next))
     }
 
