@@ -208,7 +208,8 @@ impl Simulation {
         let times = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         match design {
             Design::LockFree => {
-                let windows = values.div_ceil(config.batch_max * SLOTS);
+                let overflows = if values > config.queue_limit { 4 } else { 1 };
+                let windows = values.div_ceil(config.batch_max * SLOTS).saturating_mul(overflows);
                 grace + Duration::from_secs(4) + 2 * round_trip + round_trip.saturating_mul(times(windows))
             }
             Design::Simple => {
