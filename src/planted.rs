@@ -51,14 +51,10 @@ mod bugs {
         PoolUncleared,
         /// A wake-up is lost when another one is pending
         LostWakeUp,
-        /// A peer that was silent once is held for silent ever after
-        NeverForgiven,
         /// A delta is acknowledged at once and taken up with the next one
         AckBeforeInsert,
         /// A delta is acknowledged whole and half of it taken up
         AckHalf,
-        /// A delta that brings nothing new is not acknowledged
-        AckOnlyNews,
         /// Acknowledgements name the next generation
         AckOffByOne,
         /// Values do not travel on to the last of the peers
@@ -79,22 +75,14 @@ mod bugs {
         ReadLeavesOut,
         /// A read shows a value twice now and then
         ReadRepeats,
-        /// A node stays with its hub, whether it answers or not
-        NoFailover,
         /// A node that has taken another hub never goes back
         HubNeverReturns,
-        /// A node without its hub never looks whether others know more
-        NeverExplores,
         /// A peer that went down is never tried again
         DownForGood,
         /// A fingerprint ignores some values
         FingerprintIgnores,
         /// A repair ends when the peer asks for what it lacks
         RepairOneSided,
-        /// What a node that died was to tell everyone is taken for told
-        PromisesForgotten,
-        /// What came from a peer's former life is acknowledged to its next one
-        FormerLifeAcks,
         /// A peer's next life is taken for the former one
         RebirthUnnoticed,
         /// Simple design: what waits is not sent when the batch before it is acknowledged

@@ -213,7 +213,6 @@ impl LockFree {
     /// A peer has died, or can't be reached. What it was to tell everyone itself may not have got everywhere: this
     /// node's children are asked.
     pub(super) fn keep_promises_of(&self, now: Time, members: &Membership, link: &Link) {
-        planted!(PromisesForgotten => return);
         if link.distrust() {
             for (_, child) in members.links().filter(|(_, link)| link.is_child()) {
                 child.note_stale(now);

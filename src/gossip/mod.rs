@@ -232,7 +232,6 @@ impl LockFree {
             self.learn(now, members, &delta.values[..delta.values.len().div_ceil(2)], origin);
             return self.acknowledge(now, message, delta, known.map(|(_, (_, link))| link), out);
         });
-        planted!(AckOnlyNews => if delta.values.iter().all(|&value| self.seen.contains(value)) { return });
         self.learn(now, members, &delta.values, origin);
         // Only now that the values are in the seen set.
         self.acknowledge(now, message, delta, known.map(|(_, (_, link))| link), out);
@@ -252,7 +251,6 @@ impl LockFree {
         let patience = self.patience(link);
         planted!(AckOffByOne => link.receive(now, patience, (base, crate::protocol::Generation(generation.0 + 1)), false));
         link.receive(now, patience, (base, generation), delta.now);
-        planted!(AckOfAck => if generation.0.is_multiple_of(64) { link.acknowledge_again(now + self.config.ack_delay_max); });
         self.deadline.bring_forward(self.next_due(link));
     }
 
@@ -294,6 +292,7 @@ impl Node for LockFree {
             }
             Ok(Body::DeltaOk { header, .. }) => {
                 if let Some((header, link)) = header.zip(self.link_to(members, message.src)) {
+                    planted!(AckOfAck => link.2.acknowledge_again(now + self.config.ack_delay));
                     self.heard(now, link.0, (link.1, link.2), &header);
                 }
             }

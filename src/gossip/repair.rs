@@ -31,11 +31,13 @@ const FEW: usize = 16;
 /// The most ranges in one message; the rest waits for the next round.
 const RANGES_MAX: usize = 1024;
 
-/// What a set's values from one to another look like to who hasn't got them: values that differ give fingerprints that
-/// differ, but for one chance in 2^64. Enemies may find sets that look alike.
-fn fingerprint(values: &[Value]) -> u64 {
-    planted!(FingerprintIgnores => return values.iter().filter(|&&value| value % 8 != 3).map(|&v| mix(v)).fold(0, u64::wrapping_add));
-    values.iter().map(|&value| mix(value)).fold(0, u64::wrapping_add)
+/// How many values there are, and what they look like to who hasn't got them: values that differ give fingerprints
+/// that differ, but for one chance in 2^64. Enemies may find sets that look alike.
+fn fingerprint(values: &[Value]) -> (u64, u64) {
+    let all = values.iter();
+    #[cfg(feature = "planted-bugs")]
+    let all = all.filter(|&&v| v % 8 != 3 || !crate::planted::is(crate::planted::Bug::FingerprintIgnores));
+    all.fold((0, 0), |(count, sum), &value| (count + 1, mix(value).wrapping_add(sum)))
 }
 
 /// SplitMix64's output function: a sum of random-looking numbers is as random.
@@ -55,12 +57,8 @@ fn divide(values: &[Value], first: Value, last: Value) -> Vec<Range> {
     loop {
         let chunk = chunks.next().unwrap_or_default();
         let to = chunks.peek().map_or(last, |next| next[0] - 1);
-        ranges.push(Range {
-            first: from,
-            last: to,
-            count: chunk.len() as u64,
-            fingerprint: fingerprint(chunk),
-        });
+        let (count, fingerprint) = fingerprint(chunk);
+        ranges.push(Range { first: from, last: to, count, fingerprint });
         if to == last {
             return ranges;
         }
@@ -91,7 +89,7 @@ impl Difference {
         let mut found = Self::default();
         for &Range { first, last, count, fingerprint: theirs } in &theirs.ranges {
             let values = between(mine, first, last);
-            if first > last || count == values.len() as u64 && theirs == fingerprint(values) {
+            if first > last || (count, theirs) == fingerprint(values) {
                 continue;
             }
             if count == 0 || values.is_empty() || count.max(values.len() as u64) <= FEW as u64 {

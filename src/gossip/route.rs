@@ -20,7 +20,6 @@ use super::membership::{Membership, PeerIndex};
 use super::plan::{self, Conditions, Plan, ROUND_TRIP_UNKNOWN, Strategy};
 use crate::config::Config;
 use crate::node::{Outbox, Time};
-use crate::planted::planted;
 use crate::protocol::link::HubPlan;
 use crate::queue::Deadline;
 
@@ -197,12 +196,14 @@ impl LockFree {
     /// the plan has.
     pub(super) fn reroute(&self, now: Time, members: &Membership, out: &mut Outbox) {
         let planned = self.planned_parent(members);
-        planted!(NoFailover => {
-            return self.set_parent(members, planned);
-        });
         let is_down = |peer: &PeerIndex| members.existing_link(*peer).is_some_and(Link::is_down);
         let parent = planned.into_iter().chain(members.before_me()).find(|peer| !is_down(peer));
-        planted!(HubNeverReturns => if self.parent(members).is_some_and(|now| !is_down(&now)) { return });
+        #[cfg(feature = "planted-bugs")]
+        let parent = if crate::planted::is(crate::planted::Bug::HubNeverReturns) {
+            self.parent(members).filter(|peer| !is_down(peer)).or(parent)
+        } else {
+            parent
+        };
         if parent != self.parent(members) {
             self.set_parent(members, parent);
             if let Some(parent) = parent {
@@ -225,7 +226,6 @@ impl LockFree {
     }
 
     fn explore(&self, now: Time, members: &Membership) {
-        planted!(NeverExplores => return);
         let peers = members.nodes() - 1;
         if self.route.explore_at.get() > now || peers == 0 {
             return;

@@ -259,9 +259,6 @@ impl SlotRing {
                 // Relaxed: the batch is the sender's, who finds this step in `sent`.
                 (false, (Ordering::Relaxed, Ordering::Relaxed))
             } else {
-                planted!(StaleAckFrees => if current & 3 == SENT {
-                    return Ack::Released(self.release(slot, current >> STATE_BITS));
-                });
                 return Ack::Stale;
             };
             match slot.word.compare_exchange_weak(current, word(generation, ACKED), orderings.0, orderings.1)
@@ -279,6 +276,10 @@ impl SlotRing {
         let next = self.next.load(Ordering::Relaxed);
         let Acked { next: Generation(expected), later: seen } = acked;
         if expected > GENERATION_MASK || later(next, expected.wrapping_neg()) > SLOTS as u64 {
+            planted!(StaleAckFrees => {
+                let in_flight: Vec<_> = self.in_flight().map(|in_flight| in_flight.generation).collect();
+                in_flight.into_iter().for_each(|generation| drop(self.ack(generation)));
+            });
             return false;
         }
         let mut any = false;
