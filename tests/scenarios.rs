@@ -65,13 +65,24 @@ fn index(name: &str) -> usize {
 }
 
 /// The values that a message brings.
-fn values(message: &Message) -> impl Iterator<Item = i64> + '_ {
+fn values_of(message: &Message) -> impl Iterator<Item = i64> + '_ {
     message.body["values"].as_array().into_iter().flatten().filter_map(Json::as_i64)
 }
 
 /// When a message was sent: all clocks show the true time.
 fn sent_at(message: &Message) -> Time {
     Time::from_nanos(1000 * message.body["link"]["at"].as_u64().expect("every message says when it was sent"))
+}
+
+/// A message in a line.
+fn brief(message: &Message) -> String {
+    let Message { src, dest, body } = message;
+    let count = |field: &str| body[field].as_array().map_or(0, Vec::len);
+    let [values, ranges, wants] = ["values", "ranges", "wants"].map(count);
+    let (at, kind) = (sent_at(message).as_micros() as f64 / 1e6, body["type"].as_str().unwrap_or_default());
+    let answer = if body["answer"] == true { " answer" } else { "" };
+    let first = values_of(message).next().unwrap_or_default();
+    format!("{at:.3} {src} to {dest}: {kind}{answer}, {values} values from {first}, {ranges} ranges, {wants} wants, generation {} ack {} up {}", body["generation"], body["link"]["ack"], body["link"]["up"])
 }
 
 impl Net {
@@ -84,7 +95,9 @@ impl Net {
             let receiver = index(&message.dest);
             let passes = !cuts.contains(&(receiver, index(&message.src)));
             if passes {
-                values(message).for_each(|value| drop(told[receiver].entry(value).or_insert(now)));
+                for value in values_of(message) {
+                    told[receiver].entry(value).or_insert(now);
+                }
             }
             passes
         });
@@ -193,17 +206,18 @@ impl Net {
         let values: Vec<i64> = self.born.keys().copied().collect();
         for node in self.all() {
             let held = self.cluster.read(node);
-            let missing: Vec<&i64> = values.iter().filter(|value| held.binary_search(value).is_err()).take(5).collect();
-            assert_eq!(held, values, "n{node} lacks {missing:?} and maybe more");
+            let missing: Vec<&i64> = values.iter().filter(|value| held.binary_search(value).is_err()).collect();
+            assert!(missing.is_empty(), "n{node} lacks {} values, first {}", missing.len(), missing[0]);
+            assert_eq!(held.len(), values.len(), "n{node} made some up");
         }
     }
 
     /// Values travel by n0 and by nobody else.
     fn the_hub_is_n0(&self, during: Range<Time>) {
-        let mut others = self.sent(during).filter(|message| message.src != "n0" && message.dest != "n0");
-        if let Some(message) = others.next() {
-            panic!("{} to {} at {:?}, and {} more", message.src, message.dest, sent_at(message), others.count());
-        }
+        // But for the last acknowledgements of what has come otherwise.
+        let others = self.sent(during).filter(|message| message.src != "n0" && message.dest != "n0");
+        let others: Vec<String> = others.filter(|message| !message.is("delta_ok")).map(brief).collect();
+        assert!(others.is_empty(), "{} messages: {others:#?}", others.len());
     }
 
     /// Everyone is complete in time after the network was healed, and the plan is what it was: the same hub, and about
@@ -212,7 +226,8 @@ impl Net {
         let healed = self.heal();
         self.run(secs(13));
         let completion = self.completion(healed);
-        let calm = healed + SOON..healed + secs(13);
+        // A former child says that it is none with its last acknowledgement, which may take two and a half seconds.
+        let calm = healed + secs(4)..healed + secs(13);
         let cost = self.cost(calm.clone());
         println!("{name}: complete after {completion}; {cost_before:.2} messages a value before, {cost:.2} after");
         assert!(completion.time <= COMPLETE, "{name}: {completion}");
@@ -390,8 +405,15 @@ fn a_node_that_was_away_for_ten_thousand_values_gets_them_once() {
     let healed = net.heal();
     net.quiet(secs(20));
     let completion = net.completion(healed);
-    let sent: usize = net.sent(healed..net.now()).filter(|message| message.dest == "n4").map(|m| values(m).count()).sum();
+    let sent: usize = net.sent(healed..net.now()).filter(|message| message.dest == "n4").map(|m| values_of(m).count()).sum();
     let messages = net.sent(healed..net.now()).count();
+    if std::env::var_os("TRACE").is_some() {
+        let trace = net.sent(healed..net.now()).filter(|m| [&m.src, &m.dest].contains(&&"n4".to_owned()));
+        trace.for_each(|message| println!("{}", brief(message)));
+        for value in net.born.keys().filter(|v| net.spread(**v, &[4]) == Time::NEVER).step_by(500) {
+            println!("{value}: {:?}", net.cluster.nodes.iter().map(|n| n.whereabouts(*value)).collect::<Vec<_>>());
+        }
+    }
     println!("away: complete after {completion}; {sent} values sent for {lacked}, in {messages} messages");
     net.nothing_is_lost();
     assert!(completion.time <= secs(5), "{completion}");
@@ -409,7 +431,14 @@ fn is_settled(net: &Net) -> bool {
 fn falls_silent(net: &mut Net, name: &str) {
     let began = net.now();
     while !is_settled(net) {
-        assert!(net.now().since(began) < secs(20), "{name}: unacknowledged for ever");
+        if net.now().since(began) > secs(20) {
+            let last: Vec<i64> = net.born.keys().rev().take(500).copied().collect();
+            let waits = net.cluster.nodes.iter().enumerate().flat_map(|(i, n)| last.iter().flat_map(move |&v| n.whereabouts(v).into_iter().map(move |w| format!("n{i} {v} {w}"))));
+            let waits: Vec<_> = waits.collect();
+            println!("{} {:?}", waits.len(), &waits[..waits.len().min(10)]);
+            net.nothing_is_lost();
+            panic!("{name}: unacknowledged for ever");
+        }
         net.quiet(ms(10));
     }
     println!("{name}: all is acknowledged after {} ms", net.now().since(began).as_millis());
@@ -460,7 +489,8 @@ fn total_silence_after_a_partition_that_kept_values_from_some() {
         net.run(secs(10));
         net.heal();
         net.quiet(secs(10));
-        falls_silent(&mut net, &format!("budget {budget}, {} healed", kind.name()));
+        net.nothing_is_lost();
+        stays_silent(&mut net, &format!("budget {budget}, {} healed", kind.name()));
     }
 }
 
