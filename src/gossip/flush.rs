@@ -44,7 +44,6 @@ impl LockFree {
             if !link.is_down() {
                 self.retry_overdue(now, members, peer, link, out);
             }
-            self.repair_due(now, members, peer, link, out);
             if link.flush_at.get() <= now {
                 let later = if is_hub_flush { None } else { self.postponed(now, members, peer, link) };
                 match later {
@@ -52,6 +51,8 @@ impl LockFree {
                     None => self.flush(now, members, peer, link, out),
                 }
             }
+            // After what is queued, which thus need not be found missing.
+            self.repair_due(now, members, peer, link, out);
             if link.acknowledge_at() <= now {
                 let header = self.header(now, members, peer, link);
                 encode::ack(out.lines_mut(), members.me(), members.name(peer), &header);

@@ -386,6 +386,11 @@ impl Link {
         self.repair_at.bring_forward(repair_at);
     }
 
+    /// Whether it may lack something that the repair under way does not cover.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
+    }
+
     /// The repair under way; 0 if there is none.
     pub(super) fn round(&self) -> u64 {
         self.round.load(Ordering::Relaxed)

@@ -110,6 +110,7 @@ impl Difference {
 
 impl LockFree {
     /// Begins or tries again the repairs that are due.
+<<<<<<< HEAD
     pub(super) fn repair_due(
         &self,
         now: Time,
@@ -119,13 +120,20 @@ impl LockFree {
         out: &mut Outbox,
     ) {
         if link.queue.take_overflow() {
+=======
+    pub(super) fn repair_due(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
+        // Not while the rest is on its way, or it would be found missing and sent again.
+        if (link.is_down() || link.queue.is_empty()) && link.queue.take_overflow() {
+>>>>>>> scen
             link.note_stale(now);
         }
         if link.repair_at.get() > now {
             return;
         }
         link.repair_at.clear();
-        let in_vain = link.round() != 0;
+        // A round under way does not cover what became stale since: there is nothing wrong with the peer then, but an
+        // answer to the former tries must not end what begins now.
+        let in_vain = link.round() != 0 && !link.is_stale();
         if in_vain && link.note_failure() && !link.is_down() {
             self.give_up(now, members, peer, link, out);
         }

@@ -298,7 +298,7 @@ mod tests {
             read_back(
                 |out| delta(out, "n1", "n2", &told, &header),
                 |body| {
-                    assert_eq!(body, Body::Delta { msg_id: None, delta: told.clone(), header: Some(header) })
+                    assert_eq!(body, Body::Delta { msg_id: None, delta: told.clone(), header: Some(header) });
                 },
             );
             read_back(

@@ -49,7 +49,6 @@ pub struct Message<'a> {
 
 /// The body of a message.
 #[derive(Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for each delta")]
 pub enum Body<'a> {
     /// Something that wants an answer.
     Request {

@@ -69,7 +69,11 @@ pub(crate) struct Cluster<N: Node> {
     scratch: N::Scratch,
     pub(crate) now: Time,
     under_way: Vec<(Time, Message)>,
+    /// How long messages take that are sent from now on.
+    pub(crate) latency: Duration,
     pub(crate) fate: Box<dyn FnMut(&Message) -> Fate>,
+    /// Whether a message that arrives gets through.
+    pub(crate) admits: Box<dyn FnMut(Time, &Message) -> bool>,
     /// Every message between nodes, lost or not.
     pub(crate) sent: Vec<Message>,
     pub(crate) reports: usize,
@@ -107,7 +111,9 @@ impl<N: Design> Cluster<N> {
             scratch: N::Scratch::default(),
             now: Time::ZERO,
             under_way: Vec::new(),
+            latency: LATENCY,
             fate: Box::new(|_| Fate::Deliver),
+            admits: Box::new(|_, _| true),
             sent: Vec::new(),
             reports: 0,
             next_msg_id: 1,
@@ -163,7 +169,7 @@ impl<N: Design> Cluster<N> {
             Fate::Repeat => 2,
         };
         for _ in 0..copies {
-            self.under_way.push((self.now + LATENCY, message.clone()));
+            self.under_way.push((self.now + self.latency, message.clone()));
         }
         self.sent.push(message);
     }
@@ -201,6 +207,9 @@ impl<N: Design> Cluster<N> {
                 std::mem::take(&mut self.under_way).into_iter().partition(|(due, _)| *due <= self.now);
             self.under_way = later;
             for (_, message) in due {
+                if !(self.admits)(self.now, &message) {
+                    continue;
+                }
                 let index: usize = message.dest[1..].parse().expect("a node");
                 let Message { src, dest, body } = message;
                 let line = json!({ "src": src, "dest": dest, "body": body }).to_string();
