@@ -110,7 +110,6 @@ impl Difference {
 
 impl LockFree {
     /// Begins or tries again the repairs that are due.
-<<<<<<< HEAD
     pub(super) fn repair_due(
         &self,
         now: Time,
@@ -119,12 +118,8 @@ impl LockFree {
         link: &Link,
         out: &mut Outbox,
     ) {
-        if link.queue.take_overflow() {
-=======
-    pub(super) fn repair_due(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
         // Not while the rest is on its way, or it would be found missing and sent again.
         if (link.is_down() || link.queue.is_empty()) && link.queue.take_overflow() {
->>>>>>> scen
             link.note_stale(now);
         }
         if link.repair_at.get() > now {
