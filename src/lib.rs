@@ -19,10 +19,9 @@
 //!
 //! # Guarantees of both designs
 //!
-//! * A value whose broadcast was acknowledged reaches every node that the network lets be reached, however
-//!   many messages are lost, repeated or reordered, as long as no node dies. A node that dies forgets: what
-//!   only it held is gone, what had reached it is not sent to its next life, and what it had taken on to pass
-//!   on (as hub, or as the origin of a direct delivery) may stay where it got to.
+//! * A value whose broadcast was acknowledged reaches every node that the network lets be reached, however many
+//!   messages are lost, repeated or reordered, as long as one node that holds it lives. A node that is killed and
+//!   started again is told what it has forgotten.
 //! * Reads and acknowledgements are never delayed, and a read shows all that the node holds.
 //! * No input makes a node panic.
 //!

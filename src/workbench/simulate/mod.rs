@@ -189,13 +189,17 @@ impl Simulation {
         Run { results, history, trace, began, holdings, whereabouts, concerned, convergence, bound, failure }
     }
 
-    /// The longest that values may take to reach every node once the faults have ended: the longest wait for a
-    /// retry, after which every link works again; then a flush and a round trip for each hop, and for each
-    /// window of batches that has piled up (every value there is, at worst), and one to spare. Where a queue may
-    /// overflow, every value may have to be sent anew, twice over each hop.
+    /// The longest that values may take to reach every node once the faults have ended.
     ///
-    /// A node of the simple design that was killed may be started at the very end of the faults. It waits for a
-    /// topology, which nobody sends it, and then takes a round to ask the others for what it has forgotten.
+    /// In the simple design: the longest wait for a retry, after which every link works again; then a flush and a round
+    /// trip for each hop, and for each batch that has piled up (every value there is, at worst), and one to spare. Where
+    /// a queue may overflow, every value may have to be sent anew, twice over each hop.
+    ///
+    /// In the lock-free design: four seconds, for two waits by estimates that wrong clocks have spoilt, and four one-way
+    /// delays; and a round trip for each window of batches.
+    ///
+    /// A node that was killed may be started at the very end of the faults. It waits for a topology, which nobody sends
+    /// it, and then has repaired what it has forgotten.
     #[must_use]
     pub fn bound(&self, steps: &[(Duration, Step)]) -> Duration {
         let Simulation { scenario, config, design, .. } = self;
