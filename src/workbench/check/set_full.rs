@@ -191,7 +191,12 @@ fn died(history: &History, gone: BTreeSet<i64>) -> BTreeSet<i64> {
     }
     let mut died = gone;
     let mut restarts: HashMap<usize, usize> = HashMap::new();
+    // Reads that ended before the broadcast began do not count.
+    let mut begun = BTreeSet::new();
     for event in history.events() {
+        if let (EventKind::Invoke, "broadcast", OpValue::Int(value)) = (event.kind, event.f, &event.value) {
+            begun.insert(*value);
+        }
         if let Some(node) = struck(event, "restart") {
             *restarts.entry(node).or_default() += 1;
         }
@@ -205,7 +210,9 @@ fn died(history: &History, gone: BTreeSet<i64>) -> BTreeSet<i64> {
             ("broadcast", OpValue::Int(value)) => {
                 died.remove(value);
             }
-            ("read", OpValue::Ints(values)) => died.retain(|value| !values.contains(value)),
+            ("read", OpValue::Ints(values)) => {
+                died.retain(|value| !(values.contains(value) && begun.contains(value)));
+            }
             _ => {}
         }
     }
