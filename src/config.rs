@@ -44,7 +44,7 @@ impl Default for Config {
             // Of nodes that send each other something twice a second, one in 150 waits so long.
             ack_delay_max: Duration::from_millis(2500),
             // A network that heals is noticed within half of the second that completeness may take.
-            probe_interval: Duration::from_millis(500),
+            probe_interval: Duration::from_millis(400),
             explore_interval: Duration::from_secs(1),
             // Short beside a network's latency, long enough to gather a burst.
             flush_interval: Duration::from_millis(50),

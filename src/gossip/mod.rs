@@ -158,7 +158,8 @@ impl LockFree {
         // Then nobody need pass them on.
         let all_hear = to_all && !members.links().any(|(_, link)| link.is_down());
         let targets = || {
-            let goes_to = move |&(peer, link): &_| to_all || self.is_linked(members, peer, link);
+            // The hub that should be the parent, too: it may hear what it can't answer.
+            let goes_to = move |&(peer, link): &_| to_all || self.is_in_tree(members, peer, link);
             members.links().filter(move |&(peer, _)| Some(peer) != from).filter(goes_to)
         };
         let mut new = false;
