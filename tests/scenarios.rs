@@ -2,6 +2,7 @@
 //! the lock-free design in virtual time, with every message's fate in hand.
 
 #![cfg(all(feature = "workbench", not(loom)))]
+#![expect(clippy::disallowed_macros, reason = "the figures are shown beside what is asserted")]
 
 mod common;
 

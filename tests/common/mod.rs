@@ -62,6 +62,9 @@ pub(crate) enum Fate {
     Repeat,
 }
 
+/// Whether a message gets in where it arrives.
+pub(crate) type Admits = Box<dyn FnMut(Time, &Message) -> bool>;
+
 pub(crate) const LATENCY: Duration = Duration::from_millis(100);
 
 pub(crate) struct Cluster<N: Node> {
@@ -73,7 +76,7 @@ pub(crate) struct Cluster<N: Node> {
     pub(crate) latency: Duration,
     pub(crate) fate: Box<dyn FnMut(&Message) -> Fate>,
     /// Whether a message that arrives gets through.
-    pub(crate) admits: Box<dyn FnMut(Time, &Message) -> bool>,
+    pub(crate) admits: Admits,
     /// Every message between nodes, lost or not.
     pub(crate) sent: Vec<Message>,
     pub(crate) reports: usize,
