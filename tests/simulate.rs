@@ -183,7 +183,7 @@ mod planted {
         let command = &minimised.found.command;
         assert!(command.contains("--node-count 2 "), "{command}");
         let told = minimised.story.join("\n");
-        for part in ["the story of", " broadcasts ", "acknowledgement of another", "it waits nowhere"] {
+        for part in ["the story of", " broadcasts ", "it waits nowhere"] {
             assert!(told.contains(part), "{part:?} is missing in:\n{told}");
         }
     }
@@ -191,7 +191,7 @@ mod planted {
     #[test]
     fn a_failing_simulation_is_status_1_and_tells_all() {
         let natter = |more: &[&str]| {
-            let args = ["simulate", "--seeds", "3", "--first-seed", "1", "--bug", "drop-oldest"];
+            let args = ["simulate", "--seeds", "3", "--first-seed", "2", "--bug", "last-peer-skipped"];
             let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_natter"));
             command.args(args).args(more).output().expect("natter starts")
         };
@@ -199,7 +199,7 @@ mod planted {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(1));
         for part in
-            ["seed 1: ", "natter simulate --seeds 1 --first-seed 1 ", "made as small as", "the story of"]
+            ["seed 2: ", "natter simulate --seeds 1 --first-seed 2 ", "made as small as", "the story of"]
         {
             assert!(text.contains(part), "{part:?} is missing in:\n{text}");
         }
@@ -215,7 +215,7 @@ mod planted {
 
     #[test]
     fn a_minimised_command_shows_the_same_again() {
-        for bug in ["drop-oldest", "never-forgiven", "resend-acked"] {
+        for bug in ["drop-oldest", "down-for-good", "resend-acked"] {
             let line = format!("--bug {bug}");
             let minimised = Minimised::of(&simulate(&line, 10), &simulation(&line), Duration::MAX)
                 .expect("a failing run")
