@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::protocol::{BATCH_MAX, Generation};
+use crate::random::part;
 
 /// A node's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +92,8 @@ impl RetryPolicy {
         // 2^20 times any sensible minimum is beyond any sensible cap, and does not overflow.
         let doubled = self.min.saturating_mul(1 << failures.min(20)).min(self.max);
         let quarter = doubled / 4;
-        // The top 16 bits pick a point from 0 to 1; from there to 3/4 to 5/4 of the interval.
-        doubled - quarter + (quarter * 2).mul_f64((random >> 48) as f64 / f64::from(u16::MAX))
+        // From 3/4 to 5/4 of the interval.
+        doubled - quarter + (quarter * 2).mul_f64(part(random))
     }
 }
 

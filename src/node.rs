@@ -40,7 +40,7 @@ impl Time {
     /// The time so long before this; the origin if that is nearer.
     #[must_use]
     pub fn before(self, delay: Duration) -> Time {
-        Time(self.0.saturating_sub(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)))
+        Time(self.0.saturating_sub(nanos(delay)))
     }
 
     /// How long after `earlier` this is; zero if it isn't.
@@ -61,9 +61,18 @@ impl Add<Duration> for Time {
 
     /// Saturates at [`Time::NEVER`].
     fn add(self, delay: Duration) -> Time {
-        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
-        Time(self.0.saturating_add(nanos))
+        Time(self.0.saturating_add(nanos(delay)))
     }
+}
+
+/// A duration's nanoseconds, or the most there are.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A duration's microseconds, or the most there are.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What a call to a [`Node`] wants done: messages to send and things an operator should hear of.

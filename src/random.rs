@@ -22,11 +22,27 @@ impl Random {
     /// Sixty-four random bits.
     pub(crate) fn bits(&self) -> u64 {
         // Relaxed: the counter publishes nothing; every caller gets a state of its own.
-        let mut z = self.counter.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        scatter(self.counter.fetch_add(STEP, Ordering::Relaxed))
     }
+
+    /// A name that nothing else has, but for one chance in 2^52: small enough for every JSON reader to hold it
+    /// exactly. Never 0.
+    pub(crate) fn name(&self) -> u64 {
+        (self.bits() >> 12).max(1)
+    }
+}
+
+/// SplitMix64's output for a state: nearby states give bits that have nothing in common.
+pub(crate) fn scatter(state: u64) -> u64 {
+    let mut z = state.wrapping_add(STEP);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A part from 0 to 1, in steps of 2^-16, that random bits pick.
+pub(crate) fn part(bits: u64) -> f64 {
+    (bits >> 48) as f64 / f64::from(u16::MAX)
 }
 
 #[cfg(test)]

@@ -5,31 +5,23 @@ use std::time::Duration;
 use super::LockFree;
 use super::link::{Link, Patience};
 use super::membership::{Membership, PeerIndex};
-use crate::node::{Outbox, Time};
+use crate::node::{Outbox, Time, micros};
 use crate::planted::planted;
 use crate::protocol::link::{Delta, Header};
 use crate::protocol::{Batch, Generation, encode};
-use crate::queue::{Ack, Claim, SLOTS};
-
-/// First generations, lives and rounds are drawn from 2^52, so that every JSON reader can hold them exactly.
-const NAME_BITS: u32 = 52;
+use crate::queue::{Ack, Claim};
 
 impl LockFree {
-    /// A name that nothing else has, but for one chance in 2^52; never 0.
-    pub(super) fn random_name(&self) -> u64 {
-        (self.random.bits() >> (u64::BITS - NAME_BITS)).max(1)
-    }
-
     /// The link to a peer, made if there is none yet.
     pub(super) fn link<'a>(&self, members: &'a Membership, peer: PeerIndex) -> &'a Link {
         members.link(peer, || {
-            let first = self.config.first_generation.unwrap_or_else(|| Generation(self.random_name()));
+            let first = self.config.first_generation.unwrap_or_else(|| Generation(self.random.name()));
             Link::new(&self.config, first, self.is_planned_child(members, peer))
         })
     }
 
     /// What a message to a peer says of the link. What has come is acknowledged by it.
-    pub(super) fn header(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link) -> Header {
+    pub(super) fn header(&self, now: Time, members: &Membership, (peer, link): (PeerIndex, &Link)) -> Header {
         let up = self.looks_up_to(members, peer);
         Header { plan: self.hub_plan(now, members, peer), ..link.header(now, self.life, up) }
     }
@@ -42,19 +34,19 @@ impl LockFree {
         let is_hub_flush = any_for_children && self.begin_hub_flush(now);
         for (peer, link) in members.links() {
             if !link.is_down() {
-                self.retry_overdue(now, members, peer, link, out);
+                self.retry_overdue(now, members, (peer, link), out);
             }
             if link.flush_at.get() <= now {
-                let later = if is_hub_flush { None } else { self.postponed(now, members, peer, link) };
+                let later = if is_hub_flush { None } else { self.postponed(now, members, (peer, link)) };
                 match later {
                     Some(later) => link.flush_at.set(later),
-                    None => self.flush(now, members, peer, link, out),
+                    None => self.flush(now, members, (peer, link), out),
                 }
             }
             // After what is queued, which thus need not be found missing.
-            self.repair_due(now, members, peer, link, out);
+            self.repair_due(now, members, (peer, link), out);
             if link.acknowledge_at() <= now {
-                let header = self.header(now, members, peer, link);
+                let header = self.header(now, members, (peer, link));
                 encode::ack(out.lines_mut(), members.me(), members.name(peer), &header);
             }
         }
@@ -65,28 +57,32 @@ impl LockFree {
     }
 
     /// Sends again what has waited too long for its acknowledgement; gives the peer up if that is too often.
-    fn retry_overdue(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
-        let patience = self.patience_with_answers(link);
-        if link.overdue(now, patience).next().is_none() {
+    fn retry_overdue(
+        &self,
+        now: Time,
+        members: &Membership,
+        (peer, link): (PeerIndex, &Link),
+        out: &mut Outbox,
+    ) {
+        let overdue = || link.overdue(now, self.patience_with_answers(link));
+        if overdue().next().is_none() {
             return;
         }
         planted!(ForgetRetry => return);
         // One that is known to be lost says nothing of the peer.
-        let known_lost = link.overdue(now, patience).all(|in_flight| in_flight.due == Time::ZERO);
+        let known_lost = overdue().all(|in_flight| in_flight.due == Time::ZERO);
         if !known_lost && link.note_failure() {
-            return self.give_up(now, members, peer, link, out);
+            return self.give_up(now, members, (peer, link), out);
         }
-        let mut overdue = [None; SLOTS];
-        overdue.iter_mut().zip(link.overdue(now, patience)).for_each(|(place, one)| *place = Some(one));
-        for in_flight in overdue.into_iter().flatten() {
+        for in_flight in overdue() {
             if let Some(claim) = link.slots.reclaim(in_flight.generation) {
-                self.send(now, members, (peer, link), claim, Sending { age: None, again: true }, out);
+                self.send(now, members, (peer, link), claim, None, out);
             }
         }
     }
 
     /// Sends what is queued, as far as there are slots.
-    fn flush(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
+    fn flush(&self, now: Time, members: &Membership, (peer, link): (PeerIndex, &Link), out: &mut Outbox) {
         // Before the queue is drained: what is pushed meanwhile sets it anew.
         link.flush_at.clear();
         if link.is_down() {
@@ -102,16 +98,7 @@ impl LockFree {
                 return self.batches.give(batch);
             }
             match link.slots.claim(batch) {
-                Ok(claim) => {
-                    self.send(
-                        now,
-                        members,
-                        (peer, link),
-                        claim,
-                        Sending { age: Some(age), again: false },
-                        out,
-                    );
-                }
+                Ok(claim) => self.send(now, members, (peer, link), claim, Some(age), out),
                 // Another thread took the last slot: the values wait on.
                 Err(batch) => {
                     batch.iter().for_each(|&value| link.queue.push(value));
@@ -133,21 +120,23 @@ impl LockFree {
         }
     }
 
+    /// Sends a batch, given how long ago the oldest of its values was broadcast; or once more, if nothing is.
     fn send(
         &self,
         now: Time,
         members: &Membership,
         (peer, link): (PeerIndex, &Link),
         claim: Claim,
-        Sending { age, again }: Sending,
+        age: Option<Duration>,
         out: &mut Outbox,
     ) {
+        let again = age.is_none();
         let relay = link.take_relay() || again;
-        let header = self.header(now, members, peer, link);
+        let header = self.header(now, members, (peer, link));
         let delta = Delta {
             generation: claim.generation(),
             base: Some(link.slots.base()),
-            age: age.map_or(0, |age| u64::try_from(age.as_micros()).unwrap_or(0)),
+            age: age.map_or(0, micros),
             all: !relay,
             now: again || self.is_curious_about(members, peer),
             values: claim.batch().clone(),
@@ -160,10 +149,10 @@ impl LockFree {
         }
     }
 
-    /// Leaves batches to the repair: whether they came is no longer asked.
-    pub(super) fn abandon(&self, link: &Link, generations: impl Iterator<Item = Generation>) {
-        for generation in generations {
-            if let Ack::Released(batch) = link.slots.ack(generation) {
+    /// Leaves what is in flight to the repair: whether it came is no longer asked.
+    pub(super) fn abandon(&self, link: &Link) {
+        for in_flight in link.slots.in_flight() {
+            if let Ack::Released(batch) = link.slots.ack(in_flight.generation) {
                 self.batches.give(batch);
             }
         }
@@ -179,8 +168,7 @@ impl LockFree {
     ) {
         if link.hear(now, header) {
             // What its former life held is gone, and what is in flight to that with it.
-            let in_flight: Vec<Generation> = link.slots.in_flight().map(|one| one.generation).collect();
-            self.abandon(link, in_flight.into_iter());
+            self.abandon(link);
             planted!(RebirthUnnoticed => return);
             link.give_up_round();
             link.note_stale(now);
@@ -241,7 +229,7 @@ impl LockFree {
         self.patience_of(link, link.is_child())
     }
 
-    /// How long it waits for the peer's: a tenth more, as their periods need not be quite the same.
+    /// How long it waits for the peer's: a little more, as what they reckon with need not be quite the same.
     pub(super) fn patience_with_answers(&self, link: &Link) -> Patience {
         let Patience { after_last, after_first } =
             self.patience_of(link, !link.is_child() && link.every().is_some());
@@ -277,7 +265,7 @@ impl LockFree {
     pub(super) fn flush_all(&self, now: Time, members: &Membership, out: &mut Outbox) {
         for (peer, link) in members.links() {
             let mut delta = Delta {
-                generation: Generation(self.random_name()),
+                generation: Generation(self.random.name()),
                 base: None,
                 age: 0,
                 all: false,
@@ -289,20 +277,11 @@ impl LockFree {
                 if delta.values.is_empty() {
                     break;
                 }
-                let header = self.header(now, members, peer, link);
+                let header = self.header(now, members, (peer, link));
                 encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
                 delta.generation.0 += 1;
                 delta.values.clear();
             }
         }
     }
-}
-
-/// How a batch is sent.
-#[derive(Clone, Copy, Debug)]
-struct Sending {
-    /// How long ago the oldest of its values was broadcast, if that matters any more.
-    age: Option<Duration>,
-    /// Whether it was sent before.
-    again: bool,
 }

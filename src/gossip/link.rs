@@ -52,6 +52,8 @@ pub(super) struct Link {
     sent_at: AtomicU64,
     /// By how much this node's clock was ahead when that came; both in microseconds, and around the circle.
     ahead_by: AtomicU64,
+    /// The same, smoothed: what delays that vary have in common.
+    ahead_by_mean: AtomicU64,
     heard_at: Deadline,
     /// Whether the peer takes this node for its parent, by its last word, or by the plan.
     child: AtomicBool,
@@ -85,8 +87,6 @@ pub(super) struct Link {
     pub(super) repair_at: Deadline,
     /// When the last try was.
     tried_at: Deadline,
-    /// The same as `ahead_by`, smoothed: what delays that vary have in common.
-    ahead_by_mean: AtomicU64,
     /// When the flush after the last message that was heard is due here, if the peer is a hub, in microseconds…
     phase: AtomicU64,
     /// …how long before that it wants to have what is for it…
@@ -107,6 +107,7 @@ impl Link {
             life: AtomicU64::new(0),
             sent_at: AtomicU64::new(0),
             ahead_by: AtomicU64::new(0),
+            ahead_by_mean: AtomicU64::new(0),
             heard_at: Deadline::at(Time::NEVER),
             child: AtomicBool::new(child),
             down: AtomicBool::new(false),
@@ -125,7 +126,6 @@ impl Link {
             stale: AtomicBool::new(false),
             repair_at: Deadline::at(Time::NEVER),
             tried_at: Deadline::at(Time::ZERO),
-            ahead_by_mean: AtomicU64::new(0),
             phase: AtomicU64::new(NO_PHASE),
             margin: AtomicU64::new(0),
             every: AtomicU64::new(0),
@@ -152,10 +152,10 @@ impl Link {
         let known = self.life.load(Ordering::Relaxed);
         let reborn = known != header.life;
         if reborn {
-            // In this order, and `acknowledgement` the other way round: what came from one life is never
+            // In this order, and `header` the other way round: what came from one life is never
             // acknowledged to another.
             self.receipts.forget();
-            // Release: pairs with the acquire in `acknowledgement`.
+            // Release: pairs with the acquire in `header`.
             self.life.store(header.life, Ordering::Release);
         }
         // A message that was overtaken says what was, not what is.

@@ -72,6 +72,12 @@ impl Membership {
         PeerIndex(rank - usize::from(rank > self.rank))
     }
 
+    /// The peer at a place that somebody names; none if nobody is there, or this node itself.
+    pub(super) fn named(&self, place: u64) -> Option<PeerIndex> {
+        let rank = usize::try_from(place).ok()?;
+        (rank < self.nodes() && rank != self.rank).then(|| self.at_rank(rank))
+    }
+
     /// The peers before this node.
     pub(super) fn before_me(&self) -> impl Iterator<Item = PeerIndex> + use<> {
         (0..self.rank).map(PeerIndex)

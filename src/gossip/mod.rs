@@ -21,6 +21,7 @@ mod route;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::node::{Node, Outbox, Time};
@@ -67,8 +68,7 @@ impl LockFree {
         let random = Random::new(seed);
         Self {
             config,
-            // Fifty-two bits, so that every JSON reader can hold it exactly. Never 0.
-            life: (random.bits() >> 12).max(1),
+            life: random.name(),
             id_life: random.bits(),
             seen: SeenSet::new(random.bits()),
             random,
@@ -95,8 +95,8 @@ impl LockFree {
                 encode::ok(out.lines_mut(), encode::Route { src: node_id, ..route }, "init_ok");
             }
             (_, None) => return Err(Reason::NotInitialised),
-            (Request::Topology(topology), Some(members)) => {
-                drop(topology); // Only a suggestion; the plan needs none.
+            // Only a suggestion; the plan needs none.
+            (Request::Topology(_), Some(members)) => {
                 self.start(now, members, true);
                 encode::ok(out.lines_mut(), route, "topology_ok");
             }
@@ -157,46 +157,34 @@ impl LockFree {
         }
         // Then nobody need pass them on.
         let all_hear = to_all && !members.links().any(|(_, link)| link.is_down());
-        let targets = || {
-            // The hub that should be the parent, too: it may hear what it can't answer.
-            let goes_to = move |&(peer, link): &_| to_all || self.is_in_tree(members, peer, link);
-            members.links().filter(move |&(peer, _)| Some(peer) != from).filter(goes_to)
-        };
-        let mut new = false;
         planted!(ForgedValue => if values.len() == 7 { self.seen.insert(-values[0]); });
-        for &value in values {
-            if self.seen.insert(value) {
-                new = true;
-                if onward {
-                    for (_, link) in targets() {
-                        planted!(LastPeerSkipped => {
-                            let last = members.peers().last().and_then(|peer| members.existing_link(peer));
-                            if last.is_some_and(|last| std::ptr::eq(last, link)) {
-                                continue;
-                            }
-                        });
-                        if all_hear {
-                            link.promise();
-                        } else {
-                            link.note_relay();
-                        }
-                        link.queue.push(value);
-                    }
-                }
-            }
+        let new: Batch = values.iter().copied().filter(|&value| self.seen.insert(value)).collect();
+        if new.is_empty() || !onward {
+            return;
         }
-        if new && onward {
-            planted!(LostWakeUp => if self.deadline.get() != Time::NEVER { return });
-            for (peer, link) in targets() {
-                if link.is_down() && to_all {
-                    link.try_again(now, 2 * self.config.explore_interval);
-                }
-                link.oldest.bring_forward(born);
-                let flush_at = self.flush_time(now, members, (peer, link), from, born);
-                planted!(LazyFlush => { link.flush_at.bring_forward(flush_at + std::time::Duration::from_secs(8)); continue });
-                link.flush_at.bring_forward(flush_at);
-                self.deadline.bring_forward(self.next_due(link));
+        // Whom they travel to is looked up only now that they are in the seen set: a peer that is linked meanwhile is
+        // compared with that.
+        for (peer, link) in members.links().filter(|&(peer, _)| Some(peer) != from) {
+            // The hub that should be the parent, too: it may hear what it can't answer.
+            if !to_all && !self.is_in_tree(members, peer, link) {
+                continue;
             }
+            planted!(LastPeerSkipped => if members.peers().last() == Some(peer) { continue });
+            if all_hear {
+                link.promise();
+            } else {
+                link.note_relay();
+            }
+            new.iter().for_each(|&value| link.queue.push(value));
+            planted!(LostWakeUp => if self.deadline.get() != Time::NEVER { continue });
+            if link.is_down() && to_all {
+                link.try_again(now, 2 * self.config.explore_interval);
+            }
+            link.oldest.bring_forward(born);
+            let flush_at = self.flush_time(now, members, (peer, link), from, born);
+            planted!(LazyFlush => { link.flush_at.bring_forward(flush_at + Duration::from_secs(8)); continue });
+            link.flush_at.bring_forward(flush_at);
+            self.deadline.bring_forward(self.next_due(link));
         }
     }
 
@@ -214,28 +202,29 @@ impl LockFree {
     ) {
         let peer = members.find(message.dest);
         let link = peer.map(|peer| (peer, self.link(members, peer)));
-        let known = header.zip(link);
-        if let Some((header, link)) = known {
+        if let Some((header, link)) = header.zip(link) {
             self.heard(now, members, link, header);
         }
         if let Some((_, link)) = link.filter(|_| delta.all) {
             link.trust();
         }
-        let age = std::time::Duration::from_micros(delta.age);
-        let one_way = link.map_or(std::time::Duration::ZERO, |(_, link)| link.round_trip.one_way());
+        let age = Duration::from_micros(delta.age);
+        let one_way = link.map_or(Duration::ZERO, |(_, link)| link.round_trip.one_way());
         let origin = Origin { from: peer, born: now.before(age + one_way), onward: !delta.all };
+        // Who isn't a natter node is answered otherwise.
+        let natters = header.and(link).map(|(_, link)| link);
         planted!(AckBeforeInsert => {
             let parked = std::mem::replace(&mut *self.parked.lock().expect("no panic"), delta.values.to_vec());
             self.learn(now, members, &parked, origin);
-            return self.acknowledge(now, message, delta, known.map(|(_, (_, link))| link), out);
+            return self.acknowledge(now, message, delta, natters, out);
         });
         planted!(AckHalf => {
             self.learn(now, members, &delta.values[..delta.values.len().div_ceil(2)], origin);
-            return self.acknowledge(now, message, delta, known.map(|(_, (_, link))| link), out);
+            return self.acknowledge(now, message, delta, natters, out);
         });
         self.learn(now, members, &delta.values, origin);
         // Only now that the values are in the seen set.
-        self.acknowledge(now, message, delta, known.map(|(_, (_, link))| link), out);
+        self.acknowledge(now, message, delta, natters, out);
     }
 
     fn acknowledge(
@@ -292,9 +281,11 @@ impl Node for LockFree {
                 }
             }
             Ok(Body::DeltaOk { header, .. }) => {
-                if let Some((header, link)) = header.zip(self.link_to(members, message.src)) {
-                    planted!(AckOfAck => link.2.acknowledge_again(now + self.config.ack_delay));
-                    self.heard(now, link.0, (link.1, link.2), &header);
+                if let (Some(header), Some((members, peer, link))) =
+                    (header, self.link_to(members, message.src))
+                {
+                    planted!(AckOfAck => link.acknowledge_again(now + self.config.ack_delay));
+                    self.heard(now, members, (peer, link), &header);
                 }
             }
             Ok(Body::Sync { sync, header }) => {
@@ -378,6 +369,8 @@ impl LockFree {
         let planned = self.planned_parent(members);
         self.set_parent(members, planned);
         self.begin_flushes(now);
+        // Clients may have been quicker.
+        let held = self.seen.sorted();
         let mut repair_at = now;
         for peer in members.peers() {
             if planned == Some(peer) || self.is_planned_child(members, peer) {
@@ -387,10 +380,9 @@ impl LockFree {
                     link.note_stale(repair_at);
                     repair_at = now + self.config.probe_interval;
                 }
-                // Clients may have been quicker.
-                for value in self.seen.sorted() {
+                if !held.is_empty() {
                     link.note_relay();
-                    link.queue.push(value);
+                    held.iter().for_each(|&value| link.queue.push(value));
                     link.flush_at.bring_forward(now);
                 }
             }

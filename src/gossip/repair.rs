@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::node::{Outbox, Time};
 use crate::planted::planted;
 use crate::protocol::link::{Range, Sync};
-use crate::protocol::{Batch, Value};
-use crate::queue::SLOTS;
+use crate::protocol::{Batch, Value, encode};
+use crate::random::{part, scatter};
 
 use super::LockFree;
 use super::link::Link;
@@ -32,20 +32,12 @@ const FEW: usize = 16;
 const RANGES_MAX: usize = 1024;
 
 /// How many values there are, and what they look like to who hasn't got them: values that differ give fingerprints
-/// that differ, but for one chance in 2^64. Enemies may find sets that look alike.
+/// that differ, but for one chance in 2^64: a sum of random-looking numbers is as random. Enemies may find sets that look alike.
 fn fingerprint(values: &[Value]) -> (u64, u64) {
     let all = values.iter();
     #[cfg(feature = "planted-bugs")]
     let all = all.filter(|&&v| v % 8 != 3 || !crate::planted::is(crate::planted::Bug::FingerprintIgnores));
-    all.fold((0, 0), |(count, sum), &value| (count + 1, mix(value).wrapping_add(sum)))
-}
-
-/// SplitMix64's output function: a sum of random-looking numbers is as random.
-fn mix(value: Value) -> u64 {
-    let mut z = value.cast_unsigned().wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    all.fold((0, 0), |(count, sum), &value| (count + 1, scatter(value.cast_unsigned()).wrapping_add(sum)))
 }
 
 /// Divides the values from `first` to `last` into ranges that hold about as many each, and cover all between them.
@@ -114,8 +106,7 @@ impl LockFree {
         &self,
         now: Time,
         members: &Membership,
-        peer: PeerIndex,
-        link: &Link,
+        (peer, link): (PeerIndex, &Link),
         out: &mut Outbox,
     ) {
         // Not while the rest is on its way, or it would be found missing and sent again.
@@ -130,7 +121,7 @@ impl LockFree {
         // answer to the former tries must not end what begins now.
         let in_vain = link.round() != 0 && !link.is_stale();
         if in_vain && link.note_failure() && !link.is_down() {
-            self.give_up(now, members, peer, link, out);
+            self.give_up(now, members, (peer, link), out);
         }
         if in_vain && !self.matters(members, peer, link) {
             return link.give_up_round();
@@ -138,23 +129,18 @@ impl LockFree {
         // What is queued for a peer that is down is dropped, as the repair will find it; but the last of it goes along,
         // in case the peer hears and can't answer.
         let mut values = Batch::new();
-        if link.is_down() {
-            let mut queued = Batch::new();
-            while !link.queue.is_empty() {
-                std::mem::swap(&mut values, &mut queued);
-                queued.clear();
-                link.queue.drain_into(&mut queued, self.config.batch_max);
-            }
-            values = queued;
+        while link.is_down() && !link.queue.is_empty() {
+            values.clear();
+            link.queue.drain_into(&mut values, self.config.batch_max);
         }
-        let round = if link.is_down() || !in_vain { self.random_name() } else { link.round() };
+        let round = if link.is_down() || !in_vain { self.random.name() } else { link.round() };
         link.begin_round(now, round);
         let mine = self.seen.sorted();
         let ranges = divide(&mine, Value::MIN, Value::MAX);
         let to_parent = self.parent(members) == Some(peer);
         let unreachable = std::iter::from_fn(|| self.route.unreachable.pop().filter(|_| to_parent)).collect();
         let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };
-        self.send_sync(now, members, peer, link, sync, out);
+        self.send_sync(now, members, (peer, link), sync, out);
         link.repair_at.bring_forward(now + self.answer_within(link, self.is_in_tree(members, peer, link)));
     }
 
@@ -166,7 +152,7 @@ impl LockFree {
         }
         // Spread, so that those who failed together do not try together.
         let probe = if in_tree { self.config.probe_interval } else { 2 * self.config.explore_interval };
-        let spread = (probe / 4).mul_f64((self.random.bits() >> 48) as f64 / f64::from(u16::MAX));
+        let spread = (probe / 4).mul_f64(part(self.random.bits()));
         probe - spread
     }
 
@@ -186,21 +172,18 @@ impl LockFree {
                 link.set_up();
                 link.give_up_round();
                 link.note_stale(now);
-                self.restore(now, members, peer, link, out);
+                self.restore(now, members, (peer, link), out);
             }
             return;
         }
-        for &place in &sync.unreachable {
-            let peer = usize::try_from(place)
-                .ok()
-                .filter(|&place| place < members.nodes() && place != members.rank());
-            let peer = peer.map(|place| members.at_rank(place));
-            if let Some(peer) = peer.filter(|&peer| self.is_linked(members, peer, self.link(members, peer))) {
-                self.link(members, peer).note_stale(now);
+        for peer in sync.unreachable.iter().filter_map(|&place| members.named(place)) {
+            let link = self.link(members, peer);
+            if self.is_linked(members, peer, link) {
+                link.note_stale(now);
             }
         }
         planted!(RepairOneSided => if answer && !sync.wants.is_empty() {
-            if link.end_round(now) { self.restore(now, members, peer, link, out); }
+            if link.end_round(now) { self.restore(now, members, (peer, link), out); }
             return;
         });
         let mine =
@@ -213,14 +196,14 @@ impl LockFree {
         let is_complete = answer && ask.is_empty() && compare.is_empty();
         if !is_complete {
             let sync = Sync { round, answer: !answer, ranges: compare, wants: ask, ..Sync::default() };
-            self.send_sync(now, members, peer, link, sync, out);
+            self.send_sync(now, members, (peer, link), sync, out);
         }
         if answer {
             link.note_answer();
             link.repair_at.set(now + self.answer_within(link, true));
         }
         if is_complete && link.end_round(now) {
-            self.restore(now, members, peer, link, out);
+            self.restore(now, members, (peer, link), out);
         }
         if !link.queue.is_empty() && !link.is_down() {
             link.flush_at.bring_forward(now);
@@ -232,13 +215,12 @@ impl LockFree {
         &self,
         now: Time,
         members: &Membership,
-        peer: PeerIndex,
-        link: &Link,
+        (peer, link): (PeerIndex, &Link),
         sync: Sync,
         out: &mut Outbox,
     ) {
-        let header = self.header(now, members, peer, link);
-        crate::protocol::encode::sync(out.lines_mut(), members.me(), members.name(peer), &sync, &header);
+        let header = self.header(now, members, (peer, link));
+        encode::sync(out.lines_mut(), members.me(), members.name(peer), &sync, &header);
     }
 
     /// The peer does not answer: what is in flight to it is left to the repair.
@@ -246,18 +228,13 @@ impl LockFree {
         &self,
         now: Time,
         members: &Membership,
-        peer: PeerIndex,
-        link: &Link,
+        (peer, link): (PeerIndex, &Link),
         out: &mut Outbox,
     ) {
         if !link.set_down() {
             return;
         }
-        let generations: [_; SLOTS] = {
-            let mut in_flight = link.slots.in_flight().map(|in_flight| in_flight.generation);
-            std::array::from_fn(|_| in_flight.next())
-        };
-        self.abandon(link, generations.into_iter().flatten());
+        self.abandon(link);
         planted!(DownForGood => return);
         self.keep_promises_of(now, members, link);
         if self.matters(members, peer, link) {
@@ -271,7 +248,7 @@ impl LockFree {
         }
     }
 
-    fn restore(&self, now: Time, members: &Membership, peer: PeerIndex, link: &Link, out: &mut Outbox) {
+    fn restore(&self, now: Time, members: &Membership, (peer, link): (PeerIndex, &Link), out: &mut Outbox) {
         if self.matters(members, peer, link) {
             out.note(format_args!("{} answers again", members.name(peer)));
         }

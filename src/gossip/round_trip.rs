@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::plan::ROUND_TRIP_UNKNOWN;
+use crate::node::micros;
 
 /// A smoothed round trip and its mean deviation, in one word of 32 and 26 bits of microseconds, a count of samples
 /// and a bit that says whether the last one was far off. Zero before the first.
@@ -20,14 +21,13 @@ pub(super) struct RoundTrip {
 
 impl Default for RoundTrip {
     fn default() -> Self {
-        // A round trip around the earth takes microseconds that fit.
-        let assumed = AtomicU64::new(ROUND_TRIP_UNKNOWN.as_micros() as u64);
+        let assumed = AtomicU64::new(micros(ROUND_TRIP_UNKNOWN));
         Self { word: AtomicU64::new(0), assumed }
     }
 }
 
 /// The longest that is taken for a round trip; clocks that jump show longer ones.
-pub(super) const LONGEST: Duration = Duration::from_secs(4);
+const LONGEST: Duration = Duration::from_secs(4);
 
 const SAMPLES_MIN: u64 = 4;
 const DEVIATION_MAX: u64 = (1 << 26) - 1;
@@ -93,7 +93,7 @@ impl RoundTrip {
 
     /// Before this one is measured, it is assumed to be like others.
     pub(super) fn assume(&self, mean: Duration) {
-        self.assumed.store(u64::try_from(mean.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.assumed.store(micros(mean), Ordering::Relaxed);
     }
 
     /// A round trip was measured. Of two threads that add samples at once, one may be in vain.
@@ -101,12 +101,12 @@ impl RoundTrip {
         if took > LONGEST {
             return;
         }
-        let took = took.as_micros() as u64;
+        let took = micros(took);
         let word = self.word.load(Ordering::Relaxed);
         let (mean, deviation) = (word >> 32, word & DEVIATION_MAX);
         let (samples, was_off) = (word >> 26 & SAMPLES_MAX, word >> 31 & 1 == 1);
         let error = mean.abs_diff(took);
-        let is_off = word != 0 && error > 4 * deviation + TIMER.as_micros() as u64;
+        let is_off = word != 0 && error > 4 * deviation + micros(TIMER);
         let (mean, deviation, samples) = if word == 0 || is_off && was_off {
             // The first one; or the second in a row from another network than the one that was measured. Half of
             // it, as the RFC has it, would be a fear that costs messages.

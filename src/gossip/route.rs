@@ -19,7 +19,7 @@ use super::link::{Link, next_on_grid};
 use super::membership::{Membership, PeerIndex};
 use super::plan::{self, Conditions, Plan, ROUND_TRIP_UNKNOWN, Strategy};
 use crate::config::Config;
-use crate::node::{Outbox, Time};
+use crate::node::{Outbox, Time, micros, nanos};
 use crate::protocol::link::HubPlan;
 use crate::queue::Deadline;
 
@@ -104,10 +104,6 @@ impl Route {
         self.margin.store(nanos(margin), Ordering::Relaxed);
         self.aligned.store(aligned, Ordering::Relaxed);
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl LockFree {
@@ -214,7 +210,6 @@ impl LockFree {
             if parent != planned {
                 let untried = members.before_me().filter(|peer| members.existing_link(*peer).is_none());
                 untried.take(TRIED_AT_ONCE).for_each(|peer| self.link(members, peer).note_stale(now));
-                self.route.explore_at.bring_forward(now + self.config.explore_interval);
             }
         }
         if parent == planned {
@@ -288,8 +283,7 @@ impl LockFree {
         &self,
         now: Time,
         members: &Membership,
-        peer: PeerIndex,
-        link: &Link,
+        (peer, link): (PeerIndex, &Link),
     ) -> Option<Time> {
         let for_fear = self.parent(members).is_none() && link.is_child() && !self.is_direct();
         let flush_at = self.flush_time(now, members, (peer, link), None, link.oldest.get().min(now));
@@ -368,7 +362,6 @@ impl LockFree {
                 (next, period, far)
             }
         };
-        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let next = next.map(|next| micros(next.since(now)));
         Some(HubPlan { next, margin: micros(margin), every: micros(every), far: micros(far) })
     }

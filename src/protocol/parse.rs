@@ -158,13 +158,13 @@ struct RawBody<'a> {
     ranges: Field<Vec<i64>>,
     wants: Field<Vec<i64>>,
     unreachable: Field<Vec<i64>>,
-    link: Option<RawHeader>,
+    /// Not missing even if it is null: that is no header either.
+    link: Option<Field<RawHeader>>,
 }
 
-/// The object `link` of a message between nodes. Not a [`Field`]: what is wrong in it is for developers of nodes.
+/// The object `link` of a message between nodes.
 #[derive(Default)]
 struct RawHeader {
-    wrong: bool,
     life: Field<i64>,
     to: Field<i64>,
     at: Field<i64>,
@@ -181,9 +181,7 @@ struct RawHeader {
 impl RawHeader {
     /// Nothing if it is not as it should be.
     fn judge(self) -> Option<Header> {
-        let Self { wrong: false, life, to, at, echo, ack, later, up, next, margin, every, far } = self else {
-            return None;
-        };
+        let Self { life, to, at, echo, ack, later, up, next, margin, every, far } = self;
         let number = |field: Field<i64>| match field {
             Field::Missing => Some(None),
             Field::Is(number) => u64::try_from(number).ok().map(Some),
@@ -312,8 +310,9 @@ impl<'a> RawBody<'a> {
     }
 }
 
-fn header<'a>(raw: Option<RawHeader>) -> Result<Option<Header>, Reason<'a>> {
-    raw.map(|raw| raw.judge().ok_or(Reason::WrongType { field: "link", expected: HEADER })).transpose()
+fn header<'a>(raw: Option<Field<RawHeader>>) -> Result<Option<Header>, Reason<'a>> {
+    let judge = |raw| if let Field::Is(raw) = raw { RawHeader::judge(raw) } else { None };
+    raw.map(|raw| judge(raw).ok_or(Reason::WrongType { field: "link", expected: HEADER })).transpose()
 }
 
 fn non_negative<'a>(field: &'static str, number: Field<i64>) -> Result<Option<u64>, Reason<'a>> {
@@ -404,17 +403,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawBody<'a> {
             }
         }
         deserializer.deserialize_map(Fields)
-    }
-}
-
-impl<'de> Deserialize<'de> for RawHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Whatever isn't an object is read past, as a wrong header.
-        let header: Field<RawHeader> = Field::deserialize(deserializer)?;
-        Ok(match header {
-            Field::Is(header) => header,
-            Field::Missing | Field::Wrong => RawHeader { wrong: true, ..RawHeader::default() },
-        })
     }
 }
 

@@ -187,7 +187,7 @@ impl Simple {
         let random = Random::new(seed);
         let life = random.bits();
         // The top 52 bits, so that generations differ from those of a former life.
-        let drawn = random.bits() >> 12;
+        let drawn = random.name();
         let batches_made = config.first_generation.map_or(drawn, |first| first.0);
         let state = State { batches_made, ..State::default() };
         Self { config, random, life, state: Mutex::new(state) }
