@@ -695,8 +695,8 @@ fn a_round_trip_that_grows_from_2_to_500_ms_and_back_changes_the_plan_and_loses_
             "one way {latency} ms: at first {early}, then {slowest}; {cost:.2} messages a value, every {every:?}"
         );
         periods.push(every);
-        // A hub doesn't flush once more for what is a little late.
-        assert!(slowest.time <= config.latency_budget + ms(15), "one way {latency} ms: {slowest}");
+        // A hub doesn't flush once more for what is a little late, or may only seem so.
+        assert!(slowest.time <= config.latency_budget + ms(20), "one way {latency} ms: {slowest}");
     }
     net.nothing_is_lost();
     assert!(periods[0] > ms(500) && periods[1] < ms(70) && periods[2] > ms(500), "{periods:?}");

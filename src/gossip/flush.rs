@@ -5,11 +5,13 @@ use std::time::Duration;
 use super::LockFree;
 use super::link::{Link, Patience};
 use super::membership::{Membership, PeerIndex};
+use super::round_trip::Estimate;
+use super::route::LATENESS;
 use crate::node::{Outbox, Time, micros};
 use crate::planted::planted;
 use crate::protocol::link::{Delta, Header};
 use crate::protocol::{Batch, Generation, encode};
-use crate::queue::{Ack, Claim};
+use crate::queue::{Ack, Claim, InFlight};
 
 impl LockFree {
     /// The link to a peer, made if there is none yet.
@@ -97,6 +99,7 @@ impl LockFree {
             if batch.is_empty() {
                 return self.batches.give(batch);
             }
+            self.repeat(now, link, &mut batch);
             match link.slots.claim(batch) {
                 Ok(claim) => self.send(now, members, (peer, link), claim, Some(age), out),
                 // Another thread took the last slot: the values wait on.
@@ -110,6 +113,26 @@ impl LockFree {
         if !link.queue.is_empty() {
             // Until an acknowledgement frees a slot.
             link.oldest.bring_forward(oldest);
+        }
+    }
+
+    /// Fills a batch up with what is in flight and may well be overtaken by it: delays vary so much that a second way
+    /// often is the shorter one, and a message costs the same with more values in it.
+    fn repeat(&self, now: Time, link: &Link, batch: &mut Batch) {
+        let spread = 4 * link.round_trip.get().and_then(Estimate::jitter).unwrap_or_default();
+        if self.is_direct() || spread < LATENESS {
+            return;
+        }
+        let under_way = |in_flight: &InFlight| now.since(in_flight.sent) < link.round_trip.one_way() + spread;
+        for InFlight { generation, sent, due } in link.slots.in_flight().filter(under_way) {
+            let Some(claim) = link.slots.reclaim(generation) else { continue };
+            if batch.len() + claim.batch().len() <= self.config.batch_max {
+                batch.extend_from_slice(claim.batch());
+                link.note_relay();
+            }
+            if let Some(settled) = link.slots.sent(claim, sent, due) {
+                self.batches.give(settled);
+            }
         }
     }
 

@@ -174,6 +174,7 @@ impl Link {
                 self.phase.store(phase, Ordering::Relaxed);
                 self.margin.store(margin, Ordering::Relaxed);
                 self.far.store(far, Ordering::Relaxed);
+                self.round_trip.assume(Duration::from_micros(far.saturating_mul(2)));
                 self.every.store(every.max(1), Ordering::Relaxed);
             }
         }

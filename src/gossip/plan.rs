@@ -15,6 +15,12 @@ const FAN_OUT: usize = 128;
 /// What a plan leaves for delays that no measurement foresees: timers that fire late, processes that wait for a core.
 const SPARE: Duration = Duration::from_millis(2);
 
+/// Beside so many batches, one more is little, whatever the period.
+const BATCHES_MANY: u32 = 8;
+
+/// A period is looked for that much finer than itself.
+const STEPS: u32 = 32;
+
 /// The round trip to reckon with before any is measured: from one side of the earth to the other and back.
 pub const ROUND_TRIP_UNKNOWN: Duration = Duration::from_millis(300);
 
@@ -94,28 +100,37 @@ impl Plan {
         let at_once_cost = nodes * rate / (1.0 + rate * at_once.period.as_secs_f64()) + rate;
         // A margin that is too small makes a batch in five or so miss its flush, and that costs time or another flush.
         let missed = if aligned.margin < margin { 1.5 } else { 1.0 };
-        let is_better = strategy == Strategy::Tree || missed * aligned_cost < at_once_cost;
-        if is_better { aligned } else { at_once }
+        // In doubt the plan stays what it is at first, before a rate is known.
+        let is_cheaper = missed * aligned_cost <= 1.1 * at_once_cost;
+        if strategy == Strategy::Tree || is_cheaper { aligned } else { at_once }
     }
 
-    /// What a margin leaves; beyond a quarter of it, to be late now and then costs less.
+    /// What a margin leaves; beyond a third of it, to be late now and then costs less.
     fn leaving(margin: Duration, strategy: Strategy, left: Duration) -> Self {
-        let margin = margin.min(left / 4);
+        let margin = margin.min(left / 3);
         Plan { strategy, period: left - margin, margin, aligned: false }
     }
 
-    /// The same with a period so much shorter that what gathers in it, at a rate in values a second, fills whole
-    /// batches rather than a little more. As long as one is full, that saves messages.
+    /// The same with a shorter period if that is cheaper, at a rate in values a second: where what gathers in a period
+    /// is often a little more than whole batches.
     fn fitted(self, rate: f64, batch_max: usize) -> Self {
-        let gathered = rate * self.period.as_secs_f64();
-        // What few periods exceed, if values come independently of each other.
-        let most = gathered + 2.0 * gathered.sqrt();
-        let full = (most / batch_max as f64).floor();
-        if full < 1.0 {
-            self
-        } else {
-            Self { period: self.period.mul_f64(full * batch_max as f64 / most), ..self }
+        let batch_max = batch_max as f64;
+        if rate * self.period.as_secs_f64() > f64::from(BATCHES_MANY - 1) * batch_max {
+            return self;
         }
+        let cost = |period: Duration| {
+            let gathered = rate * period.as_secs_f64();
+            // Values that come independently of each other are spread as the logistic distribution is, very nearly: each
+            // batch but the first is needed if there are more than those before it hold.
+            let is_needed =
+                |before: f64| 1.0 / (1.0 + (1.7 * (before + 0.5 - gathered) / gathered.sqrt()).exp());
+            let more: f64 = (1..=BATCHES_MANY).map(|full| is_needed(f64::from(full) * batch_max)).sum();
+            // A leaf's batch to the hub, and what the hub sends it.
+            (2.0 + more) / period.as_secs_f64()
+        };
+        let shorter = (STEPS / 2..=STEPS).map(|steps| self.period * steps / STEPS);
+        let period = shorter.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(self.period);
+        Self { period, ..self }
     }
 }
 
@@ -167,15 +182,17 @@ mod tests {
         };
         assert_eq!(margin(1, 50.0), (true, 6));
         assert_eq!(margin(80, 50.0), (false, 82));
-        assert_eq!(margin(80, 1000.0), (true, 91), "of many values for each leaf");
+        assert_eq!(margin(80, 1000.0), (true, 121), "of many values for each leaf");
     }
 
     #[test]
-    fn a_period_is_shortened_to_fill_whole_batches() {
+    fn a_period_is_shortened_where_that_saves_batches() {
         let fitted = |rate| at_rate(25, 1202, 200, 0, rate).period.as_millis();
         assert_eq!((fitted(0.0), fitted(49.0)), (1000, 1000));
-        assert!((830..870).contains(&fitted(60.0)), "{}", fitted(60.0));
-        assert!((880..920).contains(&fitted(120.0)), "two full ones: {}", fitted(120.0));
+        assert!((800..900).contains(&fitted(70.0)), "{}", fitted(70.0));
+        assert!((800..900).contains(&fitted(140.0)), "two full ones: {}", fitted(140.0));
+        assert_eq!(fitted(120.0), 1000, "which has room for two");
+        assert_eq!((fitted(1e9), fitted(f64::MAX)), (1000, 1000), "many, and one more or less");
     }
 
     #[test]

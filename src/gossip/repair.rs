@@ -192,6 +192,8 @@ impl LockFree {
         if !send.is_empty() {
             link.note_relay();
             link.queue.refill(send.into_iter());
+            // They are late already: whoever passes them on is not to wait for its next flush.
+            link.oldest.bring_forward(now.before(self.config.latency_budget / 2));
         }
         let is_complete = answer && ask.is_empty() && compare.is_empty();
         if !is_complete {

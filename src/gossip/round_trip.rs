@@ -10,8 +10,8 @@ use crate::node::micros;
 /// and a bit that says whether the last one was far off. Zero before the first.
 ///
 /// As in RFC 6298, section 2, but smoother: a plan for many peers goes by the farthest of them, and the greatest of many
-/// restless estimates is none. So each of the first samples counts as much as any other, and later ones a 32nd.
-/// A network that has changed shows otherwise.
+/// restless estimates is none. So each of the first samples counts as much as any other, and later ones a 32nd, or a
+/// quarter for the deviation. A network that has changed shows otherwise.
 #[derive(Debug)]
 pub(super) struct RoundTrip {
     word: AtomicU64,
@@ -32,6 +32,7 @@ const LONGEST: Duration = Duration::from_secs(4);
 const SAMPLES_MIN: u64 = 4;
 const DEVIATION_MAX: u64 = (1 << 26) - 1;
 const SAMPLES_MAX: u64 = 31;
+const DEVIATIONS_MAX: u64 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Estimate {
@@ -47,6 +48,11 @@ impl Estimate {
     /// What to plan with: a few samples may all be bad luck, and a plan for a network that slow costs many messages.
     pub(super) fn planned(self) -> Duration {
         if self.samples < SAMPLES_MIN { self.mean.min(ROUND_TRIP_UNKNOWN) } else { self.mean }
+    }
+
+    /// How far single ones are off, for a plan; none before there are enough to tell.
+    pub(super) fn jitter(self) -> Option<Duration> {
+        (self.samples >= SAMPLES_MIN).then_some(self.deviation)
     }
 
     /// Longer than this takes next to none: RFC 6298's timeout.
@@ -115,8 +121,10 @@ impl RoundTrip {
             // A repetition, a pause, a clock that jumped: no measurement, if it is alone.
             (mean, deviation, samples)
         } else {
+            let weighed = samples.min(DEVIATIONS_MAX);
+            let deviation = (deviation * weighed + error) / (weighed + 1);
             let samples = (samples + 1).min(SAMPLES_MAX);
-            ((mean * samples + took) / (samples + 1), (3 * deviation + error) / 4, samples)
+            ((mean * samples + took) / (samples + 1), deviation, samples)
         };
         let off = u64::from(is_off && !was_off);
         // Never zero, which would be unknown.

@@ -18,6 +18,7 @@ use super::LockFree;
 use super::link::{Link, next_on_grid};
 use super::membership::{Membership, PeerIndex};
 use super::plan::{self, Conditions, Plan, ROUND_TRIP_UNKNOWN, Strategy};
+use super::round_trip::Estimate;
 use crate::config::Config;
 use crate::node::{Outbox, Time, micros, nanos};
 use crate::protocol::link::HubPlan;
@@ -30,7 +31,7 @@ const TRIED_AT_ONCE: usize = 4;
 const REPLAN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a batch may be late for the hub's flush before the hub flushes once more for it: less than that is noise.
-const LATENESS: Duration = Duration::from_millis(10);
+pub(super) const LATENESS: Duration = Duration::from_millis(10);
 
 /// Batches that come one right after the other are passed on together.
 const GATHER: Duration = Duration::from_millis(1);
@@ -56,6 +57,8 @@ pub(super) struct Route {
     parent: AtomicUsize,
     /// When this node flushes next if it is a hub; then every period.
     next_flush: Deadline,
+    /// The period when it did last.
+    last_period: AtomicU64,
     /// When it did last, how many values it held then, and how many have been coming in a second: the bits of a float.
     flushed_at: Deadline,
     held_before: AtomicU64,
@@ -78,7 +81,8 @@ impl Route {
             replan_at: Deadline::at(Time::ZERO),
             parent: AtomicUsize::new(NONE),
             next_flush: Deadline::at(Time::ZERO),
-            flushed_at: Deadline::at(Time::ZERO),
+            last_period: AtomicU64::new(u64::MAX),
+            flushed_at: Deadline::at(Time::NEVER),
             held_before: AtomicU64::new(0),
             rate: AtomicU64::new(0.0_f64.to_bits()),
             unreachable: ArrayQueue::new(UNREACHABLE_MAX),
@@ -161,26 +165,28 @@ impl LockFree {
             return;
         }
         self.route.replan_at.set(now + REPLAN_INTERVAL);
-        let (mut farthest, mut deviations, mut measured) = (Duration::ZERO, Duration::ZERO, 0);
-        for (_, link) in members.links().filter(|(_, link)| !link.is_down()) {
-            if let Some(trip) = link.round_trip.get() {
-                farthest = farthest.max(trip.planned());
-                deviations += trip.deviation;
-                measured += 1;
-            }
+        let trips = || {
+            let up = members.links().filter(|(_, link)| !link.is_down());
+            up.filter_map(|(_, link)| link.round_trip.get())
+        };
+        let measured = trips().map(Estimate::planned).max();
+        let farthest = measured.unwrap_or(ROUND_TRIP_UNKNOWN);
+        let (mut deviations, mut steady) = (Duration::ZERO, 0);
+        for deviation in trips().filter_map(Estimate::jitter) {
+            deviations += deviation;
+            steady += 1;
         }
-        if measured == 0 {
-            farthest = ROUND_TRIP_UNKNOWN;
+        if measured.is_some() {
+            members.links().for_each(|(_, link)| link.round_trip.assume(farthest));
         }
-        members.links().for_each(|(_, link)| link.round_trip.assume(farthest));
         self.route.far.store(nanos(farthest / 2), Ordering::Relaxed);
-        self.route.is_measured.store(measured > 0, Ordering::Relaxed);
+        self.route.is_measured.store(measured.is_some(), Ordering::Relaxed);
         // From here to the parent, and from there to the farthest.
         let by_parent = self.parent(members).and_then(|parent| {
             let link = members.existing_link(parent)?;
             Some(link.round_trip.get()?.planned() / 2 + link.far()?)
         });
-        let jitter = deviations / measured.max(1);
+        let jitter = deviations / steady.max(1);
         let round_trip = farthest.max(by_parent.unwrap_or_default());
         let rate = f64::from_bits(self.route.rate.load(Ordering::Relaxed));
         let conditions = Conditions { round_trip, jitter, rate };
@@ -270,7 +276,7 @@ impl LockFree {
             now + GATHER
         } else {
             // The plan leaves a margin for jitter; what jitter exceeds it is not worth a flush either.
-            let deviation = link.round_trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
+            let deviation = link.round_trip.get().and_then(Estimate::jitter).unwrap_or_default();
             let jitter = (4 * deviation).saturating_sub(margin);
             let latest = born + self.config.latency_budget + LATENESS + jitter;
             self.hub_flush(now, members, born).min(latest.before(link.round_trip.one_way()).max(now))
@@ -325,17 +331,24 @@ impl LockFree {
         if is_due {
             let held = self.seen.len() as u64;
             let gathered = held.saturating_sub(route.held_before.swap(held, Ordering::Relaxed));
-            let took = now.since(route.flushed_at.get()).as_secs_f64();
+            // The first flush knows of no time in which it gathered what it has.
+            if let Some(before) = route.flushed_at.get().if_ever() {
+                self.note_rate(gathered as f64 / now.since(before).as_secs_f64().max(1e-3));
+            }
             route.flushed_at.set(now);
-            let before = f64::from_bits(route.rate.load(Ordering::Relaxed));
-            let last = gathered as f64 / took.max(1e-3);
-            // An eighth for the last period, so that chance counts little.
-            let rate = if before == 0.0 { last } else { before + (last - before) / 8.0 };
-            route.rate.store(rate.to_bits(), Ordering::Relaxed);
             let Plan { period, aligned, .. } = route.plan();
-            route.next_flush.set(if aligned { now + period } else { now });
+            // What has missed this flush by a plan with longer round trips and a shorter period waits no longer.
+            let before = Duration::from_nanos(route.last_period.swap(nanos(period), Ordering::Relaxed));
+            route.next_flush.set(if aligned { now + period.min(before) } else { now });
         }
         is_due
+    }
+
+    fn note_rate(&self, last: f64) {
+        let before = f64::from_bits(self.route.rate.load(Ordering::Relaxed));
+        // An eighth for the last period, so that chance counts little.
+        let rate = if before == 0.0 { last } else { before + (last - before) / 8.0 };
+        self.route.rate.store(rate.to_bits(), Ordering::Relaxed);
     }
 
     /// What to tell a child of when to send: so that it arrives before this node's own next flush or, if this node has a
