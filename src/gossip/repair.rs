@@ -137,8 +137,9 @@ impl LockFree {
         link.begin_round(now, round);
         let mine = self.seen.sorted();
         let ranges = divide(&mine, Value::MIN, Value::MAX);
-        let to_parent = self.parent(members) == Some(peer);
-        let unreachable = std::iter::from_fn(|| self.route.unreachable.pop().filter(|_| to_parent)).collect();
+        let asks = self.is_linked(members, peer, link) && !link.is_down();
+        let unreachable =
+            std::iter::from_fn(|| asks.then(|| self.route.unreachable.pop()).flatten()).collect();
         let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };
         self.send_sync(now, members, (peer, link), sync, out);
         link.repair_at.bring_forward(now + self.answer_within(link, self.is_in_tree(members, peer, link)));
@@ -177,10 +178,7 @@ impl LockFree {
             return;
         }
         for peer in sync.unreachable.iter().filter_map(|&place| members.named(place)) {
-            let link = self.link(members, peer);
-            if self.is_linked(members, peer, link) {
-                link.note_stale(now);
-            }
+            self.link(members, peer).note_stale(now);
         }
         planted!(RepairOneSided => if answer && !sync.wants.is_empty() {
             if link.end_round(now) { self.restore(now, members, (peer, link), out); }
@@ -243,10 +241,12 @@ impl LockFree {
             out.note(format_args!("{} does not answer", members.name(peer)));
             link.note_stale(now + self.config.probe_interval / 2);
         }
-        if let Some(parent) = self.parent(members).filter(|&parent| link.is_promised() && parent != peer) {
-            // A full queue is no loss: this node goes on trying.
-            let _ = self.route.unreachable.push(members.rank_of(peer) as u64);
-            self.link(members, parent).note_stale(now);
+        if link.is_promised() {
+            self.note_unreachable(members, peer);
+            // If it is the parent that can't be reached, the next one will be asked.
+            if let Some(parent) = self.parent(members).filter(|&parent| parent != peer) {
+                self.link(members, parent).note_stale(now);
+            }
         }
     }
 

@@ -63,7 +63,7 @@ pub(super) struct Route {
     flushed_at: Deadline,
     held_before: AtomicU64,
     rate: AtomicU64,
-    /// Peers, by their place, that this node should have told something and can't: for the parent to see to.
+    /// Peers, by their place, that this node should have told something and can't: for a neighbour to see to.
     pub(super) unreachable: ArrayQueue<u64>,
     explore_at: Deadline,
     explored: AtomicUsize,
@@ -218,28 +218,42 @@ impl LockFree {
                 untried.take(TRIED_AT_ONCE).for_each(|peer| self.link(members, peer).note_stale(now));
             }
         }
-        if parent == planned {
+        let lost = || members.links().filter(|(_, link)| link.is_child() && link.is_down());
+        let is_in_place = parent == planned;
+        if is_in_place && lost().next().is_none() {
             self.route.explore_at.clear();
-        } else {
-            self.route.explore_at.bring_forward(now + self.config.explore_interval);
-            self.explore(now, members);
+            return;
+        }
+        self.route.explore_at.bring_forward(now + self.config.explore_interval);
+        if self.route.explore_at.get() <= now {
+            self.route.explore_at.set(now + self.config.explore_interval);
+            if is_in_place {
+                // They may not know it, and then only somebody else can tell them anything.
+                lost().for_each(|(child, _)| self.note_unreachable(members, child));
+            }
+            self.explore(now, members, is_in_place);
         }
     }
 
-    fn explore(&self, now: Time, members: &Membership) {
+    /// A peer that this node should tell something can't be reached.
+    pub(super) fn note_unreachable(&self, members: &Membership, peer: PeerIndex) {
+        // A full queue is no loss: this node goes on trying.
+        let _ = self.route.unreachable.push(members.rank_of(peer) as u64);
+    }
+
+    /// Compares sets with the next of the peers: of its neighbours in the tree, or of the others.
+    fn explore(&self, now: Time, members: &Membership, neighbours: bool) {
         let peers = members.nodes() - 1;
-        if self.route.explore_at.get() > now || peers == 0 {
-            return;
-        }
-        self.route.explore_at.set(now + self.config.explore_interval);
         let after = self.route.explored.fetch_add(1, Ordering::Relaxed);
-        let from = after % peers;
+        let from = after % peers.max(1);
         let next = members.peers().skip(from).chain(members.peers().take(from));
-        let linked = |peer: &PeerIndex| {
-            members.existing_link(*peer).is_some_and(|link| self.matters(members, *peer, link))
+        let is_next = |peer: PeerIndex| match members.existing_link(peer) {
+            Some(link) if neighbours => self.is_linked(members, peer, link) && !link.is_down(),
+            Some(link) => !self.matters(members, peer, link),
+            None => !neighbours,
         };
         for (skipped, peer) in next.enumerate() {
-            if !linked(&peer) {
+            if is_next(peer) {
                 self.route.explored.fetch_add(skipped, Ordering::Relaxed);
                 return self.link(members, peer).note_stale(now);
             }
