@@ -259,6 +259,11 @@ impl Link {
         self.last_sent.set(now);
     }
 
+    /// When a delta was last sent; [`Time::ZERO`] before the first.
+    pub(super) fn last_sent(&self) -> Time {
+        self.last_sent.get()
+    }
+
     /// A value in the queue is for the peer to pass on. To be said before it is pushed.
     pub(super) fn note_relay(&self) {
         // Release: pairs with the acquire in `take_relay`.

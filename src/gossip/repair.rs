@@ -142,17 +142,19 @@ impl LockFree {
             std::iter::from_fn(|| asks.then(|| self.route.unreachable.pop()).flatten()).collect();
         let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };
         self.send_sync(now, members, (peer, link), sync, out);
-        link.repair_at.bring_forward(now + self.answer_within(link, self.is_in_tree(members, peer, link)));
+        link.repair_at.bring_forward(now + self.answer_within(members, (peer, link)));
     }
 
     /// How long to wait for an answer before the next try.
-    fn answer_within(&self, link: &Link, in_tree: bool) -> Duration {
+    fn answer_within(&self, members: &Membership, (peer, link): (PeerIndex, &Link)) -> Duration {
         let longest = link.round_trip.longest();
         if !link.is_down() {
             return longest;
         }
         // Spread, so that those who failed together do not try together.
-        let probe = if in_tree { self.config.probe_interval } else { 2 * self.config.explore_interval };
+        // Who has no other parent is in a hurry; everybody else is told when it comes back to one that is.
+        let alone = self.parent(members).is_none() && self.planned_parent(members) == Some(peer);
+        let probe = if alone { self.config.probe_interval } else { 2 * self.config.explore_interval };
         let spread = (probe / 4).mul_f64(part(self.random.bits()));
         probe - spread
     }
@@ -200,7 +202,7 @@ impl LockFree {
         }
         if answer {
             link.note_answer();
-            link.repair_at.set(now + self.answer_within(link, true));
+            link.repair_at.set(now + self.answer_within(members, (peer, link)));
         }
         if is_complete && link.end_round(now) {
             self.restore(now, members, (peer, link), out);

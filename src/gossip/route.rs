@@ -293,7 +293,9 @@ impl LockFree {
             let deviation = link.round_trip.get().and_then(Estimate::jitter).unwrap_or_default();
             let jitter = (4 * deviation).saturating_sub(margin);
             let latest = born + self.config.latency_budget + LATENESS + jitter;
-            self.hub_flush(now, members, born).min(latest.before(link.round_trip.one_way()).max(now))
+            // What is late already comes with others that are.
+            let soonest = now.max(link.last_sent() + period / 4);
+            self.hub_flush(now, members, born).min(latest.before(link.round_trip.one_way()).max(soonest))
         }
     }
 
