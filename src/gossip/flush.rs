@@ -11,7 +11,8 @@ use crate::node::{Outbox, Time, micros};
 use crate::planted::planted;
 use crate::protocol::link::{Delta, Header};
 use crate::protocol::{Batch, Generation, encode};
-use crate::queue::{Ack, Claim, InFlight};
+use crate::queue::{Ack, Claim, InFlight, SLOTS};
+use smallvec::SmallVec;
 
 impl LockFree {
     /// The link to a peer, made if there is none yet.
@@ -25,7 +26,8 @@ impl LockFree {
     /// What a message to a peer says of the link. What has come is acknowledged by it.
     pub(super) fn header(&self, now: Time, members: &Membership, (peer, link): (PeerIndex, &Link)) -> Header {
         let up = self.looks_up_to(members, peer);
-        Header { plan: self.hub_plan(now, members, peer), ..link.header(now, self.life, up) }
+        let (root, plan) = (self.route.root() as u64, self.hub_plan(now, members, peer));
+        Header { root, plan, ..link.header(now, self.life, up) }
     }
 
     /// Does all that is due to or from peers, and notes when something will be next.
@@ -76,8 +78,12 @@ impl LockFree {
         if !known_lost && link.note_failure() {
             return self.give_up(now, members, (peer, link), out);
         }
-        for in_flight in overdue() {
-            if let Some(claim) = link.slots.reclaim(in_flight.generation) {
+        let due = now + link.round_trip.longest();
+        for (number, in_flight) in overdue().collect::<SmallVec<[_; SLOTS]>>().into_iter().enumerate() {
+            if number > 0 && !known_lost {
+                // The answer to the first one tells.
+                link.slots.postpone(in_flight.generation, due);
+            } else if let Some(claim) = link.slots.reclaim(in_flight.generation) {
                 self.send(now, members, (peer, link), claim, None, out);
             }
         }

@@ -23,6 +23,9 @@ const ECHO_AGE_MAX: Duration = Duration::from_secs(4);
 /// More than that beside the usual jitter is not the network: a clock was set, or runs wrong.
 const CLOCK_JUMP: Duration = Duration::from_millis(25);
 
+/// Nothing has been heard.
+const NOBODY: u64 = u64::MAX;
+
 /// The hub doesn't want to be waited for.
 const NO_PHASE: u64 = u64::MAX;
 
@@ -55,6 +58,8 @@ pub(super) struct Link {
     /// The same, smoothed: what delays that vary have in common.
     ahead_by_mean: AtomicU64,
     heard_at: Deadline,
+    /// The peer's root, by its last word, or [`NOBODY`].
+    root: AtomicU64,
     /// Whether the peer takes this node for its parent, by its last word, or by the plan.
     child: AtomicBool,
     down: AtomicBool,
@@ -83,6 +88,8 @@ pub(super) struct Link {
     round: AtomicU64,
     /// Whether there is more to repair than the repair under way, if any, may find.
     stale: AtomicBool,
+    /// Whether the next repair is only to show whether the peer answers, and what its root is.
+    only_calls: AtomicBool,
     /// When to begin a repair, or to try once more.
     pub(super) repair_at: Deadline,
     /// When the last try was.
@@ -109,6 +116,7 @@ impl Link {
             ahead_by: AtomicU64::new(0),
             ahead_by_mean: AtomicU64::new(0),
             heard_at: Deadline::at(Time::NEVER),
+            root: AtomicU64::new(NOBODY),
             child: AtomicBool::new(child),
             down: AtomicBool::new(false),
             failures: AtomicU32::new(0),
@@ -124,6 +132,7 @@ impl Link {
             owed: AtomicU32::new(0),
             round: AtomicU64::new(0),
             stale: AtomicBool::new(false),
+            only_calls: AtomicBool::new(false),
             repair_at: Deadline::at(Time::NEVER),
             tried_at: Deadline::at(Time::ZERO),
             phase: AtomicU64::new(NO_PHASE),
@@ -164,6 +173,7 @@ impl Link {
             let ahead_by = now.as_micros().wrapping_sub(header.at);
             self.ahead_by.store(ahead_by, Ordering::Relaxed);
             self.heard_at.set(now);
+            self.root.store(header.root, Ordering::Relaxed);
             // Release: pairs with the acquire in `is_child`: whoever finds the peer a child finds the message that
             // told so handled no sooner.
             self.child.store(header.up, Ordering::Release);
@@ -251,6 +261,7 @@ impl Link {
             echo: (fresh && echo >> 63 == 0).then_some(echo),
             acked: to.and_then(|_| self.receipts.acked()),
             up,
+            root: 0,
             plan: None,
         }
     }
@@ -329,6 +340,11 @@ impl Link {
         self.every().filter(|_| is_known).map(|every| (phase, every))
     }
 
+    /// The peer's root, if it has said which that is.
+    pub(super) fn root(&self) -> Option<usize> {
+        usize::try_from(self.root.load(Ordering::Relaxed)).ok().filter(|&root| root as u64 != NOBODY)
+    }
+
     /// How far the peers of a hub are from it.
     pub(super) fn far(&self) -> Option<Duration> {
         let far = self.far.load(Ordering::Relaxed);
@@ -388,8 +404,22 @@ impl Link {
 
     /// The peer may lack something that is neither queued nor in flight to it.
     pub(super) fn note_stale(&self, repair_at: Time) {
+        self.only_calls.store(false, Ordering::Relaxed);
         self.stale.store(true, Ordering::Relaxed);
         self.repair_at.bring_forward(repair_at);
+    }
+
+    /// It may be worth comparing with, if it answers and belongs to another tree.
+    pub(super) fn call(&self, at: Time) {
+        if !self.is_stale() {
+            self.note_stale(at);
+            self.only_calls.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the repair that begins is only a call.
+    pub(super) fn take_call(&self) -> bool {
+        self.only_calls.swap(false, Ordering::Relaxed)
     }
 
     /// Whether it may lack something that the repair under way does not cover.

@@ -291,7 +291,9 @@ impl Node for LockFree {
             Ok(Body::Sync { sync, header }) => {
                 if let Some((members, peer, link)) = self.link_to(members, message.src) {
                     self.heard(now, members, (peer, link), &header);
-                    let origin = Origin { from: Some(peer), born: now, onward: true };
+                    // They are late already: they are not to wait for a whole period.
+                    let born = now.before(self.config.latency_budget / 2);
+                    let origin = Origin { from: Some(peer), born, onward: true };
                     self.learn(now, members, &sync.values, origin);
                     self.compare(now, members, (peer, link), &sync, out);
                 }

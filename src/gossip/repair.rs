@@ -20,6 +20,7 @@ use crate::random::{part, scatter};
 use super::LockFree;
 use super::link::Link;
 use super::membership::{Membership, PeerIndex};
+use super::route::SELDOM;
 
 /// How many ranges a range is divided into: a set of two thousand is compared in one message, one of a quarter of a
 /// million in two.
@@ -135,8 +136,8 @@ impl LockFree {
         }
         let round = if link.is_down() || !in_vain { self.random.name() } else { link.round() };
         link.begin_round(now, round);
-        let mine = self.seen.sorted();
-        let ranges = divide(&mine, Value::MIN, Value::MAX);
+        let ranges =
+            if link.take_call() { Vec::new() } else { divide(&self.seen.sorted(), Value::MIN, Value::MAX) };
         let asks = self.is_linked(members, peer, link) && !link.is_down();
         let unreachable =
             std::iter::from_fn(|| asks.then(|| self.route.unreachable.pop()).flatten()).collect();
@@ -154,7 +155,7 @@ impl LockFree {
         // Spread, so that those who failed together do not try together.
         // Who has no other parent is in a hurry; everybody else is told when it comes back to one that is.
         let alone = self.parent(members).is_none() && self.planned_parent(members) == Some(peer);
-        let probe = if alone { self.config.probe_interval } else { 2 * self.config.explore_interval };
+        let probe = if alone { self.config.probe_interval } else { SELDOM * self.config.explore_interval };
         let spread = (probe / 4).mul_f64(part(self.random.bits()));
         probe - spread
     }
@@ -189,15 +190,20 @@ impl LockFree {
         let mine =
             if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
         let Difference { send, ask, compare } = Difference::between(&mine, sync);
-        if !send.is_empty() {
+        let is_complete = answer && ask.is_empty() && compare.is_empty();
+        let mut values = Batch::new();
+        if !is_complete && send.len() <= self.config.batch_max {
+            // If that is lost, the round is tried again.
+            values.extend_from_slice(&send);
+        } else if !send.is_empty() {
             link.note_relay();
             link.queue.refill(send.into_iter());
             // They are late already: whoever passes them on is not to wait for its next flush.
             link.oldest.bring_forward(now.before(self.config.latency_budget / 2));
         }
-        let is_complete = answer && ask.is_empty() && compare.is_empty();
         if !is_complete {
-            let sync = Sync { round, answer: !answer, ranges: compare, wants: ask, ..Sync::default() };
+            let sync =
+                Sync { round, answer: !answer, ranges: compare, wants: ask, values, ..Sync::default() };
             self.send_sync(now, members, (peer, link), sync, out);
         }
         if answer {

@@ -39,6 +39,12 @@ const GATHER: Duration = Duration::from_millis(1);
 /// The most peers that a parent is asked to see to at a time; who is left out is tried by this node alone.
 const UNREACHABLE_MAX: usize = 64;
 
+/// One in so many turns to explore is used by nodes that have others to do it.
+pub(super) const SELDOM: u32 = 4;
+
+/// The root that every plan has.
+const PLANNED_ROOT: usize = 0;
+
 /// No parent.
 const NONE: usize = usize::MAX;
 
@@ -55,6 +61,8 @@ pub(super) struct Route {
     replan_at: Deadline,
     /// The parent's place among all nodes.
     parent: AtomicUsize,
+    /// The place of the first node among the parent, its parent and so on; this node's own if it has none.
+    root: AtomicUsize,
     /// When this node flushes next if it is a hub; then every period.
     next_flush: Deadline,
     /// The period when it did last.
@@ -66,7 +74,10 @@ pub(super) struct Route {
     /// Peers, by their place, that this node should have told something and can't: for a neighbour to see to.
     pub(super) unreachable: ArrayQueue<u64>,
     explore_at: Deadline,
+    turns: AtomicUsize,
+    /// How many peers were passed in turning to the next one to explore, or to the next one in another tree.
     explored: AtomicUsize,
+    bridged: AtomicUsize,
 }
 
 impl Route {
@@ -80,6 +91,7 @@ impl Route {
             is_measured: AtomicBool::new(false),
             replan_at: Deadline::at(Time::ZERO),
             parent: AtomicUsize::new(NONE),
+            root: AtomicUsize::new(PLANNED_ROOT),
             next_flush: Deadline::at(Time::ZERO),
             last_period: AtomicU64::new(u64::MAX),
             flushed_at: Deadline::at(Time::NEVER),
@@ -87,7 +99,9 @@ impl Route {
             rate: AtomicU64::new(0.0_f64.to_bits()),
             unreachable: ArrayQueue::new(UNREACHABLE_MAX),
             explore_at: Deadline::at(Time::NEVER),
+            turns: AtomicUsize::new(0),
             explored: AtomicUsize::new(0),
+            bridged: AtomicUsize::new(0),
         }
     }
 
@@ -100,6 +114,10 @@ impl Route {
             margin: Duration::from_nanos(self.margin.load(Ordering::Relaxed)),
             aligned: self.aligned.load(Ordering::Relaxed),
         }
+    }
+
+    pub(super) fn root(&self) -> usize {
+        self.root.load(Ordering::Relaxed)
     }
 
     fn set_plan(&self, Plan { strategy, period, margin, aligned }: Plan) {
@@ -215,23 +233,51 @@ impl LockFree {
             }
             if parent != planned {
                 let untried = members.before_me().filter(|peer| members.existing_link(*peer).is_none());
-                untried.take(TRIED_AT_ONCE).for_each(|peer| self.link(members, peer).note_stale(now));
+                untried.take(TRIED_AT_ONCE).for_each(|peer| self.link(members, peer).call(now));
             }
         }
+        self.settle_root(now, members);
+        let is_astray = self.route.root() != PLANNED_ROOT;
         let lost = || members.links().filter(|(_, link)| link.is_child() && link.is_down());
-        let is_in_place = parent == planned;
-        if is_in_place && lost().next().is_none() {
+        if !is_astray && lost().next().is_none() {
             self.route.explore_at.clear();
             return;
         }
         self.route.explore_at.bring_forward(now + self.config.explore_interval);
         if self.route.explore_at.get() <= now {
             self.route.explore_at.set(now + self.config.explore_interval);
-            if is_in_place {
+            let turn = self.route.turns.fetch_add(1, Ordering::Relaxed);
+            if is_astray {
+                self.explore(now, members, &self.route.bridged, |peer| {
+                    self.is_in_another_tree(members, peer)
+                });
+                // A root does it for its tree, and others for what is within their reach alone.
+                if self.parent(members).is_none() || turn.is_multiple_of(SELDOM as usize) {
+                    self.explore(now, members, &self.route.explored, |peer| {
+                        self.is_out_of_reach(members, peer)
+                    });
+                }
+            } else {
                 // They may not know it, and then only somebody else can tell them anything.
                 lost().for_each(|(child, _)| self.note_unreachable(members, child));
+                self.explore(now, members, &self.route.explored, |peer| self.is_near(members, peer));
             }
-            self.explore(now, members, is_in_place);
+        }
+    }
+
+    /// Finds out what tree this node is in. If that is another one, its children are told: they may know a way to other
+    /// trees.
+    fn settle_root(&self, now: Time, members: &Membership) {
+        let of_parent = |parent| members.existing_link(parent).and_then(Link::root).unwrap_or(PLANNED_ROOT);
+        let root = self.parent(members).map_or(members.rank(), of_parent);
+        if self.route.root.swap(root, Ordering::Relaxed) != root {
+            // Then the parent that the plan has may be within reach, too.
+            let planned = self.planned_parent(members).and_then(|planned| members.existing_link(planned));
+            if let Some(planned) = planned.filter(|planned| planned.is_down()) {
+                planned.note_sign_of_life(now);
+            }
+            let children = members.links().filter(|(_, link)| link.is_child() && !link.is_down());
+            children.for_each(|(_, child)| child.call(now));
         }
     }
 
@@ -241,22 +287,38 @@ impl LockFree {
         let _ = self.route.unreachable.push(members.rank_of(peer) as u64);
     }
 
-    /// Compares sets with the next of the peers: of its neighbours in the tree, or of the others.
-    fn explore(&self, now: Time, members: &Membership, neighbours: bool) {
+    fn is_in_another_tree(&self, members: &Membership, peer: PeerIndex) -> bool {
+        let is_other = |link: &Link| link.root().is_some_and(|root| root != self.route.root());
+        members
+            .existing_link(peer)
+            .is_some_and(|link| !self.matters(members, peer, link) && !link.is_down() && is_other(link))
+    }
+
+    fn is_out_of_reach(&self, members: &Membership, peer: PeerIndex) -> bool {
+        members.existing_link(peer).is_none_or(|link| {
+            !self.matters(members, peer, link) && (link.is_down() || link.root().is_none())
+        })
+    }
+
+    fn is_near(&self, members: &Membership, peer: PeerIndex) -> bool {
+        members.existing_link(peer).is_some_and(|link| self.is_linked(members, peer, link) && !link.is_down())
+    }
+
+    /// Turns to the next of certain peers: compares sets with it, or calls it if it wasn't heard of yet.
+    fn explore(
+        &self,
+        now: Time,
+        members: &Membership,
+        cursor: &AtomicUsize,
+        is_wanted: impl Fn(PeerIndex) -> bool,
+    ) {
         let peers = members.nodes() - 1;
-        let after = self.route.explored.fetch_add(1, Ordering::Relaxed);
-        let from = after % peers.max(1);
-        let next = members.peers().skip(from).chain(members.peers().take(from));
-        let is_next = |peer: PeerIndex| match members.existing_link(peer) {
-            Some(link) if neighbours => self.is_linked(members, peer, link) && !link.is_down(),
-            Some(link) => !self.matters(members, peer, link),
-            None => !neighbours,
-        };
-        for (skipped, peer) in next.enumerate() {
-            if is_next(peer) {
-                self.route.explored.fetch_add(skipped, Ordering::Relaxed);
-                return self.link(members, peer).note_stale(now);
-            }
+        let from = cursor.load(Ordering::Relaxed) % peers.max(1);
+        let mut next = members.peers().skip(from).chain(members.peers().take(from)).enumerate();
+        if let Some((skipped, peer)) = next.find(|(_, peer)| is_wanted(*peer)) {
+            cursor.fetch_add(skipped + 1, Ordering::Relaxed);
+            let link = self.link(members, peer);
+            if link.root().is_some() && !link.is_down() { link.note_stale(now) } else { link.call(now) }
         }
     }
 

@@ -126,7 +126,7 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
 }
 
 fn link(out: &mut Vec<u8>, header: &Header) {
-    let Header { life, to, at, echo, acked, up, plan } = header;
+    let Header { life, to, at, echo, acked, up, root, plan } = header;
     out.extend_from_slice(b",\"link\":{\"life\":");
     integer(out, *life);
     number(out, "at", *at);
@@ -143,6 +143,9 @@ fn link(out: &mut Vec<u8>, header: &Header) {
         }
     }
     flag(out, "up", *up);
+    if *root != 0 {
+        number(out, "root", *root);
+    }
     if let Some(HubPlan { next, margin, every, far }) = plan {
         if let Some(next) = next {
             number(out, "next", *next);
@@ -284,6 +287,7 @@ mod tests {
             echo: Some(10),
             acked: Some(Acked { next: Generation::LAST, later: u32::MAX }),
             up: true,
+            root: 11,
             plan: Some(HubPlan { next: Some(1), margin: 4, every: 2, far: 3 }),
         };
         for header in [Header { life: 1, ..Header::default() }, full] {

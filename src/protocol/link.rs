@@ -20,6 +20,8 @@ pub struct Header {
     pub acked: Option<Acked>,
     /// Whether the sender takes the receiver for its parent.
     pub up: bool,
+    /// The first node, by its place among all, of those that the sender gets values from by way of parents.
+    pub root: u64,
     /// When the sender flushes, if it is a hub.
     pub plan: Option<HubPlan>,
 }

@@ -172,6 +172,7 @@ struct RawHeader {
     ack: Field<i64>,
     later: Field<i64>,
     up: Field<bool>,
+    root: Field<i64>,
     next: Field<i64>,
     margin: Field<i64>,
     every: Field<i64>,
@@ -181,7 +182,7 @@ struct RawHeader {
 impl RawHeader {
     /// Nothing if it is not as it should be.
     fn judge(self) -> Option<Header> {
-        let Self { life, to, at, echo, ack, later, up, next, margin, every, far } = self;
+        let Self { life, to, at, echo, ack, later, up, root, next, margin, every, far } = self;
         let number = |field: Field<i64>| match field {
             Field::Missing => Some(None),
             Field::Is(number) => u64::try_from(number).ok().map(Some),
@@ -206,6 +207,7 @@ impl RawHeader {
             echo: number(echo)?,
             acked,
             up,
+            root: number(root)?.unwrap_or(0),
             plan,
         })
     }
@@ -418,6 +420,7 @@ impl<'de> Wanted<'de> for RawHeader {
                 "ack" => raw.ack = map.next_value()?,
                 "later" => raw.later = map.next_value()?,
                 "up" => raw.up = map.next_value()?,
+                "root" => raw.root = map.next_value()?,
                 "next" => raw.next = map.next_value()?,
                 "margin" => raw.margin = map.next_value()?,
                 "every" => raw.every = map.next_value()?,
