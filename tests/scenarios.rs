@@ -241,10 +241,11 @@ impl Net {
     /// as many messages.
     fn recovers(&mut self, name: &str, cost_before: f64) {
         let healed = self.heal();
-        self.run(secs(13));
+        self.run(secs(17));
         let completion = self.completion(healed);
-        // A former child says that it is none with its last acknowledgement, which may take two and a half seconds.
-        let calm = healed + secs(4)..healed + secs(13);
+        // Who has another parent tries the one that the plan has every four seconds. And a former child says that it
+        // is none with its last acknowledgement, which may take two and a half.
+        let calm = healed + secs(8)..healed + secs(17);
         let cost = self.cost(calm.clone());
         println!(
             "{name}: complete after {completion}; {cost_before:.2} messages a value before, {cost:.2} after"

@@ -11,9 +11,7 @@ use crate::node::{Outbox, Time, micros};
 use crate::planted::planted;
 use crate::protocol::link::{Delta, Header};
 use crate::protocol::{Batch, Generation, encode};
-use crate::queue::{Ack, Claim, InFlight, SLOTS};
-use smallvec::SmallVec;
-
+use crate::queue::{Ack, Claim, InFlight};
 impl LockFree {
     /// The link to a peer, made if there is none yet.
     pub(super) fn link<'a>(&self, members: &'a Membership, peer: PeerIndex) -> &'a Link {
@@ -78,12 +76,8 @@ impl LockFree {
         if !known_lost && link.note_failure() {
             return self.give_up(now, members, (peer, link), out);
         }
-        let due = now + link.round_trip.longest();
-        for (number, in_flight) in overdue().collect::<SmallVec<[_; SLOTS]>>().into_iter().enumerate() {
-            if number > 0 && !known_lost {
-                // The answer to the first one tells.
-                link.slots.postpone(in_flight.generation, due);
-            } else if let Some(claim) = link.slots.reclaim(in_flight.generation) {
+        for in_flight in overdue() {
+            if let Some(claim) = link.slots.reclaim(in_flight.generation) {
                 self.send(now, members, (peer, link), claim, None, out);
             }
         }

@@ -121,8 +121,11 @@ impl LockFree {
         // A round under way does not cover what became stale since: there is nothing wrong with the peer then, but an
         // answer to the former tries must not end what begins now.
         let in_vain = link.round() != 0 && !link.is_stale();
-        if in_vain && link.note_failure() && !link.is_down() {
-            self.give_up(now, members, (peer, link), out);
+        if in_vain {
+            self.note_silence(now, members, peer);
+            if link.note_failure() && !link.is_down() {
+                self.give_up(now, members, (peer, link), out);
+            }
         }
         if in_vain && !self.matters(members, peer, link) {
             return link.give_up_round();
@@ -181,7 +184,11 @@ impl LockFree {
             return;
         }
         for peer in sync.unreachable.iter().filter_map(|&place| members.named(place)) {
-            self.link(members, peer).note_stale(now);
+            // Who is in another tree knows what it can't reach.
+            let link = self.link(members, peer);
+            if link.root().is_none_or(|root| root == self.route.root()) {
+                link.note_stale(now);
+            }
         }
         planted!(RepairOneSided => if answer && !sync.wants.is_empty() {
             if link.end_round(now) { self.restore(now, members, (peer, link), out); }

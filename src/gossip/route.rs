@@ -228,12 +228,11 @@ impl LockFree {
             self.set_parent(members, parent);
             if let Some(parent) = parent {
                 out.note(format_args!("{} is the hub now", members.name(parent)));
-                // What is pushed from now on, and what the repair compares, is everything.
-                self.link(members, parent).note_stale(now);
             }
             if parent != planned {
-                let untried = members.before_me().filter(|peer| members.existing_link(*peer).is_none());
-                untried.take(TRIED_AT_ONCE).for_each(|peer| self.link(members, peer).call(now));
+                // What is pushed from now on, and what the repair compares, is everything; the parent that the plan has is
+                // pushed to at any time.
+                parent.into_iter().for_each(|parent| self.link(members, parent).note_stale(now));
             }
         }
         self.settle_root(now, members);
@@ -247,21 +246,29 @@ impl LockFree {
         if self.route.explore_at.get() <= now {
             self.route.explore_at.set(now + self.config.explore_interval);
             let turn = self.route.turns.fetch_add(1, Ordering::Relaxed);
-            if is_astray {
-                self.explore(now, members, &self.route.bridged, |peer| {
-                    self.is_in_another_tree(members, peer)
-                });
-                // A root does it for its tree, and others for what is within their reach alone.
-                if self.parent(members).is_none() || turn.is_multiple_of(SELDOM as usize) {
-                    self.explore(now, members, &self.route.explored, |peer| {
-                        self.is_out_of_reach(members, peer)
-                    });
-                }
-            } else {
+            // A root does it for its tree, and others for what is within their reach alone.
+            let has_turn =
+                self.parent(members).is_none() || (turn + members.rank()).is_multiple_of(SELDOM as usize);
+            let Route { bridged, explored, .. } = &self.route;
+            if is_astray && has_turn {
+                let other = self.next_peer(members, bridged, |peer| self.is_in_another_tree(members, peer));
+                other.into_iter().for_each(|link| link.note_stale(now));
+                let unheard = self.next_peer(members, explored, |peer| self.is_out_of_reach(members, peer));
+                unheard.into_iter().for_each(|link| link.call(now));
+            } else if !is_astray {
                 // They may not know it, and then only somebody else can tell them anything.
                 lost().for_each(|(child, _)| self.note_unreachable(members, child));
-                self.explore(now, members, &self.route.explored, |peer| self.is_near(members, peer));
+                let near = self.next_peer(members, explored, |peer| self.is_near(members, peer));
+                near.into_iter().for_each(|link| link.call(now));
             }
+        }
+    }
+
+    /// A peer does not answer. If the parent is another one than the plan has, there may be many like it.
+    pub(super) fn note_silence(&self, now: Time, members: &Membership, peer: PeerIndex) {
+        if self.parent(members) == Some(peer) && self.planned_parent(members) != Some(peer) {
+            let untried = members.before_me().filter(|peer| members.existing_link(*peer).is_none());
+            untried.take(TRIED_AT_ONCE).for_each(|peer| self.link(members, peer).call(now));
         }
     }
 
@@ -304,22 +311,19 @@ impl LockFree {
         members.existing_link(peer).is_some_and(|link| self.is_linked(members, peer, link) && !link.is_down())
     }
 
-    /// Turns to the next of certain peers: compares sets with it, or calls it if it wasn't heard of yet.
-    fn explore(
+    /// The next of certain peers.
+    fn next_peer<'a>(
         &self,
-        now: Time,
-        members: &Membership,
+        members: &'a Membership,
         cursor: &AtomicUsize,
         is_wanted: impl Fn(PeerIndex) -> bool,
-    ) {
+    ) -> Option<&'a Link> {
         let peers = members.nodes() - 1;
         let from = cursor.load(Ordering::Relaxed) % peers.max(1);
         let mut next = members.peers().skip(from).chain(members.peers().take(from)).enumerate();
-        if let Some((skipped, peer)) = next.find(|(_, peer)| is_wanted(*peer)) {
-            cursor.fetch_add(skipped + 1, Ordering::Relaxed);
-            let link = self.link(members, peer);
-            if link.root().is_some() && !link.is_down() { link.note_stale(now) } else { link.call(now) }
-        }
+        let (skipped, peer) = next.find(|(_, peer)| is_wanted(*peer))?;
+        cursor.fetch_add(skipped + 1, Ordering::Relaxed);
+        Some(self.link(members, peer))
     }
 
     pub(super) fn explore_at(&self) -> Time {
@@ -356,7 +360,7 @@ impl LockFree {
             let jitter = (4 * deviation).saturating_sub(margin);
             let latest = born + self.config.latency_budget + LATENESS + jitter;
             // What is late already comes with others that are.
-            let soonest = now.max(link.last_sent() + period / 4);
+            let soonest = now.max(link.last_sent() + period / 2);
             self.hub_flush(now, members, born).min(latest.before(link.round_trip.one_way()).max(soonest))
         }
     }

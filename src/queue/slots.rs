@@ -368,12 +368,6 @@ impl SlotRing {
         self.slot(generation.0).due.fetch_min(due.as_nanos(), Ordering::Relaxed);
     }
 
-    /// The batch need not be sent again before `due`. Does nothing if it is due later anyway.
-    pub fn postpone(&self, generation: Generation, due: Time) {
-        // Relaxed: a hint; see `Slot::due`. If another batch has the slot by now, that is sent again a little later.
-        self.slot(generation.0).due.fetch_max(due.as_nanos(), Ordering::Relaxed);
-    }
-
     fn slot(&self, generation: u64) -> &Slot {
         // Exact: the remainder is below SLOTS.
         &self.slots[(generation % SLOTS as u64) as usize]
