@@ -1,7 +1,9 @@
 //! The test bench's command line: parses, calls the library, prints.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use mimalloc::MiMalloc;
 use natter::runtime::cli::{self, Design, NodeArgs};
 use natter::workbench::challenge::{Challenge, Row, failed, table};
 use natter::workbench::check::Valid;
+use natter::workbench::frontier::{self, Row as Budget, Setting, picture::picture};
 use natter::workbench::history::History;
 use natter::workbench::process::{self, NodeCommand, RunError, Signals};
 use natter::workbench::report::{Progress, summary, to_stderr};
@@ -51,6 +54,8 @@ enum Command {
     Challenge(ChallengeArgs),
     /// Run natter's own nodes in virtual time, under faults of every kind, and check them at every step
     Simulate(SimulateArgs),
+    /// Print how few messages each latency budget should cost, and does
+    Plan(PlanArgs),
     /// Plant each known bug in natter's own nodes, and see how many simulated seeds it takes to find it
     #[cfg(feature = "planted-bugs")]
     Planted(Options),
@@ -108,11 +113,51 @@ struct SimulateArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct PlanArgs {
+    #[command(flatten)]
+    setting: Setting,
+
+    /// Latency budgets in milliseconds, separated by commas
+    #[arg(long, value_name = "MS,...", value_delimiter = ',', default_values_t = frontier::BUDGETS,
+          value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    budgets: Vec<u64>,
+
+    /// Run each budget in virtual time for 20 s, without faults, and set what it does cost beside what it should
+    #[arg(long)]
+    measure: bool,
+
+    /// How many runs of each budget, each with a seed of its own
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..),
+          requires = "measure")]
+    seeds: u64,
+
+    /// The first of their seeds; the others follow it
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "measure")]
+    first_seed: u64,
+
+    /// Draw all that into this file; in the default setting with what others have published
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
+    /// Print the table as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// What `natter challenge --json` prints.
 #[derive(Serialize)]
 struct Verdict<'a> {
     met: bool,
     rows: &'a [Row],
+}
+
+/// What `natter plan --json` prints.
+#[derive(Serialize)]
+struct Planned<'a> {
+    #[serde(flatten)]
+    setting: &'a Setting,
+    rows: &'a [Budget],
 }
 
 /// What `natter simulate --json` prints.
@@ -133,6 +178,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test(args),
         Command::Challenge(args) => challenge(&args),
         Command::Simulate(args) => simulate(&args),
+        Command::Plan(args) => plan(&args),
         #[cfg(feature = "planted-bugs")]
         Command::Planted(args) => planted(&args),
         Command::Node(args) => match args.config() {
@@ -256,6 +302,58 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
         print(&report::minimised(&minimised))?;
     }
     Ok(if summary.valid { 0 } else { INVALID })
+}
+
+fn plan(args: &PlanArgs) -> anyhow::Result<u8> {
+    let PlanArgs { setting, budgets, .. } = args;
+    // That it can't be written is better known before all is measured.
+    let svg = args.svg.as_deref().map(Svg::open).transpose()?;
+    let budgets: BTreeSet<u64> = budgets.iter().copied().collect();
+    let mut rows: Vec<Budget> =
+        budgets.into_iter().map(|budget_ms| Budget::new(setting, budget_ms)).collect();
+    if args.measure {
+        let bar = report::Bar::new(args.seeds.saturating_mul(rows.len() as u64));
+        let mut runs_before = 0;
+        for row in &mut rows {
+            let simulation = setting.simulation(row.budget_ms);
+            let summary = survey(&simulation, args.first_seed, args.seeds, |runs, failed| {
+                if let Some(found) = failed {
+                    bar.suspend(|| to_stderr(report::failure(found).trim_end()));
+                }
+                bar.show(runs_before + runs);
+            });
+            runs_before += args.seeds;
+            row.measured = Some(summary);
+        }
+    }
+    if args.json {
+        print(&(serde_json::to_string_pretty(&Planned { setting, rows: &rows })? + "\n"))?;
+    } else {
+        print(&format!("{}\n", frontier::table(&rows)))?;
+    }
+    if let Some(svg) = svg {
+        svg.write(&picture(setting, &rows)?)?;
+    }
+    let valid = rows.iter().filter_map(|row| row.measured.as_ref()).all(|summary| summary.valid);
+    Ok(if valid { 0 } else { INVALID })
+}
+
+/// A picture's file. What was there before stays until there is something to replace it.
+struct Svg<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> Svg<'a> {
+    fn open(path: &'a Path) -> anyhow::Result<Self> {
+        let file = File::options().create(true).write(true).truncate(false).open(path);
+        Ok(Self { path, file: file.with_context(|| format!("cannot write to {}", path.display()))? })
+    }
+
+    fn write(mut self, text: &str) -> anyhow::Result<()> {
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(text.as_bytes()));
+        written.with_context(|| format!("cannot write to {}", self.path.display()))
+    }
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -21,6 +21,7 @@
 pub mod challenge;
 pub mod check;
 mod clients;
+pub mod frontier;
 pub mod hazards;
 pub mod history;
 pub mod nemesis;

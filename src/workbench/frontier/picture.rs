@@ -1,0 +1,238 @@
+//! The frontier as a picture: messages an operation over the longest latency, both axes logarithmic.
+
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use plotters::coord::Shift;
+use plotters::coord::combinators::{LogCoord, WithKeyPoints};
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::{Row, Setting};
+
+/// Large, so that whole pixels are fine ones when it is shown smaller.
+const SIZE: (u32, u32) = (1600, 1000);
+const FONT: &str = "sans-serif";
+
+const INK: RGBColor = RGBColor(31, 35, 40);
+const GREY: RGBColor = RGBColor(110, 119, 129);
+const FAINT: RGBColor = RGBColor(225, 228, 232);
+const BLUE: RGBColor = RGBColor(9, 105, 218);
+const ORANGE: RGBColor = RGBColor(207, 92, 0);
+
+/// Of the points of a curve.
+const CURVE_POINTS: u32 = 400;
+
+/// What others reached in the setting of the challenges.
+struct Published {
+    who: &'static str,
+    at: Point,
+    /// On which side of the point the name is.
+    side: Side,
+}
+
+/// As their authors published them; those of maszlasz, DnMllr and teivah as measured under Maelstrom.
+const PUBLISHED: [Published; 7] = [
+    Published { who: "teivah, 3d", at: (206.0, 23.7), side: Side::Right },
+    Published { who: "dstdfx", at: (102.0, 14.7), side: Side::Right },
+    Published { who: "fersilva16", at: (105.0, 11.8), side: Side::Below },
+    Published { who: "seyoungjkim", at: (397.0, 8.3), side: Side::Right },
+    Published { who: "maszlasz", at: (390.0, 5.9), side: Side::Right },
+    Published { who: "DnMllr", at: (655.0, 4.6), side: Side::Right },
+    Published { who: "teivah, 3e", at: (1102.0, 1.73), side: Side::Right },
+];
+
+#[derive(Clone, Copy)]
+enum Side {
+    Right,
+    Below,
+}
+
+/// The longest latency in milliseconds, and messages an operation.
+type Point = (f64, f64);
+
+type Axis = WithKeyPoints<LogCoord<f64>>;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
+type Drawn = Result<(), PictureError>;
+
+/// Why there is no picture.
+pub type PictureError = DrawingAreaErrorKind<io::Error>;
+
+/// Draws rows as SVG; with what others published, if that is the setting.
+///
+/// # Errors
+/// If the library can't.
+pub fn picture(setting: &Setting, rows: &[Row]) -> Result<String, PictureError> {
+    let mut svg = String::new();
+    draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), setting, rows)?;
+    Ok(svg)
+}
+
+fn draw(area: &Area<'_>, setting: &Setting, rows: &[Row]) -> Drawn {
+    let published: &[Published] = if *setting == Setting::CHALLENGE { &PUBLISHED } else { &[] };
+    let measured: Vec<(Point, Point)> = rows.iter().filter_map(measured).collect();
+    let predicted = rows.iter().map(|row| (row.predicted.max_ms, row.predicted.msgs_per_op));
+    let bounds = rows.iter().map(|row| (row.predicted.max_ms, row.bound_msgs_per_op));
+    let points: Vec<Point> = predicted
+        .chain(bounds)
+        .chain(measured.iter().flat_map(|&(median, worst)| [median, worst]))
+        .chain(published.iter().map(|published| published.at))
+        .collect();
+    let latencies = around(points.iter().map(|point| point.0));
+    let messages = around(points.iter().map(|point| point.1));
+
+    area.fill(&WHITE)?;
+    title(area, setting)?;
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(130)
+        .margin_right(40)
+        .margin_bottom(20)
+        .margin_left(20)
+        .x_label_area_size(90)
+        .y_label_area_size(110)
+        .build_cartesian_2d(axis(&latencies), axis(&messages))?;
+    chart
+        .configure_mesh()
+        .bold_line_style(FAINT.stroke_width(2))
+        .axis_style(GREY.stroke_width(2))
+        .label_style((FONT, 30).into_font().color(&INK))
+        .axis_desc_style((FONT, 32).into_font().color(&INK))
+        .x_desc("longest time from a broadcast until the last node has the value, in ms")
+        .y_desc("messages between nodes for each operation")
+        .draw()?;
+    draw_bound(&mut chart, setting, &latencies)?;
+    draw_predicted(&mut chart, setting, &latencies)?;
+    draw_measured(&mut chart, &measured)?;
+    draw_published(&mut chart, published)?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerLeft)
+        .label_font((FONT, 30).into_font().color(&INK))
+        .background_style(WHITE)
+        .margin(30)
+        .legend_area_size(70)
+        .draw()?;
+    area.present()
+}
+
+/// What was measured, if it was: the median seed, and the worst.
+fn measured(row: &Row) -> Option<(Point, Point)> {
+    let summary = row.measured.as_ref()?;
+    let (latency, messages) = (summary.max_latency_ms.as_ref()?, summary.msgs_per_op.as_ref()?);
+    Some(((latency.median, messages.median), (latency.max, messages.max)))
+}
+
+/// A range with all of these figures and some space beside them; zeros, which no logarithm shows, left out.
+fn around(figures: impl Iterator<Item = f64>) -> Range<f64> {
+    let (low, high) = figures
+        .filter(|&figure| figure > 0.0)
+        .fold((f64::INFINITY, 0.0_f64), |(low, high), figure| (low.min(figure), high.max(figure)));
+    if low <= high { low / 1.25..high * 1.25 } else { 0.1..10.0 }
+}
+
+/// A logarithmic axis, marked at 1, 2, 3 and 5 times powers of ten.
+fn axis(range: &Range<f64>) -> Axis {
+    let decades = range.start.log10().floor() as i32..=range.end.log10().floor() as i32;
+    let marks = decades.flat_map(|decade| [1.0, 2.0, 3.0, 5.0].map(|mark| mark * 10_f64.powi(decade)));
+    let marks: Vec<f64> = marks.filter(|mark| range.contains(mark)).collect();
+    range.clone().log_scale().with_key_points(marks)
+}
+
+fn title(area: &Area<'_>, setting: &Setting) -> Drawn {
+    let Setting { node_count, latency, rate } = setting;
+    let centre = Pos::new(HPos::Center, VPos::Top);
+    let middle = i32::try_from(SIZE.0 / 2).unwrap_or_default();
+    let line = |text: &str, size: i32, color: &RGBColor, y| {
+        area.draw_text(text, &(FONT, size).into_text_style(area).color(color).pos(centre), (middle, y))
+    };
+    line("The fewest messages within a latency", 46, &INK, 20)?;
+    let subtitle = format!(
+        "{node_count} nodes, {latency} ms from one to another, {rate} operations a second, half of them broadcasts"
+    );
+    line(&subtitle, 30, &GREY, 76)
+}
+
+fn draw_bound(chart: &mut Chart<'_, '_>, setting: &Setting, latencies: &Range<f64>) -> Drawn {
+    let curve: Vec<Point> = steps(latencies).map(|ms| (ms, setting.bound(ms))).collect();
+    let dashed = GREY.stroke_width(2);
+    chart
+        .draw_series(DashedLineSeries::new(curve, 10, 8, dashed))?
+        .label("no scheme can go below")
+        .legend(move |(x, y)| DashedPathElement::new([(x, y), (x + 60, y)], 10, 8, dashed));
+    Ok(())
+}
+
+/// The strategies one after the other, each by its name.
+fn draw_predicted(chart: &mut Chart<'_, '_>, setting: &Setting, latencies: &Range<f64>) -> Drawn {
+    let line = BLUE.stroke_width(5);
+    let predict = |budget| setting.predict(Duration::from_secs_f64(budget / 1000.0));
+    let predictions: Vec<_> = steps(latencies).map(predict).collect();
+    for (number, part) in predictions.chunk_by(|one, next| one.strategy == next.strategy).enumerate() {
+        let curve: Vec<Point> = part.iter().map(|each| (each.max_ms, each.msgs_per_op)).collect();
+        // Below a curve that falls there is room.
+        let at = curve[curve.len() * 2 / 3];
+        name(chart, (part[0].strategy, at), (-12, 8), (HPos::Right, VPos::Top), &BLUE)?;
+        let drawn = chart.draw_series(LineSeries::new(curve, line))?;
+        if number == 0 {
+            drawn
+                .label("natter, predicted")
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 60, y)], line));
+        }
+    }
+    Ok(())
+}
+
+/// Each point with a tail.
+fn draw_measured(chart: &mut Chart<'_, '_>, measured: &[(Point, Point)]) -> Drawn {
+    if measured.is_empty() {
+        return Ok(());
+    }
+    let tails =
+        measured.iter().map(|&(median, worst)| PathElement::new([median, worst], ORANGE.stroke_width(3)));
+    chart.draw_series(tails)?;
+    chart
+        .draw_series(measured.iter().map(|&(_, worst)| Circle::new(worst, 8, ORANGE.filled())))?
+        .label("natter, measured: the worst seed, and a line to the median one")
+        .legend(|(x, y)| Circle::new((x + 30, y), 8, ORANGE.filled()));
+    Ok(())
+}
+
+fn draw_published(chart: &mut Chart<'_, '_>, published: &[Published]) -> Drawn {
+    if published.is_empty() {
+        return Ok(());
+    }
+    for Published { who, at, side } in published {
+        let (offset, anchor) = match side {
+            Side::Right => ((20, 0), (HPos::Left, VPos::Center)),
+            Side::Below => ((0, 16), (HPos::Center, VPos::Top)),
+        };
+        name(chart, (who, *at), offset, anchor, &INK)?;
+    }
+    chart
+        .draw_series(published.iter().map(|published| TriangleMarker::new(published.at, 12, INK.filled())))?
+        .label("others, as published")
+        .legend(|(x, y)| TriangleMarker::new((x + 30, y), 12, INK.filled()));
+    Ok(())
+}
+
+/// Writes beside a point, so many pixels away.
+fn name(
+    chart: &mut Chart<'_, '_>,
+    (text, at): (&str, Point),
+    offset: (i32, i32),
+    (h_pos, v_pos): (HPos, VPos),
+    color: &RGBColor,
+) -> Drawn {
+    let style = (FONT, 28).into_font().color(color).pos(Pos::new(h_pos, v_pos));
+    chart.draw_series([EmptyElement::at(at) + Text::new(text.to_owned(), offset, style)])?;
+    Ok(())
+}
+
+/// So many steps through a range, each by the same factor.
+fn steps(range: &Range<f64>) -> impl Iterator<Item = f64> {
+    let Range { start, end } = *range;
+    (0..=CURVE_POINTS).map(move |step| start * (end / start).powf(f64::from(step) / f64::from(CURVE_POINTS)))
+}
