@@ -98,7 +98,7 @@ pub fn table(rows: &[Row]) -> String {
     for Row { budget_ms, predicted, bound_msgs_per_op, measured } in rows {
         let mut cells = vec![
             format!("{budget_ms} ms"),
-            predicted.strategy.to_owned(),
+            predicted.strategy.name().to_owned(),
             ms(predicted.period_ms),
             messages(predicted.msgs_per_op),
             ms(predicted.median_ms),

@@ -1,5 +1,6 @@
 //! The frontier as a picture: messages an operation over the longest latency, both axes logarithmic.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::predict::Scheme;
 use super::{Row, Setting};
 
 /// Large, so that whole pixels are fine ones when it is shown smaller.
@@ -19,11 +21,10 @@ const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(31, 35, 40);
 const GREY: RGBColor = RGBColor(110, 119, 129);
 const FAINT: RGBColor = RGBColor(225, 228, 232);
-const BLUE: RGBColor = RGBColor(9, 105, 218);
 const ORANGE: RGBColor = RGBColor(207, 92, 0);
 
 /// Of the points of a curve.
-const CURVE_POINTS: u32 = 400;
+const CURVE_POINTS: u32 = 150;
 
 /// What others reached in the setting of the challenges.
 struct Published {
@@ -37,7 +38,7 @@ struct Published {
 const PUBLISHED: [Published; 7] = [
     Published { who: "teivah, 3d", at: (206.0, 23.7), side: Side::Right },
     Published { who: "dstdfx", at: (102.0, 14.7), side: Side::Right },
-    Published { who: "fersilva16", at: (105.0, 11.8), side: Side::Below },
+    Published { who: "fersilva16", at: (105.0, 11.8), side: Side::Left },
     Published { who: "seyoungjkim", at: (397.0, 8.3), side: Side::Right },
     Published { who: "maszlasz", at: (390.0, 5.9), side: Side::Right },
     Published { who: "DnMllr", at: (655.0, 4.6), side: Side::Right },
@@ -47,7 +48,7 @@ const PUBLISHED: [Published; 7] = [
 #[derive(Clone, Copy)]
 enum Side {
     Right,
-    Below,
+    Left,
 }
 
 /// The longest latency in milliseconds, and messages an operation.
@@ -83,6 +84,8 @@ fn draw(area: &Area<'_>, setting: &Setting, rows: &[Row]) -> Drawn {
         .collect();
     let latencies = around(points.iter().map(|point| point.0));
     let messages = around(points.iter().map(|point| point.1));
+    let budget_max = rows.iter().map(|row| row.budget_ms).max().unwrap_or_default();
+    let budgets = latencies.start..budget_max as f64;
 
     area.fill(&WHITE)?;
     title(area, setting)?;
@@ -92,7 +95,7 @@ fn draw(area: &Area<'_>, setting: &Setting, rows: &[Row]) -> Drawn {
         .margin_bottom(20)
         .margin_left(20)
         .x_label_area_size(90)
-        .y_label_area_size(110)
+        .y_label_area_size(130)
         .build_cartesian_2d(axis(&latencies), axis(&messages))?;
     chart
         .configure_mesh()
@@ -100,19 +103,22 @@ fn draw(area: &Area<'_>, setting: &Setting, rows: &[Row]) -> Drawn {
         .axis_style(GREY.stroke_width(2))
         .label_style((FONT, 30).into_font().color(&INK))
         .axis_desc_style((FONT, 32).into_font().color(&INK))
+        .x_label_formatter(&shortest)
+        .y_label_formatter(&shortest)
         .x_desc("longest time from a broadcast until the last node has the value, in ms")
         .y_desc("messages between nodes for each operation")
         .draw()?;
     draw_bound(&mut chart, setting, &latencies)?;
-    draw_predicted(&mut chart, setting, &latencies)?;
+    draw_predicted(&mut chart, setting, &budgets)?;
     draw_measured(&mut chart, &measured)?;
     draw_published(&mut chart, published)?;
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerLeft)
-        .label_font((FONT, 30).into_font().color(&INK))
+        .position(SeriesLabelPosition::UpperRight)
+        .label_font((FONT, 28).into_font().color(&INK))
         .background_style(WHITE)
-        .margin(30)
+        .border_style(FAINT.stroke_width(2))
+        .margin(20)
         .legend_area_size(70)
         .draw()?;
     area.present()
@@ -130,7 +136,7 @@ fn around(figures: impl Iterator<Item = f64>) -> Range<f64> {
     let (low, high) = figures
         .filter(|&figure| figure > 0.0)
         .fold((f64::INFINITY, 0.0_f64), |(low, high), figure| (low.min(figure), high.max(figure)));
-    if low <= high { low / 1.25..high * 1.25 } else { 0.1..10.0 }
+    if low <= high { low / 1.4..high * 1.4 } else { 0.1..10.0 }
 }
 
 /// A logarithmic axis, marked at 1, 2, 3 and 5 times powers of ten.
@@ -141,6 +147,11 @@ fn axis(range: &Range<f64>) -> Axis {
     range.clone().log_scale().with_key_points(marks)
 }
 
+/// A mark as it is meant, without what powers of ten are off by.
+fn shortest(mark: &f64) -> String {
+    format!("{}", *mark as f32)
+}
+
 fn title(area: &Area<'_>, setting: &Setting) -> Drawn {
     let Setting { node_count, latency, rate } = setting;
     let centre = Pos::new(HPos::Center, VPos::Top);
@@ -148,7 +159,7 @@ fn title(area: &Area<'_>, setting: &Setting) -> Drawn {
     let line = |text: &str, size: i32, color: &RGBColor, y| {
         area.draw_text(text, &(FONT, size).into_text_style(area).color(color).pos(centre), (middle, y))
     };
-    line("The fewest messages within a latency", 46, &INK, 20)?;
+    line("What a broadcast costs, by how long it may take", 46, &INK, 20)?;
     let subtitle = format!(
         "{node_count} nodes, {latency} ms from one to another, {rate} operations a second, half of them broadcasts"
     );
@@ -156,7 +167,9 @@ fn title(area: &Area<'_>, setting: &Setting) -> Drawn {
 }
 
 fn draw_bound(chart: &mut Chart<'_, '_>, setting: &Setting, latencies: &Range<f64>) -> Drawn {
-    let curve: Vec<Point> = steps(latencies).map(|ms| (ms, setting.bound(ms))).collect();
+    // Sooner than that nothing arrives.
+    let possible = setting.latency.max(latencies.start)..latencies.end;
+    let curve: Vec<Point> = steps(&possible).map(|ms| (ms, setting.bound(ms))).collect();
     let dashed = GREY.stroke_width(2);
     chart
         .draw_series(DashedLineSeries::new(curve, 10, 8, dashed))?
@@ -165,24 +178,32 @@ fn draw_bound(chart: &mut Chart<'_, '_>, setting: &Setting, latencies: &Range<f6
     Ok(())
 }
 
-/// The strategies one after the other, each by its name.
-fn draw_predicted(chart: &mut Chart<'_, '_>, setting: &Setting, latencies: &Range<f64>) -> Drawn {
-    let line = BLUE.stroke_width(5);
+/// Each strategy in a colour of its own.
+fn draw_predicted(chart: &mut Chart<'_, '_>, setting: &Setting, budgets: &Range<f64>) -> Drawn {
     let predict = |budget| setting.predict(Duration::from_secs_f64(budget / 1000.0));
-    let predictions: Vec<_> = steps(latencies).map(predict).collect();
-    for (number, part) in predictions.chunk_by(|one, next| one.strategy == next.strategy).enumerate() {
-        let curve: Vec<Point> = part.iter().map(|each| (each.max_ms, each.msgs_per_op)).collect();
-        // Below a curve that falls there is room.
-        let at = curve[curve.len() * 2 / 3];
-        name(chart, (part[0].strategy, at), (-12, 8), (HPos::Right, VPos::Top), &BLUE)?;
+    let predictions: Vec<_> = steps(budgets).map(predict).collect();
+    let mut named = BTreeSet::new();
+    for part in predictions.chunk_by(|one, next| one.strategy == next.strategy) {
+        let strategy = part[0].strategy;
+        let line = color(strategy).stroke_width(6);
+        let curve = part.iter().map(|each| (each.max_ms, each.msgs_per_op));
         let drawn = chart.draw_series(LineSeries::new(curve, line))?;
-        if number == 0 {
+        if named.insert(strategy) {
             drawn
-                .label("natter, predicted")
+                .label(format!("predicted: {}", strategy.name()))
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 60, y)], line));
         }
     }
     Ok(())
+}
+
+fn color(strategy: Scheme) -> RGBColor {
+    match strategy {
+        Scheme::Direct => RGBColor(130, 80, 223),
+        Scheme::StarAtOnce => RGBColor(9, 105, 218),
+        Scheme::StarAligned => RGBColor(27, 124, 131),
+        Scheme::Tree => RGBColor(77, 145, 40),
+    }
 }
 
 /// Each point with a tail.
@@ -195,7 +216,7 @@ fn draw_measured(chart: &mut Chart<'_, '_>, measured: &[(Point, Point)]) -> Draw
     chart.draw_series(tails)?;
     chart
         .draw_series(measured.iter().map(|&(_, worst)| Circle::new(worst, 8, ORANGE.filled())))?
-        .label("natter, measured: the worst seed, and a line to the median one")
+        .label("measured: worst seed, line to median")
         .legend(|(x, y)| Circle::new((x + 30, y), 8, ORANGE.filled()));
     Ok(())
 }
@@ -206,28 +227,16 @@ fn draw_published(chart: &mut Chart<'_, '_>, published: &[Published]) -> Drawn {
     }
     for Published { who, at, side } in published {
         let (offset, anchor) = match side {
-            Side::Right => ((20, 0), (HPos::Left, VPos::Center)),
-            Side::Below => ((0, 16), (HPos::Center, VPos::Top)),
+            Side::Right => ((20, 0), Pos::new(HPos::Left, VPos::Center)),
+            Side::Left => ((-10, 10), Pos::new(HPos::Right, VPos::Top)),
         };
-        name(chart, (who, *at), offset, anchor, &INK)?;
+        let style = (FONT, 28).into_font().color(&INK).pos(anchor);
+        chart.draw_series([EmptyElement::at(*at) + Text::new(*who, offset, style)])?;
     }
     chart
         .draw_series(published.iter().map(|published| TriangleMarker::new(published.at, 12, INK.filled())))?
         .label("others, as published")
         .legend(|(x, y)| TriangleMarker::new((x + 30, y), 12, INK.filled()));
-    Ok(())
-}
-
-/// Writes beside a point, so many pixels away.
-fn name(
-    chart: &mut Chart<'_, '_>,
-    (text, at): (&str, Point),
-    offset: (i32, i32),
-    (h_pos, v_pos): (HPos, VPos),
-    color: &RGBColor,
-) -> Drawn {
-    let style = (FONT, 28).into_font().color(color).pos(Pos::new(h_pos, v_pos));
-    chart.draw_series([EmptyElement::at(at) + Text::new(text.to_owned(), offset, style)])?;
     Ok(())
 }
 

@@ -22,12 +22,39 @@ use super::Setting;
 use crate::config::Config;
 use crate::gossip::plan::{Conditions, Plan, Strategy, parent};
 
+/// Who passes values to whom, and whether leaves wait for the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheme {
+    /// Everyone tells everyone.
+    Direct,
+    /// By way of a hub, to which leaves send each value at once.
+    StarAtOnce,
+    /// By way of a hub, for whose flush leaves wait.
+    StarAligned,
+    /// By way of hubs and a hub of hubs.
+    Tree,
+}
+
+impl Scheme {
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scheme::Direct => "direct",
+            Scheme::StarAtOnce => "star, at once",
+            Scheme::StarAligned => "star, aligned",
+            Scheme::Tree => "tree",
+        }
+    }
+}
+
 /// What should come of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Prediction {
-    /// Who passes values to whom, and whether leaves wait for the hub.
-    pub strategy: &'static str,
+    /// Who passes values to whom.
+    pub strategy: Scheme,
     /// The time that values gather before they are sent on together, in milliseconds.
     pub period_ms: f64,
     /// Messages between nodes, for each request of a client.
@@ -48,10 +75,10 @@ impl Setting {
         let (median, max) = self.latencies(plan);
         Prediction {
             strategy: match (plan.strategy, plan.aligned) {
-                (Strategy::Direct, _) => "direct",
-                (Strategy::Star, false) => "star, at once",
-                (Strategy::Star, true) => "star, aligned",
-                (Strategy::Tree, _) => "tree",
+                (Strategy::Direct, _) => Scheme::Direct,
+                (Strategy::Star, false) => Scheme::StarAtOnce,
+                (Strategy::Star, true) => Scheme::StarAligned,
+                (Strategy::Tree, _) => Scheme::Tree,
             },
             period_ms: 1000.0 * plan.period.as_secs_f64(),
             // Half of the operations are reads.
@@ -216,7 +243,7 @@ mod tests {
         assert_eq!((alone.msgs_per_op, alone.median_ms, alone.max_ms), (0.0, 0.0, 0.0));
         assert_eq!(few(1).bound(0.0), 0.0);
         let two = few(2).predict(Duration::from_millis(100));
-        assert_eq!((two.strategy, two.msgs_per_op, two.max_ms), ("direct", 0.5, 100.0));
+        assert_eq!((two.strategy, two.msgs_per_op, two.max_ms), (Scheme::Direct, 0.5, 100.0));
     }
 
     #[test]
@@ -236,7 +263,7 @@ mod tests {
         is_close(links.iter().map(|(_, links)| links).sum(), 999.0, 0.0);
         assert_eq!(setting.links(Strategy::Star), [(0.001, 999.0)]);
         let prediction = setting.predict(Duration::from_millis(1400));
-        assert_eq!(prediction.strategy, "tree");
+        assert_eq!(prediction.strategy, Scheme::Tree);
         is_close(prediction.max_ms, 1400.0, 4.0);
     }
 
