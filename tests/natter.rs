@@ -410,3 +410,125 @@ fn a_simulation_that_makes_no_sense_is_status_254() {
         assert!(stderr(&output).contains(named), "{args:?}: {}", stderr(&output));
     }
 }
+
+#[test]
+fn a_plan_is_printed_for_each_budget_once_and_in_order() {
+    let folder = folder();
+    let plan =
+        |args: &[&str]| natter(folder.path(), &[&["plan", "--budgets", "1400,100,565,565"], args].concat());
+    let output = plan(&["--json"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    let json = stdout_json(&output);
+    assert_eq!(
+        (&json["node-count"], &json["latency"], &json["rate"]),
+        (&25.into(), &100.0.into(), &100.0.into())
+    );
+    let rows = json["rows"].as_array().expect("rows");
+    let budgets: Vec<_> = rows.iter().map(|row| (&row["budget-ms"], &row["predicted"]["strategy"])).collect();
+    assert_eq!(
+        budgets,
+        [
+            (&100.into(), &"direct".into()),
+            (&565.into(), &"star-aligned".into()),
+            (&1400.into(), &"star-aligned".into())
+        ]
+    );
+    for row in rows {
+        for key in ["period-ms", "msgs-per-op", "median-ms", "max-ms"] {
+            assert!(row["predicted"][key].is_f64(), "{key}: {row}");
+        }
+        assert!(row["bound-msgs-per-op"].as_f64() <= row["predicted"]["msgs-per-op"].as_f64(), "{row}");
+        assert!(row["measured"].is_null(), "{row}");
+    }
+    let text = String::from_utf8(plan(&[]).stdout).expect("UTF-8");
+    assert!(
+        text.lines().count() == 5 && text.contains("star, aligned") && !text.contains("measured"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_a_plan_should_cost_is_what_it_does_cost() {
+    let folder = folder();
+    let output = natter(
+        folder.path(),
+        &["plan", "--budgets", "565", "--measure", "--seeds", "1", "--json", "--svg", "plan.svg"],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let row = &stdout_json(&output)["rows"][0];
+    let (predicted, measured) = (&row["predicted"], &row["measured"]);
+    assert_eq!((&measured["valid"], &measured["seeds"]), (&true.into(), &1.into()));
+    for (what, spread) in
+        [("msgs-per-op", "msgs-per-op"), ("median-ms", "median-latency-ms"), ("max-ms", "max-latency-ms")]
+    {
+        let ratio = measured[spread]["max"].as_f64().expect("measured")
+            / predicted[what].as_f64().expect("predicted");
+        assert!((0.9..1.1).contains(&ratio), "{what}: {ratio}");
+    }
+    let svg = fs::read_to_string(folder.path().join("plan.svg")).expect("a picture");
+    assert!(is_well_formed(&svg) && svg.contains("measured, the worst seed"), "{svg}");
+}
+
+#[test]
+fn the_picture_shows_what_others_published_where_they_can_be_compared() {
+    let folder = folder();
+    let path = folder.path().join("plan.svg");
+    fs::write(&path, "something longer than that".repeat(10_000)).expect("writable");
+    let draw = |args: &[&str]| {
+        let output = natter(folder.path(), &[&["plan", "--svg", "plan.svg"], args].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let svg = fs::read_to_string(&path).expect("a picture");
+        assert!(is_well_formed(&svg), "{svg}");
+        svg
+    };
+    let others = ["teivah, 3d", "dstdfx", "fersilva16", "seyoungjkim", "maszlasz", "DnMllr", "teivah, 3e"];
+    let svg = draw(&[]);
+    for text in
+        others.iter().chain(&["no scheme can go below", "predicted: direct", "predicted: star, aligned"])
+    {
+        assert!(svg.contains(text), "{text}");
+    }
+    assert!(!svg.contains("measured"));
+    for setting in [&["--node-count", "1"][..], &["--latency", "0"], &["--rate", "0", "--budgets", "565"]] {
+        let svg = draw(setting);
+        assert!(!others.iter().any(|text| svg.contains(text)), "{setting:?}");
+    }
+}
+
+/// Whether every tag is closed, and the last one is the picture's.
+fn is_well_formed(svg: &str) -> bool {
+    let mut open = Vec::new();
+    for tag in svg.split('<').skip(1).filter_map(|text| text.split_once('>')).map(|(tag, _)| tag) {
+        match tag.strip_prefix('/') {
+            Some(name) if open.pop() != Some(name) => return false,
+            None if !tag.ends_with('/') => open.extend(tag.split_whitespace().next()),
+            _ => {}
+        }
+    }
+    open.is_empty() && svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>")
+}
+
+#[test]
+fn a_plan_for_nothing_sensible_is_refused() {
+    let folder = folder();
+    for (args, says) in [
+        (&["--budgets", "0"][..], "0 is not in 1..=3600000"),
+        (&["--budgets="], "empty"),
+        (&["--budgets=565,-1"], "'-1'"),
+        (&["--budgets", "100,NaN"], "'NaN'"),
+        (&["--budgets", "99999999999"], "is not in"),
+        (&["--latency", "inf"], "must be from 0"),
+        (&["--node-count", "0"], "is not in"),
+        (&["--seeds", "3"], "--measure"),
+        (&["--first-seed", "3"], "--measure"),
+        (&["--measure", "--seeds", "0"], "is not in"),
+    ] {
+        let output = natter(folder.path(), &[&["plan"], args].concat());
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(254), 0), "{args:?}");
+        assert!(stderr(&output).contains(says), "{args:?}: {}", stderr(&output));
+    }
+    // Before anything is measured.
+    let output = natter(folder.path(), &["plan", "--measure", "--svg", "no-such-folder/plan.svg"]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(255), 0));
+    assert!(stderr(&output).contains("cannot write to no-such-folder/plan.svg"), "{}", stderr(&output));
+}

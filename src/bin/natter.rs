@@ -329,7 +329,7 @@ fn plan(args: &PlanArgs) -> anyhow::Result<u8> {
     if args.json {
         print(&(serde_json::to_string_pretty(&Planned { setting, rows: &rows })? + "\n"))?;
     } else {
-        print(&format!("{}\n", frontier::table(&rows)))?;
+        print(&frontier::table(&rows))?;
     }
     if let Some(svg) = svg {
         svg.write(&picture(setting, &rows)?)?;

@@ -4,7 +4,8 @@
 //! A [`Trial`](trial::Trial) is one run as a state machine: it knows the network, the clients, the faults and
 //! the history, and no clock, thread or process. A driver tells it the time, hands it what nodes print, and
 //! delivers what it wants delivered: [`process`] with real processes, [`virtual_time`] with nodes in this process.
-//! [`simulate`] runs thousands of the latter, under [`hazards`], and checks them at every step.
+//! [`simulate`] runs thousands of the latter, under [`hazards`], and checks them at every step. [`frontier`] sets what
+//! they cost beside what they should.
 //!
 //! What Maelstrom does, this does the same way, from option names to the checker's arithmetic, so that a
 //! figure here means what it means there. The differences:

@@ -7,12 +7,14 @@ pub mod measure;
 pub mod picture;
 pub mod predict;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+use self::measure::TIME_LIMIT;
 use self::predict::Prediction;
 use super::check::Valid;
 use super::report::verdict;
@@ -82,13 +84,13 @@ impl Row {
     }
 }
 
-/// All rows as one table.
+/// All rows as one table, and what its figures are, if some were measured.
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
     let is_measured = rows.iter().any(|row| row.measured.is_some());
     let mut header = vec!["budget", "strategy", "period", "msgs-per-op", "median", "max", "bound"];
     if is_measured {
-        header.extend(["msgs-per-op, measured", "median", "max", "valid"]);
+        header.extend(["measured msgs-per-op", "measured median", "measured max", "valid"]);
     }
     let columns = header.len();
     let mut table = Table::new();
@@ -120,7 +122,15 @@ pub fn table(rows: &[Row]) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table.to_string()
+    let mut text = format!("{table}\n");
+    if let Some(Summary { seeds, first_seed, .. }) = rows.iter().find_map(|row| row.measured.as_ref()) {
+        let _ = writeln!(
+            text,
+            "\nmeasured: the median and the worst of {seeds} seeds from {first_seed} on, {TIME_LIMIT} s each. Latencies \
+             are the\nchecker's, until the last read that lacks a value: a little less than until the last node has it."
+        );
+    }
+    text
 }
 
 /// The figure of the seed in the middle, and of the worst.

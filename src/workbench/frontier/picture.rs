@@ -1,9 +1,9 @@
 //! The frontier as a picture: messages an operation over the longest latency, both axes logarithmic.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::ops::Range;
 use std::time::Duration;
+use std::{io, iter};
 
 use plotters::coord::Shift;
 use plotters::coord::combinators::{LogCoord, WithKeyPoints};
@@ -74,12 +74,9 @@ pub fn picture(setting: &Setting, rows: &[Row]) -> Result<String, PictureError> 
 
 fn draw(area: &Area<'_>, setting: &Setting, rows: &[Row]) -> Drawn {
     let published: &[Published] = if *setting == Setting::CHALLENGE { &PUBLISHED } else { &[] };
-    let measured: Vec<(Point, Point)> = rows.iter().filter_map(measured).collect();
-    let predicted = rows.iter().map(|row| (row.predicted.max_ms, row.predicted.msgs_per_op));
     let bounds = rows.iter().map(|row| (row.predicted.max_ms, row.bound_msgs_per_op));
-    let points: Vec<Point> = predicted
-        .chain(bounds)
-        .chain(measured.iter().flat_map(|&(median, worst)| [median, worst]))
+    let points: Vec<Point> = bounds
+        .chain(rows.iter().flat_map(points))
         .chain(published.iter().map(|published| published.at))
         .collect();
     let latencies = around(points.iter().map(|point| point.0));
@@ -110,7 +107,7 @@ fn draw(area: &Area<'_>, setting: &Setting, rows: &[Row]) -> Drawn {
         .draw()?;
     draw_bound(&mut chart, setting, &latencies)?;
     draw_predicted(&mut chart, setting, &budgets)?;
-    draw_measured(&mut chart, &measured)?;
+    draw_measured(&mut chart, rows)?;
     draw_published(&mut chart, published)?;
     chart
         .configure_series_labels()
@@ -124,11 +121,14 @@ fn draw(area: &Area<'_>, setting: &Setting, rows: &[Row]) -> Drawn {
     area.present()
 }
 
-/// What was measured, if it was: the median seed, and the worst.
-fn measured(row: &Row) -> Option<(Point, Point)> {
-    let summary = row.measured.as_ref()?;
-    let (latency, messages) = (summary.max_latency_ms.as_ref()?, summary.msgs_per_op.as_ref()?);
-    Some(((latency.median, messages.median), (latency.max, messages.max)))
+/// What was predicted; then the median seed and the worst, if there were any.
+fn points(row: &Row) -> Vec<Point> {
+    let Row { predicted, measured, .. } = row;
+    let measured = measured.as_ref().and_then(|summary| {
+        let (latency, messages) = (summary.max_latency_ms.as_ref()?, summary.msgs_per_op.as_ref()?);
+        Some([(latency.median, messages.median), (latency.max, messages.max)])
+    });
+    iter::once((predicted.max_ms, predicted.msgs_per_op)).chain(measured.into_iter().flatten()).collect()
 }
 
 /// A range with all of these figures and some space beside them; zeros, which no logarithm shows, left out.
@@ -206,17 +206,17 @@ fn color(strategy: Scheme) -> RGBColor {
     }
 }
 
-/// Each point with a tail.
-fn draw_measured(chart: &mut Chart<'_, '_>, measured: &[(Point, Point)]) -> Drawn {
-    if measured.is_empty() {
+/// The worst seed of each row, and a line to it from what was predicted, by way of the median one.
+fn draw_measured(chart: &mut Chart<'_, '_>, rows: &[Row]) -> Drawn {
+    let lines: Vec<_> = rows.iter().map(points).filter(|points| points.len() > 1).collect();
+    if lines.is_empty() {
         return Ok(());
     }
-    let tails =
-        measured.iter().map(|&(median, worst)| PathElement::new([median, worst], ORANGE.stroke_width(3)));
-    chart.draw_series(tails)?;
+    let worst: Vec<Point> = lines.iter().filter_map(|points| points.last().copied()).collect();
+    chart.draw_series(lines.into_iter().map(|points| PathElement::new(points, ORANGE.stroke_width(2))))?;
     chart
-        .draw_series(measured.iter().map(|&(_, worst)| Circle::new(worst, 8, ORANGE.filled())))?
-        .label("measured: worst seed, line to median")
+        .draw_series(worst.into_iter().map(|at| Circle::new(at, 8, ORANGE.filled())))?
+        .label("measured, the worst seed")
         .legend(|(x, y)| Circle::new((x + 30, y), 8, ORANGE.filled()));
     Ok(())
 }
