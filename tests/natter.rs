@@ -420,7 +420,7 @@ fn a_plan_is_printed_for_each_budget_once_and_in_order() {
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
     let json = stdout_json(&output);
     assert_eq!(
-        (&json["node-count"], &json["latency"], &json["rate"]),
+        (&json["node-count"], &json["latency-ms"], &json["rate"]),
         (&25.into(), &100.0.into(), &100.0.into())
     );
     let rows = json["rows"].as_array().expect("rows");

@@ -54,7 +54,7 @@ enum Command {
     Challenge(ChallengeArgs),
     /// Run natter's own nodes in virtual time, under faults of every kind, and check them at every step
     Simulate(SimulateArgs),
-    /// Print how few messages each latency budget should cost, and does
+    /// Print what each latency budget should cost in messages and time, and what it does
     Plan(PlanArgs),
     /// Plant each known bug in natter's own nodes, and see how many simulated seeds it takes to find it
     #[cfg(feature = "planted-bugs")]

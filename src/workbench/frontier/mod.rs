@@ -35,8 +35,9 @@ pub struct Setting {
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub node_count: u32,
 
-    /// Delay of every message between nodes, in milliseconds
+    /// Delay of every message between nodes
     #[arg(long, value_name = "MS", default_value_t = Self::CHALLENGE.latency, value_parser = at_most(3.6e6))]
+    #[serde(rename = "latency-ms")]
     pub latency: f64,
 
     /// Requests a second, by all clients together, on average; half of them are broadcasts

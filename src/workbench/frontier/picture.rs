@@ -23,7 +23,7 @@ const GREY: RGBColor = RGBColor(110, 119, 129);
 const FAINT: RGBColor = RGBColor(225, 228, 232);
 const ORANGE: RGBColor = RGBColor(207, 92, 0);
 
-/// Of the points of a curve.
+/// Of a curve; some ten pixels apart, so that it looks smooth in spite of whole ones.
 const CURVE_POINTS: u32 = 150;
 
 /// What others reached in the setting of the challenges.
