@@ -1,8 +1,8 @@
 //! What a plan costs and how long its values take, by arithmetic alone.
 //!
-//! The plan is the node's own, [`Plan::derive`], which is arithmetic too, for a network that never varies and that the node has got to know.
-//! Broadcasts come independently of each other, as many at each node. Then a message between two nodes carries what has
-//! gathered for it, and what gathers in a given time is Poisson distributed:
+//! The plan is the node's own, [`Plan::derive`], which is arithmetic too: for a network that never varies and that the
+//! node has got to know. Broadcasts come independently of each other, as many at each node. Then a message between two
+//! nodes carries what has gathered for it, and what gathers in a given time is Poisson distributed:
 //!
 //! * **Direct.** A node waits a period from its first value on, and sends all others what it has by then.
 //! * **Star, at once.** A leaf sends each value by itself; the hub waits a period from the first one on.
@@ -10,8 +10,9 @@
 //!   lacks. A value waits only once, for the hub: from nothing to a period.
 //!
 //! Left out is what a whole run has on top, so that it costs a little more: nodes begin without knowing the network, and
-//! go by a round trip of 300 ms until they have measured it; acknowledgements travel alone where nothing else goes their
-//! way for a while, the last ones always. A hub's own values are a hop quicker than others; that is left out too.
+//! go by [`ROUND_TRIP_UNKNOWN`](crate::gossip::plan::ROUND_TRIP_UNKNOWN) at first; acknowledgements travel alone where
+//! nothing else goes their way for a while, the last ones always. A hub's own values are a hop quicker than others; that
+//! is left out too.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
