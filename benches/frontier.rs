@@ -185,14 +185,13 @@ impl Row {
             format!("{average:.3}"),
             format!("≤ {messages_max:.2}"),
         ];
-        let of: [(fn(&Figures) -> u64, Option<u64>); 4] = [
-            (|figures| figures.latencies.median, self.median),
-            (|figures| figures.latencies.p95, self.p95),
-            (|figures| figures.latencies.max, self.max),
-            (|figures| figures.healing, self.healing),
-        ];
-        for (figure, limit) in of {
-            let worst = all.iter().map(figure).max().unwrap_or_default();
+        let worst = |figure: fn(&Figures) -> u64| all.iter().map(figure).max().unwrap_or_default();
+        for (worst, limit) in [
+            (worst(|figures| figures.latencies.median), self.median),
+            (worst(|figures| figures.latencies.p95), self.p95),
+            (worst(|figures| figures.latencies.max), self.max),
+            (worst(|figures| figures.healing), self.healing),
+        ] {
             met &= limit.is_none_or(|limit| worst < limit);
             line.push(limit.map_or_else(|| worst.to_string(), |limit| format!("{worst} < {limit}")));
         }
