@@ -170,14 +170,14 @@ impl Row {
     }
 
     /// The worst of some runs, as a line of a table, with whether it is as it must be.
-    fn judge(&self, all: &[Figures], first: Option<f64>) -> (Vec<String>, bool) {
+    fn judge(&self, all: &[Figures], first: Option<f64>, spare: f64) -> (Vec<String>, bool) {
         let messages = all.iter().map(|figures| figures.msgs_per_op);
         let worst_messages = messages.clone().fold(0.0, f64::max);
         let average = messages.sum::<f64>() / all.len() as f64;
         let messages_max = match self.msgs_per_op_max {
             Messages::AtMost(limit) => limit,
             Messages::TimesFirst(factor) => factor * first.unwrap_or(f64::INFINITY),
-        };
+        } * spare;
         let mut met = worst_messages <= messages_max;
         let mut line = vec![
             self.name.to_owned(),
@@ -267,9 +267,11 @@ fn main() -> ExitCode {
     std::env::set_current_dir(&folder).expect("it was just made");
     let signals = Signals::catch().expect("signals can be caught");
     let (mut lines, mut all_met, mut first) = (Vec::new(), true, None);
+    // A test is to notice that something has become worse, not that it isn't as good as it should be.
+    let spare = if cli.bench { 1.0 } else { 1.25 };
     for row in rows().iter().filter(|row| row.name.contains(&cli.name)) {
         let figures = row.run(&cli, &signals);
-        let (line, met) = row.judge(&figures, first);
+        let (line, met) = row.judge(&figures, first, spare);
         if row.name == "defaults" {
             first = figures.iter().map(|figures| figures.msgs_per_op).reduce(f64::max);
         }

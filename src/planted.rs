@@ -75,8 +75,6 @@ mod bugs {
         ReadLeavesOut,
         /// A read shows a value twice now and then
         ReadRepeats,
-        /// A node that has taken another hub never goes back
-        HubNeverReturns,
         /// A peer that went down is never tried again
         DownForGood,
         /// A fingerprint ignores some values
@@ -85,6 +83,26 @@ mod bugs {
         RepairOneSided,
         /// A peer's next life is taken for the former one
         RebirthUnnoticed,
+        /// What a peer's former life acknowledged counts for its next one
+        AckOfFormerLife,
+        /// A node that is cut off from its hub takes no other
+        NoFailover,
+        /// A node that can't keep to the plan doesn't look at other nodes
+        NeverExplores,
+        /// A node that can't keep to the plan looks at others all the time
+        ExploresAllTheTime,
+        /// A node that has any parent thinks that it is in the planned hub's tree
+        RootTakenForGranted,
+        /// A hub that can't reach a child doesn't ask others to
+        ChildGivenUp,
+        /// A repair takes sets of the same size for equal
+        RepairByCount,
+        /// A repair that is complete goes on
+        RepairWithoutEnd,
+        /// Of what is to be passed on, only the first batch says so
+        RelayOnce,
+        /// A delta says that the oldest one in flight is settled
+        BaseOffByOne,
         /// Simple design: what waits is not sent when the batch before it is acknowledged
         SimpleTimerForgotten,
         /// Simple design: any acknowledgement is taken for that of the batch in flight

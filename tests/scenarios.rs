@@ -412,44 +412,59 @@ fn two_hubs_serve_a_side_each_and_are_one_again() {
 
 // 5.
 
-#[test]
-#[ignore = "it gets them in 1.3 s, but three times: from every node that it compares sets with meanwhile"]
-fn a_node_that_was_away_for_ten_thousand_values_gets_them_once() {
-    const QUEUE: usize = 1000;
-    let config = Config { queue_limit: QUEUE, ..Config::default() };
+/// What it took to bring a node of five up to date that was away for ten thousand values.
+struct Return {
+    completion: Delay,
+    /// How many values it was sent for each that it lacked.
+    sent: f64,
+}
+
+fn away_for_ten_thousand_values(queue_limit: usize) -> Return {
+    const MISSED: usize = 10_000;
+    let config = Config { queue_limit, ..Config::default() };
     let mut net = Net::settled(5, &config, 1);
     net.cut(isolated(4, 5));
-    let missed = net.born.len()..net.born.len() + 10_000;
-    for value in missed.clone() {
-        net.broadcast(value % 4);
+    for count in 0..MISSED {
+        net.broadcast(count % 4);
         net.cluster.run_for(ms(1));
-        if value % 2500 == 0 {
-            // A hundredth of the values, scattered, gives the memory that is spent on them.
+        if count % 2500 == 0 {
+            // One value in twenty tells how many wait; and 32 batches may be in flight.
             let waits =
                 |node: &LockFree, value| node.whereabouts(value).iter().any(|place| place.contains(" n4"));
             for node in &net.cluster.nodes[..4] {
-                let waiting = (0..value as i64).step_by(20).filter(|&value| waits(node, value)).count();
-                assert!(20 * waiting <= QUEUE + 32 * 64 + 400, "{waiting} in 20 wait for n4");
+                let waiting = net.born.keys().step_by(20).filter(|&&value| waits(node, value)).count();
+                assert!(20 * waiting <= queue_limit + 32 * 64 + 400, "{waiting} in 20 wait for n4");
             }
         }
     }
     net.quiet(secs(3));
-    let held = net.cluster.read(4).len();
-    let lacked = missed.len();
-    assert!(held + lacked <= net.born.len());
+    assert!(net.cluster.read(4).len() <= net.born.len() - MISSED);
     let healed = net.heal();
     net.quiet(secs(20));
-    let completion = net.completion(healed);
-    let sent: usize = net
-        .sent(healed..net.now())
-        .filter(|message| message.dest == "n4")
-        .map(|m| values_of(m).count())
-        .sum();
-    let messages = net.sent(healed..net.now()).count();
-    println!("away: complete after {completion}; {sent} values sent for {lacked}, in {messages} messages");
     net.nothing_is_lost();
-    assert!(completion.time <= secs(5), "{completion}");
-    assert!(sent as f64 <= 1.3 * lacked as f64, "{sent} values sent for {lacked}");
+    let completion = net.completion(healed);
+    let messages = net.sent(healed..net.now());
+    let to_it = messages.filter(|message| message.dest == "n4");
+    let sent = to_it.map(|message| values_of(message).count()).sum::<usize>() as f64 / MISSED as f64;
+    println!("away, queue limit {queue_limit}: complete after {completion}; {sent:.2} values sent for each");
+    Return { completion, sent }
+}
+
+#[test]
+fn a_node_that_was_away_for_ten_thousand_values_is_soon_complete_and_costs_others_little_memory() {
+    for queue_limit in [1000, Config::default().queue_limit] {
+        let Return { completion, .. } = away_for_ten_thousand_values(queue_limit);
+        assert!(completion.time <= secs(3), "{completion}");
+    }
+}
+
+#[test]
+#[ignore = "2.6 values for each: rounds that both ends began, and one with a peer that was being explored, each send everything"]
+fn a_node_that_was_away_for_ten_thousand_values_is_sent_them_once() {
+    for queue_limit in [1000, Config::default().queue_limit] {
+        let Return { sent, .. } = away_for_ten_thousand_values(queue_limit);
+        assert!(sent <= 1.3, "{sent} for each");
+    }
 }
 
 // 6.
@@ -463,17 +478,7 @@ fn is_settled(net: &Net) -> bool {
 fn falls_silent(net: &mut Net, name: &str) {
     let began = net.now();
     while !is_settled(net) {
-        if net.now().since(began) > secs(20) {
-            let last: Vec<i64> = net.born.keys().rev().take(500).copied().collect();
-            let waits = net.cluster.nodes.iter().enumerate().flat_map(|(i, n)| {
-                last.iter()
-                    .flat_map(move |&v| n.whereabouts(v).into_iter().map(move |w| format!("n{i} {v} {w}")))
-            });
-            let waits: Vec<_> = waits.collect();
-            println!("{} {:?}", waits.len(), &waits[..waits.len().min(10)]);
-            net.nothing_is_lost();
-            panic!("{name}: unacknowledged for ever");
-        }
+        assert!(net.now().since(began) < secs(20), "{name}: unacknowledged for ever");
         net.quiet(ms(10));
     }
     println!("{name}: all is acknowledged after {} ms", net.now().since(began).as_millis());
@@ -677,10 +682,10 @@ fn period(net: &Net) -> Option<Duration> {
         .map(Duration::from_micros)
 }
 
-#[test]
-fn a_round_trip_that_grows_from_2_to_500_ms_and_back_changes_the_plan_and_loses_nothing() {
-    let config = Config::default();
-    let mut net = Net::new(NODES, &config, 1);
+/// Broadcasts while the way between two nodes takes 1 ms, then 250, then 1 again; checks the latencies of what is
+/// broadcast ten seconds after each change.
+fn changing_round_trip(latency_max: Duration) {
+    let mut net = Net::new(NODES, &Config::default(), 1);
     let all = net.all();
     let mut periods = Vec::new();
     for latency in [1, 250, 1] {
@@ -696,11 +701,22 @@ fn a_round_trip_that_grows_from_2_to_500_ms_and_back_changes_the_plan_and_loses_
             "one way {latency} ms: at first {early}, then {slowest}; {cost:.2} messages a value, every {every:?}"
         );
         periods.push(every);
-        // A hub doesn't flush once more for what is a little late, or may only seem so.
-        assert!(slowest.time <= config.latency_budget + ms(20), "one way {latency} ms: {slowest}");
+        assert!(slowest.time <= latency_max, "one way {latency} ms: {slowest}");
     }
     net.nothing_is_lost();
     assert!(periods[0] > ms(500) && periods[1] < ms(70) && periods[2] > ms(500), "{periods:?}");
+}
+
+#[test]
+fn a_round_trip_that_grows_from_2_to_500_ms_and_back_changes_the_plan_and_loses_nothing() {
+    // A hub doesn't flush once more for what is a little late, or may only seem so.
+    changing_round_trip(Config::default().latency_budget + ms(20));
+}
+
+#[test]
+#[ignore = "a few values take 575 ms of 565: the hub lets what is up to 10 ms late wait for its flush"]
+fn a_round_trip_that_grows_to_500_ms_leaves_every_value_within_the_budget() {
+    changing_round_trip(Config::default().latency_budget);
 }
 
 // 10.

@@ -78,6 +78,7 @@ fn they_hold_with_other_options_too() {
             "--node-count 7 -- --queue-limit 16 --batch-max 4",
             "--node-count 7 -- --latency-budget 120",
             "--node-count 7 -- --latency-budget 1400",
+            "--node-count 7 --faults lasting-cut",
         ] {
             holds(&format!("--design {design} --time-limit 8 {more}"), 10);
         }
@@ -158,8 +159,8 @@ mod planted {
     use super::*;
     use clap::ValueEnum;
     use natter::planted::Bug;
-    use natter::workbench::simulate::Minimised;
     use natter::workbench::simulate::planted::hunt;
+    use natter::workbench::simulate::{Failing, Minimised, story};
     use std::collections::BTreeSet;
     use std::time::Duration;
 
@@ -170,22 +171,41 @@ mod planted {
             let found = hunt(bug, &options(""), 1, 100).expect("valid options").found;
             finders.insert(found.unwrap_or_else(|| panic!("{bug:?} is not found")).0);
         }
-        let all = ["answers", "bound", "completeness", "duplicates", "invariant", "protocol", "silence"];
+        let all =
+            ["answers", "bound", "completeness", "duplicates", "invariant", "noise", "protocol", "silence"];
         assert_eq!(finders.into_iter().collect::<Vec<_>>(), all);
     }
 
     #[test]
     fn the_story_of_a_lost_value_says_how_it_was_lost() {
-        let summary = simulate("--bug stale-ack-frees", 30);
+        let line = "--bug stale-ack-frees --node-count 2 --faults partition,delay,pause";
+        let summary = simulate(line, 30);
         assert!(!summary.valid && !summary.failures.is_empty());
-        let minimised = Minimised::of(&summary, &simulation("--bug stale-ack-frees"), Duration::MAX)
-            .expect("a failing run");
+        let minimised = Minimised::of(&summary, &simulation(line), Duration::MAX).expect("a failing run");
         let command = &minimised.found.command;
-        assert!(command.contains("--node-count 2 "), "{command}");
+        assert!(!command.contains("--time-limit 20 "), "{command}");
         let told = minimised.story.join("\n");
-        for part in ["the story of", " broadcasts ", "it waits nowhere"] {
+        for part in [
+            "the story of",
+            " broadcasts ",
+            ": batch ",
+            "the acknowledgement of others, all before ",
+            "it waits nowhere",
+        ] {
             assert!(told.contains(part), "{part:?} is missing in:\n{told}");
         }
+    }
+
+    #[test]
+    fn stories_tell_of_values_that_travel_in_repairs() {
+        let simulation =
+            simulation("--bug repair-one-sided --node-count 5 --rate 5 --faults lasting-cut,partition");
+        let stories = (1..=50).filter_map(|seed| {
+            let failure = simulation.run(seed, Keep::default()).failure?;
+            Some(story(&Failing { simulation: simulation.clone(), seed, failure }).join("\n"))
+        });
+        let stories: Vec<String> = stories.collect();
+        assert!(stories.iter().any(|told| told.contains(", in a repair")), "{stories:#?}");
     }
 
     #[test]

@@ -156,7 +156,8 @@ impl LockFree {
         let again = age.is_none();
         let relay = link.take_relay() || again;
         let header = self.header(now, members, (peer, link));
-        let delta = Delta {
+        #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "but for a planted bug"))]
+        let mut delta = Delta {
             generation: claim.generation(),
             base: Some(link.slots.base()),
             age: age.map_or(0, micros),
@@ -164,6 +165,7 @@ impl LockFree {
             now: again || self.is_curious_about(members, peer),
             values: claim.batch().clone(),
         };
+        planted!(BaseOffByOne => delta.base = delta.base.map(|base| Generation((base.0 + 1) & Generation::LAST.0)));
         encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
         link.note_sent(now);
         let lazily = if again { Duration::ZERO } else { self.patience_with_answers(link).after_first };
@@ -189,7 +191,10 @@ impl LockFree {
         (peer, link): (PeerIndex, &Link),
         header: &Header,
     ) {
-        if link.hear(now, header) {
+        let reborn = link.hear(now, header);
+        #[cfg(feature = "planted-bugs")]
+        let reborn = reborn && !crate::planted::is(crate::planted::Bug::AckOfFormerLife);
+        if reborn {
             // What its former life held is gone, and what is in flight to that with it.
             self.abandon(link);
             planted!(RebirthUnnoticed => return);

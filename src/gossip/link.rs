@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::round_trip::RoundTrip;
 use crate::config::Config;
 use crate::node::Time;
+use crate::planted::planted;
 use crate::protocol::Generation;
 use crate::protocol::link::{Header, HubPlan};
 use crate::queue::{Arrival, Deadline, InFlight, PeerQueue, Receipts, SLOTS, SlotRing};
@@ -306,6 +307,7 @@ impl Link {
         // Acquire: pairs with the release in `note_relay`, whose value was pushed later and has been taken. A value
         // that was told of and not yet pushed makes this true for nothing, and is told of again.
         let relay = self.relay.swap(false, Ordering::Acquire);
+        planted!(RelayOnce => return relay);
         if relay && !self.queue.is_empty() {
             self.note_relay();
         }

@@ -182,7 +182,11 @@ impl LockFree {
             }
             link.oldest.bring_forward(born);
             let flush_at = self.flush_time(now, members, (peer, link), from, born);
-            planted!(LazyFlush => { link.flush_at.bring_forward(flush_at + Duration::from_secs(8)); continue });
+            planted!(LazyFlush => {
+                link.flush_at.bring_forward(flush_at + Duration::from_secs(8));
+                self.deadline.bring_forward(self.next_due(link));
+                continue;
+            });
             link.flush_at.bring_forward(flush_at);
             self.deadline.bring_forward(self.next_due(link));
         }

@@ -85,6 +85,7 @@ impl Difference {
             if first > last || (count, theirs) == fingerprint(values) {
                 continue;
             }
+            planted!(RepairByCount => if count == values.len() as u64 { continue });
             if count == 0 || values.is_empty() || count.max(values.len() as u64) <= FEW as u64 {
                 found.send.extend(values);
                 if count > 0 {
@@ -198,6 +199,8 @@ impl LockFree {
             if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
         let Difference { send, ask, compare } = Difference::between(&mine, sync);
         let is_complete = answer && ask.is_empty() && compare.is_empty();
+        #[cfg(feature = "planted-bugs")]
+        let is_complete = is_complete && !crate::planted::is(crate::planted::Bug::RepairWithoutEnd);
         let mut values = Batch::new();
         if !is_complete && send.len() <= self.config.batch_max {
             // If that is lost, the round is tried again.

@@ -21,6 +21,7 @@ use super::plan::{self, Conditions, Plan, ROUND_TRIP_UNKNOWN, Strategy};
 use super::round_trip::Estimate;
 use crate::config::Config;
 use crate::node::{Outbox, Time, micros, nanos};
+use crate::planted::planted;
 use crate::protocol::link::HubPlan;
 use crate::queue::Deadline;
 
@@ -217,13 +218,9 @@ impl LockFree {
     pub(super) fn reroute(&self, now: Time, members: &Membership, out: &mut Outbox) {
         let planned = self.planned_parent(members);
         let is_down = |peer: &PeerIndex| members.existing_link(*peer).is_some_and(Link::is_down);
-        let parent = planned.into_iter().chain(members.before_me()).find(|peer| !is_down(peer));
-        #[cfg(feature = "planted-bugs")]
-        let parent = if crate::planted::is(crate::planted::Bug::HubNeverReturns) {
-            self.parent(members).filter(|peer| !is_down(peer)).or(parent)
-        } else {
-            parent
-        };
+        #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "but for a planted bug"))]
+        let mut parent = planned.into_iter().chain(members.before_me()).find(|peer| !is_down(peer));
+        planted!(NoFailover => parent = planned);
         if parent != self.parent(members) {
             self.set_parent(members, parent);
             if let Some(parent) = parent {
@@ -245,6 +242,8 @@ impl LockFree {
         self.route.explore_at.bring_forward(now + self.config.explore_interval);
         if self.route.explore_at.get() <= now {
             self.route.explore_at.set(now + self.config.explore_interval);
+            planted!(NeverExplores => return);
+            planted!(ExploresAllTheTime => self.route.explore_at.set(now + self.config.explore_interval / 50));
             let turn = self.route.turns.fetch_add(1, Ordering::Relaxed);
             // A root does it for its tree, and others for what is within their reach alone.
             let has_turn =
@@ -257,6 +256,7 @@ impl LockFree {
                 unheard.into_iter().for_each(|link| link.call(now));
             } else if !is_astray {
                 // They may not know it, and then only somebody else can tell them anything.
+                planted!(ChildGivenUp => return);
                 lost().for_each(|(child, _)| self.note_unreachable(members, child));
                 let near = self.next_peer(members, explored, |peer| self.is_near(members, peer));
                 near.into_iter().for_each(|link| link.call(now));
@@ -276,7 +276,9 @@ impl LockFree {
     /// trees.
     fn settle_root(&self, now: Time, members: &Membership) {
         let of_parent = |parent| members.existing_link(parent).and_then(Link::root).unwrap_or(PLANNED_ROOT);
-        let root = self.parent(members).map_or(members.rank(), of_parent);
+        #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "but for a planted bug"))]
+        let mut root = self.parent(members).map_or(members.rank(), of_parent);
+        planted!(RootTakenForGranted => root = self.parent(members).map_or(members.rank(), |_| PLANNED_ROOT));
         if self.route.root.swap(root, Ordering::Relaxed) != root {
             // Then the parent that the plan has may be within reach, too.
             let planned = self.planned_parent(members).and_then(|planned| members.existing_link(planned));

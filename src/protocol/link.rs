@@ -35,6 +35,18 @@ pub struct Acked {
     pub later: u32,
 }
 
+impl Acked {
+    /// Whether a delta is one of them, if it is near enough for both to be in flight at a time.
+    #[must_use]
+    pub fn names(self, Generation(delta): Generation) -> bool {
+        let Self { next: Generation(next), later } = self;
+        // Around the circle of generations.
+        let distance = |from: u64, to: u64| to.wrapping_sub(from) & Generation::LAST.0;
+        let (before, after) = (distance(delta, next), distance(next, delta));
+        (1..=32).contains(&before) || (1..=32).contains(&after) && later >> (after - 1) & 1 == 1
+    }
+}
+
 /// When a hub flushes, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HubPlan {

@@ -274,7 +274,7 @@ impl SlotRing {
     /// acknowledgement of what was never sent is none. True if there was anything to release.
     pub fn settle(&self, acked: Acked, mut release: impl FnMut(Box<Batch>)) -> bool {
         let next = self.next.load(Ordering::Relaxed);
-        let Acked { next: Generation(expected), later: seen } = acked;
+        let Acked { next: Generation(expected), .. } = acked;
         if expected > GENERATION_MASK || later(next, expected.wrapping_neg()) > SLOTS as u64 {
             planted!(StaleAckFrees => {
                 let in_flight: Vec<_> = self.in_flight().map(|in_flight| in_flight.generation).collect();
@@ -284,12 +284,7 @@ impl SlotRing {
         }
         let mut any = false;
         for InFlight { generation, .. } in self.in_flight() {
-            // How far it is before or after the first that has not come.
-            let before = later(expected, generation.0.wrapping_neg());
-            let after = later(generation.0, expected.wrapping_neg());
-            let has_come = (1..=SLOTS as u64).contains(&before)
-                || (1..=SLOTS as u64).contains(&after) && seen >> (after - 1) & 1 == 1;
-            if has_come {
+            if acked.names(generation) {
                 any = true;
                 if let Ack::Released(batch) = self.ack(generation) {
                     release(batch);

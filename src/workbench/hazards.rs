@@ -41,6 +41,8 @@ pub enum Hazard {
     Burst,
     /// Nodes lose all that they know, and start again later
     Kill,
+    /// Links are cut for good, but some path connects any two nodes
+    LastingCut,
 }
 
 /// Which hazards a run has.
@@ -98,7 +100,7 @@ impl Hazards {
     }
 
     /// The steps of a run's nemesis, each with its time after the beginning, in order. All is well again at
-    /// the time limit.
+    /// the time limit, but for links that are cut for good.
     #[must_use]
     pub fn steps(&self, seed: u64, nodes: usize, time_limit: Duration) -> Vec<(Duration, Step)> {
         let mut steps = Vec::new();
@@ -114,7 +116,8 @@ impl Hazards {
 
     /// Draws in any case, so that what is drawn next doesn't depend on who asks.
     fn strikes(&self, hazard: Hazard, rng: &mut Pcg64) -> bool {
-        let drawn = rng.random();
+        // Nodes that are cut off for good take long to simulate, and silence can't be asked of them.
+        let drawn = if hazard == Hazard::LastingCut { rng.random_ratio(1, 4) } else { rng.random() };
         match self {
             Hazards::Drawn => drawn,
             Hazards::These(hazards) => hazards.contains(&hazard),
@@ -185,6 +188,7 @@ impl Hazard {
                 (vec![Step::Burst(rng.random_range(0..nodes), count)], vec![])
             }
             Hazard::Kill => on_some(nodes, rng, Trouble::Restart, |_| Trouble::Kill),
+            Hazard::LastingCut => (vec![Step::CutForGood(lasting_cut(nodes, rng))], vec![]),
         }
     }
 }
@@ -235,9 +239,44 @@ fn one_way(nodes: usize, rng: &mut Pcg64) -> Vec<(usize, usize)> {
     }
 }
 
+/// Pairs (receiver, source), each cut both ways, that leave a path between any two nodes.
+fn lasting_cut(nodes: usize, rng: &mut Pcg64) -> Vec<(usize, usize)> {
+    let mut order: Vec<usize> = (0..nodes).collect();
+    order.shuffle(rng);
+    let mut linked = vec![vec![false; nodes]; nodes];
+    let mut link = |a: usize, b: usize| (linked[a][b], linked[b][a]) = (true, true);
+    match rng.random_range(0..3) {
+        // The first, on which many a cluster depends, hears few others.
+        0 => {
+            order.retain(|&node| node != 0);
+            order.iter().for_each(|&a| order.iter().for_each(|&b| link(a, b)));
+            order.iter().take(rng.random_range(1..=3)).for_each(|&node| link(0, node));
+        }
+        // Islands in a row, with one link from each to the next.
+        1 => {
+            let size = rng.random_range(nodes.div_ceil(4)..=nodes.div_ceil(2));
+            for island in order.chunks(size) {
+                island.iter().for_each(|&a| island.iter().for_each(|&b| link(a, b)));
+            }
+            (size..nodes).step_by(size).for_each(|next| link(order[next - 1], order[next]));
+        }
+        // Any tree, and some more.
+        _ => {
+            (1..nodes).for_each(|index| link(order[index], order[rng.random_range(0..index)]));
+            let chance = rng.random_range(0.0..0.5);
+            for (index, &a) in order.iter().enumerate() {
+                order[..index].iter().filter(|_| rng.random::<f64>() < chance).for_each(|&b| link(a, b));
+            }
+        }
+    }
+    let pairs = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
+    pairs.filter(|&(a, b)| a != b && !linked[a][b]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workbench::topology::diameter;
     use std::collections::BTreeMap;
 
     const LIMIT: Duration = Duration::from_secs(20);
@@ -286,7 +325,7 @@ mod tests {
             }
         }
         assert_eq!(times.len(), Hazard::value_variants().len());
-        assert!(times.values().all(|times| (60..140).contains(times)), "{times:?}");
+        assert!(times.values().all(|times| (30..140).contains(times)), "{times:?}");
     }
 
     #[test]
@@ -300,7 +339,21 @@ mod tests {
                 }
                 last.insert(step.subject(), step);
             }
+            last.retain(|_, step| !matches!(step, Step::CutForGood(_)));
             assert!(last.values().all(|step| !step.lasts()), "seed {seed}: {last:?}");
+        }
+    }
+
+    #[test]
+    fn lasting_cuts_leave_a_path_between_any_two_nodes() {
+        let mut rng = Hazard::LastingCut.stream(1);
+        for nodes in (1..=10).chain([25]) {
+            for _ in 0..100 {
+                let cuts = lasting_cut(nodes, &mut rng);
+                assert!(cuts.iter().all(|&(a, b)| a != b && cuts.contains(&(b, a))));
+                let linked = |a: usize| (0..nodes).filter(|&b| !cuts.contains(&(a, b))).collect();
+                assert!(diameter(&(0..nodes).map(linked).collect::<Vec<_>>()) < nodes.max(2));
+            }
         }
     }
 

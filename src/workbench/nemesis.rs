@@ -171,6 +171,8 @@ pub enum Step {
     Disturb(usize, Trouble),
     /// Broadcast so many values at once, all to this node.
     Burst(usize, usize),
+    /// Cut these pairs (receiver, source) off until the end of the run, in place of those cut off so before.
+    CutForGood(Vec<(usize, usize)>),
 }
 
 /// What may befall a node.
@@ -217,6 +219,7 @@ impl Step {
             Step::Disturb(node, Trouble::Slow(_)) => (8, *node),
             Step::Burst(node, _) => (9, *node),
             Step::Disturb(node, Trouble::Kill | Trouble::Restart) => (10, *node),
+            Step::CutForGood(_) => (11, 0),
         }
     }
 
@@ -226,6 +229,7 @@ impl Step {
         match self {
             Step::StartPartition(..)
             | Step::StartOneWay(_)
+            | Step::CutForGood(_)
             | Step::Disturb(_, Trouble::Pause | Trouble::Kill) => true,
             Step::Lose(part) | Step::Duplicate(part) => *part > 0.0,
             Step::Reorder(extra) | Step::Delay(extra) => extra.is_some(),
@@ -238,11 +242,11 @@ impl Step {
         }
     }
 
-    /// The step that makes good what this one began; itself if that lasts no longer than the step.
+    /// The step that makes good what this one began; none if nothing need, or nothing does.
     #[must_use]
-    pub fn ended(&self) -> Step {
+    pub fn ended(&self) -> Option<Step> {
         let disturb = |node: usize, trouble| Step::Disturb(node, trouble);
-        match *self {
+        Some(match *self {
             Step::StartPartition(..) => Step::StopPartition,
             Step::StartOneWay(_) => Step::StopOneWay,
             Step::Lose(_) => Step::Lose(0.0),
@@ -256,8 +260,9 @@ impl Step {
             Step::StopPartition
             | Step::StopOneWay
             | Step::Disturb(_, Trouble::Resume | Trouble::Restart)
-            | Step::Burst(..) => self.clone(),
-        }
+            | Step::Burst(..)
+            | Step::CutForGood(_) => return None,
+        })
     }
 }
 
@@ -300,6 +305,7 @@ impl fmt::Display for Step {
             Step::Disturb(node, Trouble::Slow(Duration::ZERO)) => write!(f, "n{node} is no longer slow"),
             Step::Disturb(node, Trouble::Slow(time)) => write!(f, "n{node} takes {time:?} over each message"),
             Step::Burst(node, count) => write!(f, "{count} values are broadcast to n{node} at once"),
+            Step::CutForGood(cuts) => write!(f, "links cut for good: {}", cuts.len() / 2),
         }
     }
 }
@@ -359,7 +365,7 @@ impl Nemesis {
         Self::new(staggered(first, interval, time_limit, rng, move |rng| {
             let over = std::mem::take(&mut in_force);
             if !over.is_empty() {
-                return over.iter().map(Step::ended).collect();
+                return over.iter().filter_map(Step::ended).collect();
             }
             let struck = Targets::ALL[rng.random_range(0..Targets::ALL.len())].draw(nodes, rng);
             in_force = struck.into_iter().map(|node| Step::Disturb(node, trouble)).collect();

@@ -144,6 +144,8 @@ pub enum Layer {
     Partition = 1,
     /// Links that work one way.
     OneWay = 2,
+    /// Cuts for good.
+    ForGood = 4,
 }
 
 /// What became of a message, for those who want to know of each.

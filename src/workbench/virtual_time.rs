@@ -46,6 +46,11 @@ pub trait Watch<N: Node> {
     /// A node is killed: what it knew is gone.
     fn killed(&mut self, index: usize);
 
+    /// Whether everything has come to rest.
+    fn has_settled(&self) -> bool {
+        true
+    }
+
     /// The run is over, one way or the other: what has become of each node.
     fn ended(&mut self, index: usize, node: &N);
 }
@@ -309,6 +314,10 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
 }
 
 impl<N: Node, W: Watch<N>> Cluster for Hosts<'_, N, W> {
+    fn has_settled(&self) -> bool {
+        self.watch.has_settled()
+    }
+
     fn deliver(&mut self, node: usize, line: String) {
         let host = &mut self.hosts[node];
         if host.rests() || !host.service.is_zero() || !host.inbox.is_empty() {
@@ -499,6 +508,7 @@ mod tests {
 
     fn diary(steps: Vec<(u64, Trouble)>) -> (History, Reader) {
         use crate::workbench::nemesis::{Nemesis, Step};
+        use crate::workbench::trial::Quiet;
 
         let scenario = Scenario {
             node_count: 1,
@@ -508,7 +518,7 @@ mod tests {
             ..Scenario::new(WorkloadKind::Echo)
         };
         let steps = steps.into_iter().map(|(s, trouble)| (Duration::from_secs(s), Step::Disturb(0, trouble)));
-        let (quiet, verbosity) = (Duration::from_secs(1), Verbosity::default());
+        let (quiet, verbosity) = (Quiet::of(Duration::from_secs(1)), Verbosity::default());
         let mut trial = Trial::under(Nemesis::new(steps), quiet, &scenario, 1, verbosity, Time::ZERO);
         let mut reader = Reader::default();
         drive(&mut trial, |_| Diary::default(), &mut reader).expect("no fault");

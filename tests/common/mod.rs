@@ -198,6 +198,7 @@ impl<N: Design> Cluster<N> {
     /// Lets time pass: messages arrive, nodes tick.
     pub(crate) fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
+        let mut rounds_at_once = 0;
         loop {
             let arrival = self.under_way.iter().map(|(due, _)| *due).min();
             let deadline = self.nodes.iter().filter_map(Node::next_deadline).min();
@@ -205,6 +206,8 @@ impl<N: Design> Cluster<N> {
             else {
                 break;
             };
+            rounds_at_once = if next > self.now { 0 } else { rounds_at_once + 1 };
+            assert!(rounds_at_once < 10_000, "a node is never done, {:?}", self.now);
             self.now = self.now.max(next);
             let (due, later) =
                 std::mem::take(&mut self.under_way).into_iter().partition(|(due, _)| *due <= self.now);

@@ -1,12 +1,12 @@
 //! The auditor: watches every step of every node, and knows what each must hold.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use foldhash::fast::FixedState;
 use serde::Deserialize;
 
-use super::Failure;
+use super::{Failure, WATCHED_MIN};
 use crate::node::{Inspect, Time};
 use crate::protocol::Value;
 use crate::workbench::network::Endpoint;
@@ -33,6 +33,8 @@ pub(super) struct Auditor {
     pub(super) last_news: Option<Value>,
     /// When a node last sent a message to another.
     pub(super) last_sent: Time,
+    /// How many they sent in each second.
+    sent_in: BTreeMap<u64, usize>,
     /// The value that an invariant broke about.
     pub(super) suspect: Option<Value>,
     /// What each node was told, in the end: what it holds, if the run got that far.
@@ -75,6 +77,7 @@ impl Auditor {
             last_learnt: Time::ZERO,
             last_news: None,
             last_sent: Time::ZERO,
+            sent_in: BTreeMap::new(),
             suspect: None,
             holdings: Vec::new(),
             whereabouts: Vec::new(),
@@ -88,6 +91,12 @@ impl Auditor {
         let value = *all.difference(told).min()?;
         let holder = self.told.iter().position(|told| told.contains(&value))?;
         Some(Failure::Missing { node, value, holder })
+    }
+
+    /// The most messages that nodes sent each other in any second that began after that time.
+    pub(super) fn most_sent(&self, after: Time) -> usize {
+        let from = after.since(Time::ZERO).as_secs() + 1;
+        self.sent_in.range(from..).map(|(_, &count)| count).max().unwrap_or(0)
     }
 
     /// Whether a value died with the last node that held it.
@@ -166,6 +175,7 @@ impl<N: Inspect> Watch<N> for Auditor {
             let Ok(Message { dest, body }) = serde_json::from_slice(line) else { continue };
             if let Some(Endpoint::Node(_)) = Endpoint::parse(&dest) {
                 self.last_sent = now;
+                *self.sent_in.entry(now.since(Time::ZERO).as_secs()).or_default() += 1;
                 self.sent(index, &body.kind, &body.values)?;
             } else if body.kind == "read_ok" {
                 self.shown(index, &body.messages)?;
@@ -179,6 +189,10 @@ impl<N: Inspect> Watch<N> for Auditor {
         let forgotten = std::mem::take(&mut self.told[index]);
         let held = |value: &Value| self.told.iter().any(|told| told.contains(value));
         self.orphaned.extend(forgotten.into_iter().filter(|value| !held(value)));
+    }
+
+    fn has_settled(&self) -> bool {
+        self.now.since(self.last_learnt) >= WATCHED_MIN && self.missing().is_none()
     }
 
     fn ended(&mut self, index: usize, node: &N) {

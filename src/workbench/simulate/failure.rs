@@ -65,6 +65,14 @@ pub enum Failure {
         /// How late it may be.
         bound: Duration,
     },
+    /// Nodes that are cut off from some send far more than it takes to keep trying.
+    #[error("{messages} messages in a second, long after the faults ended; {most} are allowed")]
+    Noisy {
+        /// How many they sent in the noisiest second.
+        messages: usize,
+        /// How many they may.
+        most: usize,
+    },
     /// They still talk when there is nothing to say.
     #[error("still sending {:.3} s after the faults ended; {:.3} s are allowed",
             until.as_secs_f64(), bound.as_secs_f64())]
@@ -88,6 +96,7 @@ impl Failure {
             Failure::Missing { .. } => "completeness",
             Failure::Lost { .. } => "set-full",
             Failure::Late { .. } => "bound",
+            Failure::Noisy { .. } => "noise",
             Failure::Restless { .. } => "silence",
         }
     }
@@ -102,6 +111,7 @@ impl Failure {
             Failure::Fault { .. }
             | Failure::Unanswered { .. }
             | Failure::Late { .. }
+            | Failure::Noisy { .. }
             | Failure::Restless { .. } => None,
         }
     }

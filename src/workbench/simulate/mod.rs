@@ -2,7 +2,8 @@
 //!
 //! A run has two phases. *Safety*: clients broadcast and read while [hazards](super::hazards) strike; nothing
 //! may be wrong at any step. *Liveness*: at the time limit all faults end; within a [bound](Simulation::bound)
-//! every node must hold every value that any node holds, and then the cluster must fall silent.
+//! every node must hold every value that any node holds, and then the cluster must fall silent. Where links were cut
+//! for good, nodes go on trying them, and must not be too noisy about it.
 //!
 //! | checked | when | by |
 //! | --- | --- | --- |
@@ -11,7 +12,7 @@
 //! | its own structures are sound | every step | [`Inspect::audit`] |
 //! | clients are answered, and well | after the run | [`Simulation::run`] |
 //! | nothing that was acknowledged is lost, unless every node that held it was killed; no read shows a value twice | after the run | [set-full](super::check::set_full) and the auditor |
-//! | every node holds the same values in the end, within the bound; silence from then on | after the run | [`Simulation::run`] |
+//! | every node holds the same values in the end, within the bound; silence from then on, or little noise | after the run | [`Simulation::run`] |
 
 mod auditor;
 mod failure;
@@ -46,7 +47,7 @@ use super::network::Passage;
 use super::scenario::{LatencyDist, Scenario, Verbosity};
 use super::streams::{Stream, stream};
 use super::topology::diameter;
-use super::trial::{Fault, Results, Trial};
+use super::trial::{Fault, Quiet, Results, Trial};
 use super::virtual_time;
 use crate::config::Config;
 use crate::gossip::LockFree;
@@ -60,6 +61,10 @@ use crate::simple::Simple;
 
 /// The shortest time that a cluster is watched after it should have fallen silent.
 const WATCHED_MIN: Duration = Duration::from_secs(5);
+/// The most messages that each node may send in a second, on average, when there is nothing new to say and some can't be
+/// reached. A node tries its hub three times a second, a hub each of its children, and each may look at one other node and
+/// be asked to look at another; with the answers that makes twelve, and half as many to spare.
+const NOISE_MAX: usize = 18;
 /// What is allowed beside all that is counted, for things that come due at the same moment.
 const SPARE: Duration = Duration::from_millis(100);
 
@@ -129,8 +134,9 @@ impl Simulation {
     }
 
     fn run_nodes<N: Inspect>(&self, seed: u64, keep: Keep, new_node: fn(Config, u64) -> N) -> Run {
-        let Simulation { scenario, hazards, config, .. } = self;
-        let steps = hazards.steps(seed, scenario.nodes(), scenario.time_limit());
+        let Simulation { scenario, config, .. } = self;
+        let steps = self.steps(seed);
+        let detours = detours(scenario.nodes(), &steps);
         let bound = self.bound(&steps);
         let disturbed = steps.iter().any(|(_, step)| {
             matches!(step, Step::Disturb(_, Trouble::Pause | Trouble::Slow(_) | Trouble::Kill))
@@ -141,7 +147,11 @@ impl Simulation {
         let watched = WATCHED_MIN.max(2 * config.retry.longest());
 
         let nemesis = Nemesis::new(steps.into_iter());
-        let quiet = silent_after.saturating_add(watched);
+        let most = silent_after.saturating_add(watched);
+        // Nodes that are cut off for good keep trying, and that would take long to simulate.
+        let settled_after = EXTRA_MAX + 2 * self.delay_max();
+        let least = if detours.is_some() { settled_after + watched } else { most };
+        let quiet = Quiet { least, most };
         let mut trial = Trial::under(nemesis, quiet, scenario, seed, Verbosity::default(), Time::ZERO);
         if keep.trace {
             trial.keep_trace();
@@ -169,6 +179,9 @@ impl Simulation {
         // What nobody held any more spreads from when a late message brought it back.
         let convergence = auditor.last_learnt.since(healed.max(auditor.last_revival));
         let sent_until = auditor.last_sent.since(healed);
+        // What came late was passed on, and acknowledged.
+        let settled = (healed + settled_after).max(auditor.last_learnt + 2 * self.delay_max());
+        let noisiest = auditor.most_sent(settled);
         let fault = driven.err().map(|fault| Failure::Fault { at: auditor.now.since(began), fault });
         let failure = fault
             .or_else(|| unanswered(&history, scenario.time_limit(), disturbed))
@@ -176,9 +189,13 @@ impl Simulation {
             .or_else(|| auditor.missing())
             .or_else(|| lost(&results, |value| auditor.died(value)))
             .or_else(|| (convergence > bound).then_some(Failure::Late { took: convergence, bound }))
-            .or_else(|| {
-                (sent_until > silent_after)
-                    .then_some(Failure::Restless { until: sent_until, bound: silent_after })
+            .or_else(|| match detours {
+                Some(_) => {
+                    let most = NOISE_MAX * scenario.nodes();
+                    (noisiest > most).then_some(Failure::Noisy { messages: noisiest, most })
+                }
+                None => (sent_until > silent_after)
+                    .then_some(Failure::Restless { until: sent_until, bound: silent_after }),
             });
         let concerned = failure.as_ref().and_then(|failure| match failure {
             Failure::Late { .. } => auditor.last_news,
@@ -189,6 +206,16 @@ impl Simulation {
         Run { results, history, trace, began, holdings, whereabouts, concerned, convergence, bound, failure }
     }
 
+    /// What the nemesis does. The simple design knows no way around a cut, so none is for good there.
+    fn steps(&self, seed: u64) -> Vec<(Duration, Step)> {
+        let Simulation { scenario, hazards, design, .. } = self;
+        let mut steps = hazards.steps(seed, scenario.nodes(), scenario.time_limit());
+        if *design == Design::Simple {
+            steps.retain(|(_, step)| !matches!(step, Step::CutForGood(_)));
+        }
+        steps
+    }
+
     /// The longest that values may take to reach every node once the faults have ended.
     ///
     /// In the simple design: the longest wait for a retry, after which every link works again; then a flush and a round
@@ -196,7 +223,8 @@ impl Simulation {
     /// a queue may overflow, every value may have to be sent anew, twice over each hop.
     ///
     /// In the lock-free design: four seconds, for two waits by estimates that wrong clocks have spoilt, and four one-way
-    /// delays; and a round trip for each window of batches.
+    /// delays; and a round trip for each window of batches. Around links that are cut for good, values may have to cross
+    /// each link of a path as a node looks at one other after the other: as many looks as there are nodes.
     ///
     /// A node that was killed may be started at the very end of the faults. It waits for a topology, which nobody sends
     /// it, and then has repaired what it has forgotten.
@@ -214,7 +242,13 @@ impl Simulation {
             Design::LockFree => {
                 let overflows = if values > config.queue_limit { 4 } else { 1 };
                 let windows = values.div_ceil(config.batch_max * SLOTS).saturating_mul(overflows);
-                grace + Duration::from_secs(4) + 2 * round_trip + round_trip.saturating_mul(times(windows))
+                let hops = detours(scenario.nodes(), steps).map_or(0, |linked| diameter(&linked));
+                let looks = hops.saturating_mul(scenario.nodes());
+                grace
+                    + Duration::from_secs(4)
+                    + 2 * round_trip
+                    + round_trip.saturating_mul(times(windows))
+                    + config.explore_interval.saturating_mul(times(looks))
             }
             Design::Simple => {
                 let hops = diameter(&scenario.topology.neighbours(scenario.nodes()));
@@ -237,6 +271,19 @@ impl Simulation {
         };
         Duration::from_secs_f64(factor * self.scenario.latency / 1000.0)
     }
+}
+
+/// The nodes that each one may still talk to in the end, if some links were cut for good.
+fn detours(nodes: usize, steps: &[(Duration, Step)]) -> Option<Vec<Vec<usize>>> {
+    let cuts = steps.iter().rev().find_map(|(_, step)| match step {
+        Step::CutForGood(cuts) => Some(cuts),
+        _ => None,
+    })?;
+    let mut linked: Vec<Vec<usize>> = vec![(0..nodes).collect(); nodes];
+    for &(receiver, source) in cuts {
+        linked[receiver].retain(|&node| node != source);
+    }
+    Some(linked)
 }
 
 /// A hash of a history's bytes, one JSON text after another: equal for equal histories, on any machine.

@@ -1,14 +1,15 @@
 //! The story of a failing run: what became of the value concerned, in the order it happened.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::Deserialize;
 
 use super::minimise::Failing;
-use super::{Keep, Run, Simulation};
+use super::{Keep, Run};
 use crate::node::Time;
-use crate::protocol::Value;
+use crate::protocol::link::Acked;
+use crate::protocol::{Generation, Value};
 use crate::workbench::history::{EventKind, OpValue};
 use crate::workbench::network::{Endpoint, Fate, Passage};
 
@@ -29,6 +30,57 @@ struct Body {
     generation: Option<u64>,
     #[serde(default)]
     values: Vec<Value>,
+    link: Option<Link>,
+}
+
+/// What it says of the link.
+#[derive(Deserialize)]
+struct Link {
+    ack: Option<u64>,
+    #[serde(default)]
+    later: u32,
+}
+
+/// Which batches a message acknowledges.
+#[derive(Clone, Copy, PartialEq)]
+enum Answer {
+    /// All before one, and some after it, in the lock-free design.
+    Many(Acked),
+    /// One, in the simple design.
+    One(Generation),
+}
+
+impl Answer {
+    fn of(body: &Body) -> Option<Self> {
+        if let Some(Link { ack, later }) = &body.link {
+            let next = Generation((*ack)?);
+            return Some(Answer::Many(Acked { next, later: *later }));
+        }
+        let generation = body.generation.filter(|_| body.kind == "delta_ok");
+        generation.map(|generation| Answer::One(Generation(generation)))
+    }
+
+    fn names(self, batch: Generation) -> bool {
+        match self {
+            Answer::Many(acked) => acked.names(batch),
+            Answer::One(one) => one == batch,
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::One(Generation(one)) => write!(f, "{one}"),
+            Answer::Many(Acked { next: Generation(next), later }) => {
+                write!(f, "all before {next}")?;
+                if *later != 0 {
+                    write!(f, " and {} after it", later.count_ones())?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Tells how a run failed, some lines of text. Runs it again, with eyes open.
@@ -123,8 +175,7 @@ impl fmt::Display for Way<'_> {
 
 /// What the nemesis did; of what it did before `birth`, only what was still in force then.
 fn faults(failing: &Failing, began: Time, birth: Time) -> Vec<Line> {
-    let Simulation { scenario, hazards, .. } = &failing.simulation;
-    let steps = hazards.steps(failing.seed, scenario.nodes(), scenario.time_limit());
+    let steps = failing.simulation.steps(failing.seed);
     let mut in_force = BTreeMap::new();
     let mut lines = Vec::new();
     for (after, step) in steps {
@@ -144,37 +195,33 @@ fn faults(failing: &Failing, began: Time, birth: Time) -> Vec<Line> {
 /// for these or for others.
 fn life(run: &Run, value: Value) -> Vec<Line> {
     let mut lines = Vec::new();
-    let mut carriers = HashSet::new();
-    let mut unacknowledged = HashSet::new();
+    // By sender and receiver: the batches that carried it and are not acknowledged, and the last acknowledgement.
+    let mut in_flight = HashMap::<_, (Vec<Generation>, Option<Answer>)>::new();
     for passage in &run.trace {
-        let Ok(Body { kind, message, generation, values }) = serde_json::from_str(&passage.body) else {
-            continue;
-        };
-        let Passage { src, dest, .. } = passage;
-        if (kind.as_str(), message, passage.fate) == ("broadcast", Some(value), Fate::Sent) {
-            lines.push((passage.at, format!("{src} broadcasts {value} to {dest}")));
+        let Ok(body) = serde_json::from_str::<Body>(&passage.body) else { continue };
+        let Passage { at, fate, src, dest, .. } = passage;
+        let mut tell = |what| lines.push((*at, what));
+        if (body.kind.as_str(), body.message, *fate) == ("broadcast", Some(value), Fate::Sent) {
+            tell(format!("{src} broadcasts {value} to {dest}"));
         }
-        let Some(generation) = generation else { continue };
-        if kind == "delta" && values.contains(&value) {
-            carriers.insert((*src, *dest, generation));
-            unacknowledged.insert((*src, *dest));
-            let count = values.len();
-            lines.push((passage.at, format!("{}: batch {generation} of {count}", Way(passage))));
-            continue;
-        }
-        if kind != "delta_ok" {
-            continue;
-        }
-        if carriers.contains(&(*dest, *src, generation)) {
-            lines.push((passage.at, format!("{}: the acknowledgement of batch {generation}", Way(passage))));
-            if passage.fate == Fate::Arrived {
-                unacknowledged.remove(&(*dest, *src));
+        if body.values.contains(&value) {
+            let way = Way(passage);
+            match body.generation {
+                Some(batch) => tell(format!("{way}: batch {batch} of {}", body.values.len())),
+                None => tell(format!("{way}: {value}, in a repair")),
             }
-        } else if passage.fate == Fate::Arrived && unacknowledged.contains(&(*dest, *src)) {
-            lines.push((
-                passage.at,
-                format!("{}: the acknowledgement of another, {generation}", Way(passage)),
-            ));
+            let (batches, _) = in_flight.entry((*src, *dest)).or_default();
+            batches.extend(body.generation.map(Generation).filter(|batch| !batches.contains(batch)));
+        }
+        if *fate == Fate::Arrived
+            && let Some(answer) = Answer::of(&body)
+            && let Some((batches, last)) = in_flight.get_mut(&(*dest, *src))
+            && !batches.is_empty()
+            && last.replace(answer) != Some(answer)
+        {
+            let others = if batches.iter().any(|&batch| answer.names(batch)) { "" } else { "others, " };
+            tell(format!("{}: the acknowledgement of {others}{answer}", Way(passage)));
+            batches.retain(|&batch| !answer.names(batch));
         }
     }
     for (invoked, done) in run.history.completed() {

@@ -18,11 +18,12 @@ impl Trial {
         step.map(|step| self.apply(now, step, cluster)).is_some()
     }
 
-    /// Ends all faults that are still in force. False if there were none.
+    /// Ends all faults that are still in force and may end. False if there were none.
     pub(super) fn heal(&mut self, now: Time, cluster: &mut impl Cluster) -> bool {
-        let over = std::mem::take(&mut self.in_force);
-        over.iter().for_each(|step| self.apply(now, step.ended(), cluster));
-        !over.is_empty()
+        let ends: Vec<Step> = self.in_force.iter().filter_map(Step::ended).collect();
+        let any = !ends.is_empty();
+        ends.into_iter().for_each(|step| self.apply(now, step, cluster));
+        any
     }
 
     fn apply(&mut self, now: Time, step: Step, cluster: &mut impl Cluster) {
@@ -76,6 +77,7 @@ impl Trial {
                 self.burst(now, node, count);
                 ("burst", json!([name(node), count]))
             }
+            Step::CutForGood(cuts) => ("cut-for-good", json!(self.cut(Layer::ForGood, &cuts))),
         };
         self.record(now, Process::Nemesis, EventKind::Info, f, OpValue::Json(value), None);
     }

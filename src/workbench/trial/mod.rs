@@ -37,6 +37,8 @@ use crate::node::Time;
 
 /// Maelstrom's quiet between the last operation and the final reads.
 const QUIET: Duration = Duration::from_secs(10);
+/// How often to see whether nodes have come to rest.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The error of an operation that was not answered in time.
 pub(super) const TIMED_OUT: &str = "timed out";
 /// How much of a bad line is shown.
@@ -49,6 +51,11 @@ pub trait Cluster {
 
     /// Does something to a node. One that is killed and started again gets another `init`.
     fn disturb(&mut self, node: usize, trouble: Trouble);
+
+    /// Whether everything has come to rest, for all that can be seen.
+    fn has_settled(&self) -> bool {
+        true
+    }
 }
 
 /// How far a run is.
@@ -69,6 +76,7 @@ enum Phase {
     /// Everything comes to rest.
     Recovering {
         ends: Time,
+        latest: Time,
     },
     /// Clients do their final operations.
     Final,
@@ -121,6 +129,23 @@ pub struct Net {
     pub servers: NetStats,
 }
 
+/// The quiet between the last operation and the final reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Quiet {
+    /// How long it lasts in any case…
+    pub least: Duration,
+    /// …and if nodes have not come to rest.
+    pub most: Duration,
+}
+
+impl Quiet {
+    /// So long, whatever nodes do.
+    #[must_use]
+    pub const fn of(time: Duration) -> Self {
+        Self { least: time, most: time }
+    }
+}
+
 /// One run.
 #[derive(Debug)]
 pub struct Trial {
@@ -133,7 +158,7 @@ pub struct Trial {
     /// The steps of the nemesis that last, oldest first.
     in_force: Vec<Step>,
     /// The quiet between the last operation and the final reads.
-    quiet: Duration,
+    quiet: Quiet,
     rng: Pcg64,
     history: History,
     log: Vec<String>,
@@ -165,15 +190,14 @@ impl Trial {
             FaultKind::Kill => troubles(Trouble::Kill, Stream::Kills),
             FaultKind::Pause => troubles(Trouble::Pause, Stream::Pauses),
         });
-        Self::under(Nemesis::together(kinds.collect()), QUIET, scenario, seed, verbosity, now)
+        Self::under(Nemesis::together(kinds.collect()), Quiet::of(QUIET), scenario, seed, verbosity, now)
     }
 
-    /// A run that begins now, with these faults, and so much quiet between the last operation and the final
-    /// reads. The seed decides all else that the bench draws.
+    /// A run that begins now, with these faults, and that quiet. The seed decides all else that the bench draws.
     #[must_use]
     pub fn under(
         nemesis: Nemesis,
-        quiet: Duration,
+        quiet: Quiet,
         scenario: &Scenario,
         seed: u64,
         verbosity: Verbosity,
@@ -227,7 +251,7 @@ impl Trial {
                 [Some(ends), op, self.nemesis.next_step()].into_iter().flatten().min()
             }
             Phase::Completing => self.nemesis.next_step(),
-            Phase::Recovering { ends } => Some(ends),
+            Phase::Recovering { ends, .. } => Some(ends),
             Phase::Starting | Phase::SettingUp { .. } | Phase::Final | Phase::Done => None,
         };
         let lives = self.lives.next_deadline();
@@ -408,10 +432,16 @@ impl Trial {
                     return Ok(false);
                 }
                 let more = self.workload.final_op().is_some();
-                self.phase = if more { Phase::Recovering { ends: now + self.quiet } } else { Phase::Done };
+                let Quiet { least, most } = self.quiet;
+                let recovering = Phase::Recovering { ends: now + least, latest: now + most };
+                self.phase = if more { recovering } else { Phase::Done };
                 Ok(true)
             }
-            Phase::Recovering { ends } if ends <= now => {
+            Phase::Recovering { ends, latest } if ends <= now && now < latest && !cluster.has_settled() => {
+                self.phase = Phase::Recovering { ends: latest.min(now + LOOK_INTERVAL), latest };
+                Ok(true)
+            }
+            Phase::Recovering { ends, .. } if ends <= now => {
                 self.phase = Phase::Final;
                 for worker in self.clients.take_all() {
                     if let Some(op) = self.workload.final_op() {
