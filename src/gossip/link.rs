@@ -411,9 +411,10 @@ impl Link {
         self.repair_at.bring_forward(repair_at);
     }
 
-    /// It may be worth comparing with, if it answers and belongs to another tree.
+    /// It may be worth comparing with, if it answers and belongs to another tree. A comparison that is due or under way
+    /// shows that, too.
     pub(super) fn call(&self, at: Time) {
-        if !self.is_stale() {
+        if !self.is_stale() && self.round() == 0 {
             self.note_stale(at);
             self.only_calls.store(true, Ordering::Relaxed);
         }

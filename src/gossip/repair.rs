@@ -184,13 +184,7 @@ impl LockFree {
             }
             return;
         }
-        for peer in sync.unreachable.iter().filter_map(|&place| members.named(place)) {
-            // Who is in another tree knows what it can't reach.
-            let link = self.link(members, peer);
-            if link.root().is_none_or(|root| root == self.route.root()) {
-                link.note_stale(now);
-            }
-        }
+        self.see_to(now, members, peer, &sync.unreachable);
         planted!(RepairOneSided => if answer && !sync.wants.is_empty() {
             if link.end_round(now) { self.restore(now, members, (peer, link), out); }
             return;

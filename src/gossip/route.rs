@@ -309,6 +309,29 @@ impl LockFree {
         })
     }
 
+    /// A neighbour can't reach some nodes: perhaps this one can, or a node below it.
+    pub(super) fn see_to(&self, now: Time, members: &Membership, by: PeerIndex, unreachable: &[u64]) {
+        let mut any_down = false;
+        for peer in unreachable.iter().filter_map(|&place| members.named(place)) {
+            let link = self.link(members, peer);
+            // Who is in another tree knows what it can't reach.
+            if link.root().is_none_or(|root| root == self.route.root()) {
+                link.note_stale(now);
+                if link.is_down() {
+                    self.note_unreachable(members, peer);
+                    any_down = true;
+                }
+            }
+        }
+        // Only downwards, so that it ends.
+        if any_down && self.parent(members) == Some(by) {
+            let is_child =
+                |peer| members.existing_link(peer).is_some_and(|link| link.is_child() && !link.is_down());
+            let child = self.next_peer(members, &self.route.explored, is_child);
+            child.into_iter().for_each(|child| child.call(now));
+        }
+    }
+
     fn is_near(&self, members: &Membership, peer: PeerIndex) -> bool {
         members.existing_link(peer).is_some_and(|link| self.is_linked(members, peer, link) && !link.is_down())
     }
