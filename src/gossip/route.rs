@@ -314,13 +314,15 @@ impl LockFree {
         let mut any_down = false;
         for peer in unreachable.iter().filter_map(|&place| members.named(place)) {
             let link = self.link(members, peer);
-            // Who is in another tree knows what it can't reach.
-            if link.root().is_none_or(|root| root == self.route.root()) {
-                link.note_stale(now);
-                if link.is_down() {
-                    self.note_unreachable(members, peer);
-                    any_down = true;
-                }
+            if link.root().is_some_and(|root| root != self.route.root()) {
+                // Who is in another tree knows what it can't reach; but perhaps not that this node is in this one.
+                link.call(now);
+                continue;
+            }
+            link.note_stale(now);
+            if link.is_down() {
+                self.note_unreachable(members, peer);
+                any_down = true;
             }
         }
         // Only downwards, so that it ends.
