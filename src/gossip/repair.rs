@@ -142,7 +142,7 @@ impl LockFree {
         link.begin_round(now, round);
         let ranges =
             if link.take_call() { Vec::new() } else { divide(&self.seen.sorted(), Value::MIN, Value::MAX) };
-        let asks = self.is_linked(members, peer, link) && !link.is_down();
+        let asks = !link.is_down();
         let unreachable =
             std::iter::from_fn(|| asks.then(|| self.route.unreachable.pop()).flatten()).collect();
         let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };

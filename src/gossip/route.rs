@@ -234,7 +234,8 @@ impl LockFree {
         }
         self.settle_root(now, members);
         let is_astray = self.route.root() != PLANNED_ROOT;
-        let lost = || members.links().filter(|(_, link)| link.is_child() && link.is_down());
+        let is_lost = |link: &Link| link.is_down() && (link.is_child() || link.is_promised());
+        let lost = || members.links().filter(|(_, link)| is_lost(link));
         if !is_astray && lost().next().is_none() {
             self.route.explore_at.clear();
             return;
@@ -249,15 +250,17 @@ impl LockFree {
             let has_turn =
                 self.parent(members).is_none() || (turn + members.rank()).is_multiple_of(SELDOM as usize);
             let Route { bridged, explored, .. } = &self.route;
+            // They may not know it, and then only somebody else can tell them anything.
+            lost().for_each(|(peer, _)| {
+                planted!(ChildGivenUp => return);
+                self.note_unreachable(members, peer);
+            });
             if is_astray && has_turn {
                 let other = self.next_peer(members, bridged, |peer| self.is_in_another_tree(members, peer));
                 other.into_iter().for_each(|link| link.note_stale(now));
                 let unheard = self.next_peer(members, explored, |peer| self.is_out_of_reach(members, peer));
                 unheard.into_iter().for_each(|link| link.call(now));
             } else if !is_astray {
-                // They may not know it, and then only somebody else can tell them anything.
-                planted!(ChildGivenUp => return);
-                lost().for_each(|(child, _)| self.note_unreachable(members, child));
                 let near = self.next_peer(members, explored, |peer| self.is_near(members, peer));
                 near.into_iter().for_each(|link| link.call(now));
             }
