@@ -87,6 +87,8 @@ pub(super) struct Link {
     owed: AtomicU32,
     /// The repair under way; 0 if there is none.
     round: AtomicU64,
+    /// The peer's repair that was last answered.
+    answered_round: AtomicU64,
     /// Whether there is more to repair than the repair under way, if any, may find.
     stale: AtomicBool,
     /// Whether the next repair is only to show whether the peer answers, and what its root is.
@@ -132,6 +134,7 @@ impl Link {
             acknowledge_by: Deadline::at(Time::NEVER),
             owed: AtomicU32::new(0),
             round: AtomicU64::new(0),
+            answered_round: AtomicU64::new(0),
             stale: AtomicBool::new(false),
             only_calls: AtomicBool::new(false),
             repair_at: Deadline::at(Time::NEVER),
@@ -441,6 +444,16 @@ impl Link {
         // In this order: an overflow from now on makes it stale again.
         self.stale.store(false, Ordering::Relaxed);
         self.round.store(round, Ordering::Relaxed);
+    }
+
+    /// A step of the peer's repair is answered.
+    pub(super) fn note_answered(&self, round: u64) {
+        self.answered_round.store(round, Ordering::Relaxed);
+    }
+
+    /// Whether a step of this repair of the peer's was answered.
+    pub(super) fn has_answered(&self, round: u64) -> bool {
+        self.answered_round.load(Ordering::Relaxed) == round
     }
 
     /// The peer shows that it lives: a link that is down is tried again, unless it just was.

@@ -9,6 +9,7 @@
 //! complete when an answer leaves nothing to compare: whatever was held when its last try began is then known to the
 //! peer or on its way, and whatever was learnt since has been queued.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::node::{Outbox, Time};
@@ -143,8 +144,9 @@ impl LockFree {
         let ranges =
             if link.take_call() { Vec::new() } else { divide(&self.seen.sorted(), Value::MIN, Value::MAX) };
         let asks = !link.is_down();
-        let unreachable =
+        let unreachable: BTreeSet<u64> =
             std::iter::from_fn(|| asks.then(|| self.route.unreachable.pop()).flatten()).collect();
+        let unreachable = unreachable.into_iter().collect();
         let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };
         self.send_sync(now, members, (peer, link), sync, out);
         link.repair_at.bring_forward(now + self.answer_within(members, (peer, link)));
@@ -184,6 +186,11 @@ impl LockFree {
             }
             return;
         }
+        // Who asks for something has heard the answer before.
+        if !answer && !sync.wants.is_empty() && link.has_answered(round) && link.is_down() {
+            link.set_up();
+            self.restore(now, members, (peer, link), out);
+        }
         self.see_to(now, members, peer, &sync.unreachable);
         planted!(RepairOneSided => if answer && !sync.wants.is_empty() {
             if link.end_round(now) { self.restore(now, members, (peer, link), out); }
@@ -206,6 +213,9 @@ impl LockFree {
             link.oldest.bring_forward(now.before(self.config.latency_budget / 2));
         }
         if !is_complete {
+            if !answer {
+                link.note_answered(round);
+            }
             let sync =
                 Sync { round, answer: !answer, ranges: compare, wants: ask, values, ..Sync::default() };
             self.send_sync(now, members, (peer, link), sync, out);
@@ -275,7 +285,6 @@ impl LockFree {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     fn sync(values: &[Value]) -> Sync {
         Sync { ranges: divide(values, Value::MIN, Value::MAX), ..Sync::default() }
