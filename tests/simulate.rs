@@ -168,7 +168,7 @@ mod planted {
     fn every_planted_bug_is_found_and_every_check_finds_one() {
         let mut finders = BTreeSet::new();
         for &bug in Bug::value_variants() {
-            let found = hunt(bug, &options(""), 1, 100).expect("valid options").found;
+            let found = hunt(bug, &options(""), 1, 300).expect("valid options").found;
             finders.insert(found.unwrap_or_else(|| panic!("{bug:?} is not found")).0);
         }
         let all =
