@@ -190,6 +190,7 @@ impl LockFree {
         members: &Membership,
         (peer, link): (PeerIndex, &Link),
         header: &Header,
+        asks: bool,
     ) {
         let reborn = link.hear(now, header);
         #[cfg(feature = "planted-bugs")]
@@ -221,7 +222,12 @@ impl LockFree {
             }
         }
         if link.is_down() && (self.matters(members, peer, link) || self.is_direct()) {
-            link.note_sign_of_life(now);
+            if asks {
+                // It may go on until this link is known to work both ways.
+                link.repair_at.bring_forward(now + link.round_trip.longest());
+            } else {
+                link.note_sign_of_life(now);
+            }
         }
         self.flush_rest(now, link);
         self.deadline.bring_forward(self.next_due(link));

@@ -207,7 +207,7 @@ impl LockFree {
         let peer = members.find(message.dest);
         let link = peer.map(|peer| (peer, self.link(members, peer)));
         if let Some((header, link)) = header.zip(link) {
-            self.heard(now, members, link, header);
+            self.heard(now, members, link, header, false);
         }
         if let Some((_, link)) = link.filter(|_| delta.all) {
             link.trust();
@@ -289,12 +289,12 @@ impl Node for LockFree {
                     (header, self.link_to(members, message.src))
                 {
                     planted!(AckOfAck => link.acknowledge_again(now + self.config.ack_delay));
-                    self.heard(now, members, (peer, link), &header);
+                    self.heard(now, members, (peer, link), &header, false);
                 }
             }
             Ok(Body::Sync { sync, header }) => {
                 if let Some((members, peer, link)) = self.link_to(members, message.src) {
-                    self.heard(now, members, (peer, link), &header);
+                    self.heard(now, members, (peer, link), &header, !sync.answer);
                     // They are late already: they are not to wait for a whole period.
                     let born = now.before(self.config.latency_budget / 2);
                     let origin = Origin { from: Some(peer), born, onward: true };

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::node::{Outbox, Time};
 use crate::planted::planted;
-use crate::protocol::link::{Range, Sync};
+use crate::protocol::link::{Range, Sync, Want};
 use crate::protocol::{Batch, Value, encode};
 use crate::random::{part, scatter};
 
@@ -72,8 +72,10 @@ fn between(values: &[Value], first: Value, last: Value) -> &[Value] {
 struct Difference {
     /// What the other lacks, or may lack.
     send: Vec<Value>,
-    /// What to ask of it.
-    ask: Vec<(Value, Value)>,
+    /// What to ask of it…
+    ask: Vec<Want>,
+    /// …and how many values that may be.
+    asked: u64,
     /// What remains to be compared.
     compare: Vec<Range>,
 }
@@ -87,17 +89,25 @@ impl Difference {
                 continue;
             }
             planted!(RepairByCount => if count == values.len() as u64 { continue });
-            if count == 0 || values.is_empty() || count.max(values.len() as u64) <= FEW as u64 {
+            // Many values are only sent to who asks for them: it may be getting them from somebody else.
+            if values.is_empty() || count.max(values.len() as u64) <= FEW as u64 {
                 found.send.extend(values);
                 if count > 0 {
-                    found.ask.push((first, last));
+                    found.ask.push(Want { first, last, count });
+                    found.asked = found.asked.saturating_add(count);
                 }
             } else if found.compare.len() < RANGES_MAX {
                 found.compare.extend(divide(values, first, last));
             }
         }
-        for &(first, last) in &theirs.wants {
-            found.send.extend(between(mine, first, last));
+        for &Want { first, last, count } in &theirs.wants {
+            let values = between(mine, first, last);
+            if values.len() as u64 <= count.saturating_add(FEW as u64) {
+                found.send.extend(values);
+            } else if found.compare.len() < RANGES_MAX {
+                // What has come since may have come there, too.
+                found.compare.extend(divide(values, first, last));
+            }
         }
         found
     }
@@ -189,6 +199,9 @@ impl LockFree {
         // Who asks for something has heard the answer before.
         if !answer && !sync.wants.is_empty() && link.has_answered(round) && link.is_down() {
             link.set_up();
+            if link.round() == 0 && !link.is_stale() {
+                link.repair_at.clear();
+            }
             self.restore(now, members, (peer, link), out);
         }
         self.see_to(now, members, peer, &sync.unreachable);
@@ -198,7 +211,18 @@ impl LockFree {
         });
         let mine =
             if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
-        let Difference { send, ask, compare } = Difference::between(&mine, sync);
+        let Difference { send, ask, asked, compare } = Difference::between(&mine, sync);
+        let fetch_ends = now + link.round_trip.longest();
+        if asked > self.config.batch_max as u64 && !self.route.fetch(now, fetch_ends, round) {
+            // It may well hold the same as the other one. Then there is less to do later.
+            if answer {
+                link.give_up_round();
+            }
+            if link.round() == 0 {
+                link.note_stale(self.route.fetch_ends());
+            }
+            return self.deadline.bring_forward(now);
+        }
         let is_complete = answer && ask.is_empty() && compare.is_empty();
         #[cfg(feature = "planted-bugs")]
         let is_complete = is_complete && !crate::planted::is(crate::planted::Bug::RepairWithoutEnd);
@@ -298,7 +322,7 @@ mod tests {
         loop {
             let (mine, theirs) = if to_b { (&mut *b, &mut *a) } else { (&mut *a, &mut *b) };
             let values: Vec<Value> = mine.iter().copied().collect();
-            let Difference { send, ask, compare } = Difference::between(&values, &step);
+            let Difference { send, ask, compare, .. } = Difference::between(&values, &step);
             sent += send.len();
             theirs.extend(send);
             if !to_b && ask.is_empty() && compare.is_empty() {
@@ -338,7 +362,7 @@ mod tests {
     #[test]
     fn an_empty_set_is_filled_in_one_round() {
         let (mut a, mut b) = sets(0..0, &[], &(0..5000).collect::<Vec<_>>());
-        assert_eq!(repair(&mut a, &mut b), (2, 5000));
+        assert_eq!(repair(&mut a, &mut b), (4, 5000));
         let (mut a, mut b) = sets(0..0, &(0..5000).collect::<Vec<_>>(), &[]);
         assert_eq!(repair(&mut a, &mut b).1, 5000);
         assert_eq!(a, b);
@@ -375,11 +399,13 @@ mod tests {
         #[test]
         fn nonsense_asks_for_no_more_than_there_is(
             ranges in prop::collection::vec((any::<i64>(), any::<i64>(), any::<u64>(), any::<u64>()), 0..50),
-            wants in prop::collection::vec((any::<i64>(), any::<i64>()), 0..50),
+            wants in prop::collection::vec((any::<i64>(), any::<i64>(), any::<u64>()), 0..50),
         ) {
             let mine: Vec<Value> = (0..3000).collect();
             let range = |&(first, last, count, fingerprint)| Range { first, last, count, fingerprint };
-            let theirs = Sync { ranges: ranges.iter().map(range).collect(), wants, ..Sync::default() };
+            let want = |&(first, last, count)| Want { first, last, count };
+            let (ranges, wants) = (ranges.iter().map(range).collect(), wants.iter().map(want).collect());
+            let theirs = Sync { ranges, wants, ..Sync::default() };
             let found = Difference::between(&mine, &theirs);
             prop_assert!(found.send.iter().all(|value| mine.contains(value)));
             prop_assert!(found.compare.len() <= RANGES_MAX + RANGES);

@@ -79,6 +79,9 @@ pub(super) struct Route {
     /// How many peers were passed in turning to the next one to explore, or to the next one in another tree.
     explored: AtomicUsize,
     bridged: AtomicUsize,
+    /// The repair that brings many values, and when they should all have come.
+    fetch_round: AtomicU64,
+    fetch_ends: Deadline,
 }
 
 impl Route {
@@ -103,6 +106,8 @@ impl Route {
             turns: AtomicUsize::new(0),
             explored: AtomicUsize::new(0),
             bridged: AtomicUsize::new(0),
+            fetch_round: AtomicU64::new(0),
+            fetch_ends: Deadline::at(Time::ZERO),
         }
     }
 
@@ -119,6 +124,21 @@ impl Route {
 
     pub(super) fn root(&self) -> usize {
         self.root.load(Ordering::Relaxed)
+    }
+
+    /// Whether a repair may ask for many values now: not while another one brings such. Two that begin at once cost
+    /// messages only.
+    pub(super) fn fetch(&self, now: Time, ends: Time, round: u64) -> bool {
+        let is_free = self.fetch_ends.get() <= now || self.fetch_round.load(Ordering::Relaxed) == round;
+        if is_free {
+            self.fetch_round.store(round, Ordering::Relaxed);
+            self.fetch_ends.set(ends);
+        }
+        is_free
+    }
+
+    pub(super) fn fetch_ends(&self) -> Time {
+        self.fetch_ends.get()
     }
 
     fn set_plan(&self, Plan { strategy, period, margin, aligned }: Plan) {

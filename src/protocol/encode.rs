@@ -8,7 +8,7 @@ use std::io::Write;
 use simd_json::BorrowedValue;
 use simd_json::prelude::*;
 
-use super::link::{Acked, Delta, Header, HubPlan, Range, Sync};
+use super::link::{Acked, Delta, Header, HubPlan, Range, Sync, Want};
 use super::{ErrorCode, Generation, Value};
 
 /// Who answers whom, and what.
@@ -111,7 +111,7 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
     }
     if !wants.is_empty() {
         name(out, "wants");
-        integers(out, wants.iter().flat_map(|&(first, last)| [first, last]));
+        integers(out, wants.iter().flat_map(|&Want { first, last, count }| [first, last, count.cast_signed()]));
     }
     if !values.is_empty() {
         name(out, "values");
@@ -314,7 +314,7 @@ mod tests {
                 round: 3,
                 answer: true,
                 ranges: vec![range; 2],
-                wants: vec![(-1, 1)],
+                wants: vec![Want { first: -1, last: 1, count: 3 }],
                 values: [3].into_iter().collect(),
                 unreachable: vec![7, 8],
             };

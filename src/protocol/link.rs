@@ -86,12 +86,23 @@ pub struct Sync {
     pub answer: bool,
     /// What the sender holds, range by range.
     pub ranges: Vec<Range>,
-    /// Of these ranges, first and last value, the sender wants all that the receiver holds.
-    pub wants: Vec<(Value, Value)>,
+    /// The sender wants all that the receiver holds there.
+    pub wants: Vec<Want>,
     /// Values that the receiver may lack, in case that nothing else gets through.
     pub values: Batch,
     /// Nodes, by their place among all, that the sender should have told something and can't.
     pub unreachable: Vec<u64>,
+}
+
+/// A request for all values from one to another, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The first value.
+    pub first: Value,
+    /// The last value.
+    pub last: Value,
+    /// How many the receiver said it holds. If it holds far more by now, so may the sender.
+    pub count: u64,
 }
 
 /// What a node holds from one value to another, both included.

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAcce
 use simd_json::{BorrowedValue, Buffers};
 
 use super::error::{LineError, Reason, Refusal};
-use super::link::{Acked, Delta, Header, HubPlan, Range, Sync};
+use super::link::{Acked, Delta, Header, HubPlan, Range, Sync, Want};
 use super::{Batch, Generation, Value};
 
 const STRING: &str = "a string";
@@ -20,7 +20,7 @@ const INTEGERS: &str = "an array of 64-bit signed integers";
 const BOOLEAN: &str = "true or false";
 const HEADER: &str = "an object as natter nodes write it";
 const RANGES: &str = "an array of integers, four for each range";
-const BOUNDS: &str = "an array of integers, two for each range";
+const BOUNDS: &str = "an array of integers, three for each range";
 const STRINGS: &str = "an array of strings";
 const NEIGHBOURS: &str = "an object whose values are arrays of strings";
 
@@ -291,7 +291,7 @@ impl<'a> RawBody<'a> {
         if !ranges.len().is_multiple_of(4) {
             return Err(Reason::WrongType { field: "ranges", expected: RANGES });
         }
-        if !wants.len().is_multiple_of(2) {
+        if !wants.len().is_multiple_of(3) {
             return Err(Reason::WrongType { field: "wants", expected: BOUNDS });
         }
         let range = |numbers: &[i64]| Range {
@@ -300,11 +300,16 @@ impl<'a> RawBody<'a> {
             count: u64::try_from(numbers[2]).unwrap_or(0),
             fingerprint: numbers[3].cast_unsigned(),
         };
+        let want = |numbers: &[i64]| Want {
+            first: numbers[0],
+            last: numbers[1],
+            count: u64::try_from(numbers[2]).unwrap_or(0),
+        };
         let sync = Sync {
             round: non_negative("round", self.round)?.ok_or(Reason::Missing("round"))?,
             answer: self.answer.optional("answer", BOOLEAN)?.unwrap_or(false),
             ranges: ranges.chunks_exact(4).map(range).collect(),
-            wants: wants.chunks_exact(2).map(|bounds| (bounds[0], bounds[1])).collect(),
+            wants: wants.chunks_exact(3).map(want).collect(),
             values: self.values.optional("values", INTEGERS)?.unwrap_or_default(),
             unreachable: unreachable.into_iter().filter_map(|place| u64::try_from(place).ok()).collect(),
         };
@@ -677,15 +682,15 @@ mod tests {
         let header = Header { life: 1, at: 2, ..Header::default() };
         let ranges = vec![Range { first: -1, last: 1, count: 2, fingerprint: u64::MAX }];
         body_is(
-            &sync(r#","ranges":[-1,1,2,-1],"wants":[3,4]"#),
+            &sync(r#","ranges":[-1,1,2,-1],"wants":[3,4,1]"#),
             Ok(Body::Sync {
-                sync: Sync { round: 1, ranges, wants: vec![(3, 4)], ..Sync::default() },
+                sync: Sync { round: 1, ranges, wants: vec![Want { first: 3, last: 4, count: 1 }], ..Sync::default() },
                 header,
             }),
         );
         let refused = |body: &str, reason| body_is(body, Err(Refusal { in_reply_to: None, reason }));
         refused(&sync(r#","ranges":[-1,1,2]"#), Reason::WrongType { field: "ranges", expected: RANGES });
-        refused(&sync(r#","wants":[1]"#), Reason::WrongType { field: "wants", expected: BOUNDS });
+        refused(&sync(r#","wants":[3,4]"#), Reason::WrongType { field: "wants", expected: BOUNDS });
         refused(r#"{"type":"sync","round":1}"#, Reason::Missing("link"));
     }
 
