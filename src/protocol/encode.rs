@@ -126,7 +126,7 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
 }
 
 fn link(out: &mut Vec<u8>, header: &Header) {
-    let Header { life, to, at, echo, acked, up, root, plan } = header;
+    let Header { life, to, at, echo, acked, up, root, depth, plan } = header;
     out.extend_from_slice(b",\"link\":{\"life\":");
     integer(out, *life);
     number(out, "at", *at);
@@ -145,6 +145,9 @@ fn link(out: &mut Vec<u8>, header: &Header) {
     flag(out, "up", *up);
     if *root != 0 {
         number(out, "root", *root);
+    }
+    if *depth != 0 {
+        number(out, "depth", *depth);
     }
     if let Some(HubPlan { next, margin, every, far }) = plan {
         if let Some(next) = next {
@@ -288,6 +291,7 @@ mod tests {
             acked: Some(Acked { next: Generation::LAST, later: u32::MAX }),
             up: true,
             root: 11,
+            depth: 12,
             plan: Some(HubPlan { next: Some(1), margin: 4, every: 2, far: 3 }),
         };
         for header in [Header { life: 1, ..Header::default() }, full] {
