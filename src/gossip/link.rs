@@ -243,6 +243,11 @@ impl Link {
         self.acknowledge_soon.set(at);
     }
 
+    /// What every message says is to get to the peer until then.
+    pub(super) fn tell(&self, until: Time) {
+        self.acknowledge_soon.bring_forward(until);
+    }
+
     pub(super) fn acknowledge_at(&self) -> Time {
         self.acknowledge_at.get().min(self.acknowledge_soon.get())
     }

@@ -28,7 +28,7 @@ use super::route::SELDOM;
 const RANGES: usize = 128;
 
 /// A range of so few values is sent rather than divided.
-const FEW: usize = 16;
+const FEW: usize = 32;
 
 /// The most ranges in one message; the rest waits for the next round.
 const RANGES_MAX: usize = 1024;
@@ -144,11 +144,7 @@ impl LockFree {
         }
         // What is queued for a peer that is down is dropped, as the repair will find it; but the last of it goes along,
         // in case the peer hears and can't answer.
-        let mut values = Batch::new();
-        while link.is_down() && !link.queue.is_empty() {
-            values.clear();
-            link.queue.drain_into(&mut values, self.config.batch_max);
-        }
+        let values = if link.is_down() { self.drop_queue(link) } else { Batch::new() };
         let round = if link.is_down() || !in_vain { self.random.name() } else { link.round() };
         link.begin_round(now, round);
         let ranges =
@@ -160,6 +156,26 @@ impl LockFree {
         let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };
         self.send_sync(now, members, (peer, link), sync, out);
         link.repair_at.bring_forward(now + self.answer_within(members, (peer, link)));
+    }
+
+    /// Empties the queue of a peer that is to be compared with; returns the last of it.
+    fn drop_queue(&self, link: &Link) -> Batch {
+        let mut last = Batch::new();
+        while !link.queue.is_empty() {
+            last.clear();
+            link.queue.drain_into(&mut last, self.config.batch_max);
+        }
+        last
+    }
+
+    /// The peer answers again. What came meanwhile from elsewhere it may well have from there, too: if that is much, it
+    /// is left to another comparison.
+    fn leave_to_repair(&self, now: Time, link: &Link) {
+        if link.queue.len() > self.config.batch_max {
+            self.drop_queue(link);
+            // Only now, so that the comparison covers all that was dropped.
+            link.note_stale(now);
+        }
     }
 
     /// How long to wait for an answer before the next try.
@@ -191,6 +207,7 @@ impl LockFree {
             if link.is_down() {
                 link.set_up();
                 link.give_up_round();
+                self.drop_queue(link);
                 link.note_stale(now);
                 self.restore(now, members, (peer, link), out);
             }
@@ -198,6 +215,7 @@ impl LockFree {
         }
         // Who asks for something has heard the answer before.
         if !answer && !sync.wants.is_empty() && link.has_answered(round) && link.is_down() {
+            self.leave_to_repair(now, link);
             link.set_up();
             if link.round() == 0 && !link.is_stale() {
                 link.repair_at.clear();
@@ -226,6 +244,9 @@ impl LockFree {
         let is_complete = answer && ask.is_empty() && compare.is_empty();
         #[cfg(feature = "planted-bugs")]
         let is_complete = is_complete && !crate::planted::is(crate::planted::Bug::RepairWithoutEnd);
+        if is_complete && link.is_down() {
+            self.leave_to_repair(now, link);
+        }
         let mut values = Batch::new();
         if !is_complete && send.len() <= self.config.batch_max {
             // If that is lost, the round is tried again.

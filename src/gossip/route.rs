@@ -365,7 +365,7 @@ impl LockFree {
                 planned.note_sign_of_life(now);
             }
             let children = members.links().filter(|(_, link)| link.is_child() && !link.is_down());
-            children.for_each(|(_, child)| child.call(now));
+            children.for_each(|(_, child)| child.tell(now + self.route.plan().period));
         }
     }
 
