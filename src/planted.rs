@@ -75,6 +75,10 @@ mod bugs {
         ReadLeavesOut,
         /// A read shows a value twice now and then
         ReadRepeats,
+        /// A node that has taken another hub never goes back
+        HubNeverReturns,
+        /// A repair that brings much is waited for for ever
+        FetchForGood,
         /// A peer that went down is never tried again
         DownForGood,
         /// A fingerprint ignores some values

@@ -24,8 +24,8 @@ impl LockFree {
     /// What a message to a peer says of the link. What has come is acknowledged by it.
     pub(super) fn header(&self, now: Time, members: &Membership, (peer, link): (PeerIndex, &Link)) -> Header {
         let up = self.looks_up_to(members, peer);
-        let (root, depth) = (self.route.root() as u64, self.route.depth());
-        Header { root, depth, plan: self.hub_plan(now, members, peer), ..link.header(now, self.life, up) }
+        let (root, plan) = (self.route.root() as u64, self.hub_plan(now, members, peer));
+        Header { root, plan, ..link.header(now, self.life, up) }
     }
 
     /// Does all that is due to or from peers, and notes when something will be next.

@@ -2,6 +2,7 @@
 
 use super::LockFree;
 use super::link::Link;
+use super::membership::PeerIndex;
 use super::round_trip::PATIENCE_MAX;
 use crate::node::{Inspect, Time};
 use crate::protocol::{Generation, Value};
@@ -44,6 +45,14 @@ impl Inspect for LockFree {
             }
         }
         Ok(())
+    }
+
+    fn departure(&self) -> Option<String> {
+        let members = self.membership.get()?;
+        let name = |peer: Option<PeerIndex>| peer.map_or("none", |peer| members.name(peer));
+        let (parent, planned) = (self.parent(members), self.planned_parent(members));
+        (parent != planned)
+            .then(|| format!("has {} for its parent, where the plan has {}", name(parent), name(planned)))
     }
 
     fn whereabouts(&self, value: Value) -> Vec<String> {

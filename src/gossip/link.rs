@@ -61,8 +61,6 @@ pub(super) struct Link {
     heard_at: Deadline,
     /// The peer's root, by its last word, or [`NOBODY`].
     root: AtomicU64,
-    /// How many parents up that is.
-    depth: AtomicU64,
     /// Whether the peer takes this node for its parent, by its last word, or by the plan.
     child: AtomicBool,
     down: AtomicBool,
@@ -122,7 +120,6 @@ impl Link {
             ahead_by_mean: AtomicU64::new(0),
             heard_at: Deadline::at(Time::NEVER),
             root: AtomicU64::new(NOBODY),
-            depth: AtomicU64::new(0),
             child: AtomicBool::new(child),
             down: AtomicBool::new(false),
             failures: AtomicU32::new(0),
@@ -181,7 +178,6 @@ impl Link {
             self.ahead_by.store(ahead_by, Ordering::Relaxed);
             self.heard_at.set(now);
             self.root.store(header.root, Ordering::Relaxed);
-            self.depth.store(header.depth, Ordering::Relaxed);
             // Release: pairs with the acquire in `is_child`: whoever finds the peer a child finds the message that
             // told so handled no sooner.
             self.child.store(header.up, Ordering::Release);
@@ -275,7 +271,6 @@ impl Link {
             acked: to.and_then(|_| self.receipts.acked()),
             up,
             root: 0,
-            depth: 0,
             plan: None,
         }
     }
@@ -358,16 +353,6 @@ impl Link {
     /// The peer's root, if it has said which that is.
     pub(super) fn root(&self) -> Option<usize> {
         usize::try_from(self.root.load(Ordering::Relaxed)).ok().filter(|&root| root as u64 != NOBODY)
-    }
-
-    /// When the peer was last heard; never, before it is.
-    pub(super) fn heard_at(&self) -> Time {
-        self.heard_at.get()
-    }
-
-    /// How many parents the peer has between it and its root, that included.
-    pub(super) fn depth(&self) -> u64 {
-        self.depth.load(Ordering::Relaxed)
     }
 
     /// How far the peers of a hub are from it.

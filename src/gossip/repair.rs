@@ -23,7 +23,7 @@ use super::link::Link;
 use super::membership::{Membership, PeerIndex};
 use super::route::SELDOM;
 
-/// How many ranges a range is divided into: a set of two thousand is compared in one message, one of a quarter of a
+/// How many ranges a range is divided into: a set of four thousand is compared in one message, one of half a
 /// million in two.
 const RANGES: usize = 128;
 
@@ -144,7 +144,11 @@ impl LockFree {
         }
         // What is queued for a peer that is down is dropped, as the repair will find it; but the last of it goes along,
         // in case the peer hears and can't answer.
-        let values = if link.is_down() { self.drop_queue(link) } else { Batch::new() };
+        let mut values = Batch::new();
+        while link.is_down() && !link.queue.is_empty() {
+            values.clear();
+            link.queue.drain_into(&mut values, self.config.batch_max);
+        }
         let round = if link.is_down() || !in_vain { self.random.name() } else { link.round() };
         link.begin_round(now, round);
         let ranges =
@@ -156,26 +160,6 @@ impl LockFree {
         let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };
         self.send_sync(now, members, (peer, link), sync, out);
         link.repair_at.bring_forward(now + self.answer_within(members, (peer, link)));
-    }
-
-    /// Empties the queue of a peer that is to be compared with; returns the last of it.
-    fn drop_queue(&self, link: &Link) -> Batch {
-        let mut last = Batch::new();
-        while !link.queue.is_empty() {
-            last.clear();
-            link.queue.drain_into(&mut last, self.config.batch_max);
-        }
-        last
-    }
-
-    /// The peer answers again. What came meanwhile from elsewhere it may well have from there, too: if that is much, it
-    /// is left to another comparison.
-    fn leave_to_repair(&self, now: Time, link: &Link) {
-        if link.queue.len() > self.config.batch_max {
-            self.drop_queue(link);
-            // Only now, so that the comparison covers all that was dropped.
-            link.note_stale(now);
-        }
     }
 
     /// How long to wait for an answer before the next try.
@@ -207,7 +191,6 @@ impl LockFree {
             if link.is_down() {
                 link.set_up();
                 link.give_up_round();
-                self.drop_queue(link);
                 link.note_stale(now);
                 self.restore(now, members, (peer, link), out);
             }
@@ -215,7 +198,6 @@ impl LockFree {
         }
         // Who asks for something has heard the answer before.
         if !answer && !sync.wants.is_empty() && link.has_answered(round) && link.is_down() {
-            self.leave_to_repair(now, link);
             link.set_up();
             if link.round() == 0 && !link.is_stale() {
                 link.repair_at.clear();
@@ -229,10 +211,11 @@ impl LockFree {
         });
         let mine =
             if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
-        let Difference { send, ask, asked, compare } = Difference::between(&mine, sync);
-        let fetch_ends = now + link.round_trip.longest();
-        if asked > self.config.batch_max as u64 && !self.route.fetch(now, fetch_ends, round) {
-            // It may well hold the same as the other one. Then there is less to do later.
+        let Difference { send, mut ask, asked, compare } = Difference::between(&mine, sync);
+        let fetch_ends = now + link.round_trip.reckoned().mean;
+        // It may well hold the same as the other one. Then there is less to do later.
+        let is_early = asked > self.config.batch_max as u64 && !self.route.fetch(now, fetch_ends, round);
+        if is_early && sync.wants.is_empty() {
             if answer {
                 link.give_up_round();
             }
@@ -241,12 +224,13 @@ impl LockFree {
             }
             return self.deadline.bring_forward(now);
         }
+        if is_early {
+            // But what the peer asks for is not to wait for this node.
+            ask.clear();
+        }
         let is_complete = answer && ask.is_empty() && compare.is_empty();
         #[cfg(feature = "planted-bugs")]
         let is_complete = is_complete && !crate::planted::is(crate::planted::Bug::RepairWithoutEnd);
-        if is_complete && link.is_down() {
-            self.leave_to_repair(now, link);
-        }
         let mut values = Batch::new();
         if !is_complete && send.len() <= self.config.batch_max {
             // If that is lost, the round is tried again.
@@ -271,6 +255,9 @@ impl LockFree {
         }
         if is_complete && link.end_round(now) {
             self.restore(now, members, (peer, link), out);
+        }
+        if is_early {
+            link.note_stale(self.route.fetch_ends());
         }
         if !link.queue.is_empty() && !link.is_down() {
             link.flush_at.bring_forward(now);

@@ -26,7 +26,7 @@ use crate::protocol::link::HubPlan;
 use crate::queue::Deadline;
 
 /// How many peers are tried at once when the parent is lost.
-const TRIED_AT_ONCE: usize = 4;
+const TRIED_AT_ONCE: usize = 2;
 
 /// How often the plan is derived anew from what has been measured.
 const REPLAN_INTERVAL: Duration = Duration::from_millis(100);
@@ -46,13 +46,6 @@ pub(super) const SELDOM: u32 = 4;
 /// The root that every plan has.
 const PLANNED_ROOT: usize = 0;
 
-/// A node that would be farther from the root, by way of parents, looks for its own way: parents that point to each
-/// other in a circle since the root was lost are farther with every turn.
-const DEPTH_MAX: u64 = 8;
-
-/// A root that is gone is told of for so long by those who don't know it yet.
-const RUMOUR_AGE: Duration = Duration::from_secs(2);
-
 /// No parent.
 const NONE: usize = usize::MAX;
 
@@ -71,8 +64,6 @@ pub(super) struct Route {
     parent: AtomicUsize,
     /// The place of the first node among the parent, its parent and so on; this node's own if it has none.
     root: AtomicUsize,
-    /// How many parents up that is.
-    depth: AtomicU64,
     /// When this node flushes next if it is a hub; then every period.
     next_flush: Deadline,
     /// The period when it did last.
@@ -84,8 +75,6 @@ pub(super) struct Route {
     /// Peers, by their place, that this node should have told something and can't: for a neighbour to see to.
     pub(super) unreachable: ArrayQueue<u64>,
     explore_at: Deadline,
-    /// Since when this node is in another tree than that of the root that every plan has.
-    astray_since: Deadline,
     turns: AtomicUsize,
     /// How many peers were passed in turning to the next one to explore, or to the next one in another tree.
     explored: AtomicUsize,
@@ -107,7 +96,6 @@ impl Route {
             replan_at: Deadline::at(Time::ZERO),
             parent: AtomicUsize::new(NONE),
             root: AtomicUsize::new(PLANNED_ROOT),
-            depth: AtomicU64::new(0),
             next_flush: Deadline::at(Time::ZERO),
             last_period: AtomicU64::new(u64::MAX),
             flushed_at: Deadline::at(Time::NEVER),
@@ -115,7 +103,6 @@ impl Route {
             rate: AtomicU64::new(0.0_f64.to_bits()),
             unreachable: ArrayQueue::new(UNREACHABLE_MAX),
             explore_at: Deadline::at(Time::NEVER),
-            astray_since: Deadline::at(Time::NEVER),
             turns: AtomicUsize::new(0),
             explored: AtomicUsize::new(0),
             bridged: AtomicUsize::new(0),
@@ -147,15 +134,12 @@ impl Route {
             self.fetch_round.store(round, Ordering::Relaxed);
             self.fetch_ends.set(ends);
         }
+        planted!(FetchForGood => self.fetch_ends.set(Time::NEVER));
         is_free
     }
 
     pub(super) fn fetch_ends(&self) -> Time {
         self.fetch_ends.get()
-    }
-
-    pub(super) fn depth(&self) -> u64 {
-        self.depth.load(Ordering::Relaxed)
     }
 
     fn set_plan(&self, Plan { strategy, period, margin, aligned }: Plan) {
@@ -198,13 +182,10 @@ impl LockFree {
     /// Whether the peer is this node's parent, or would be if it could be reached.
     pub(super) fn looks_up_to(&self, members: &Membership, peer: PeerIndex) -> bool {
         let before = |other| members.rank_of(peer) < members.rank_of(other);
-        let is_before_me = members.rank_of(peer) < members.rank();
-        let is_down = members.existing_link(peer).is_some_and(Link::is_down);
         match self.parent(members) {
             _ if self.planned_parent(members) == Some(peer) => true,
-            Some(parent) if parent == peer => true,
-            Some(parent) => self.planned_parent(members) != Some(parent) && before(parent) && is_before_me && is_down,
-            None => is_before_me,
+            Some(parent) => parent == peer || self.planned_parent(members) != Some(parent) && before(parent),
+            None => members.rank_of(peer) < members.rank(),
         }
     }
 
@@ -240,8 +221,9 @@ impl LockFree {
         }
         self.route.far.store(nanos(farthest / 2), Ordering::Relaxed);
         self.route.is_measured.store(measured.is_some(), Ordering::Relaxed);
-        // From here to the parent, and from there to the farthest.
-        let by_parent = self.parent(members).and_then(|parent| {
+        // From here to the parent, and from there to the farthest, if that is the way that the plan is for.
+        let parent = self.parent(members).filter(|&parent| self.planned_parent(members) == Some(parent));
+        let by_parent = parent.and_then(|parent| {
             let link = members.existing_link(parent)?;
             Some(link.round_trip.get()?.planned() / 2 + link.far()?)
         });
@@ -257,11 +239,18 @@ impl LockFree {
     /// the plan has.
     pub(super) fn reroute(&self, now: Time, members: &Membership, out: &mut Outbox) {
         let planned = self.planned_parent(members);
+        let is_down = |peer: &PeerIndex| members.existing_link(*peer).is_some_and(Link::is_down);
         #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "but for a planted bug"))]
-        let mut parent = self.best_parent(members, planned);
+        let mut parent = planned.into_iter().chain(members.before_me()).find(|peer| !is_down(peer));
+        planted!(HubNeverReturns => parent = self.parent(members).filter(|peer| !is_down(peer)).or(parent));
         planted!(NoFailover => parent = planned);
-        if parent != self.parent(members) {
+        let former = self.parent(members);
+        if parent != former {
             self.set_parent(members, parent);
+            // It is to know that this node is no child of its any more.
+            let former =
+                former.and_then(|former| members.existing_link(former)).filter(|link| !link.is_down());
+            former.into_iter().for_each(|former| former.tell(now + self.route.plan().period));
             if let Some(parent) = parent {
                 out.note(format_args!("{} is the hub now", members.name(parent)));
             }
@@ -273,11 +262,6 @@ impl LockFree {
         }
         self.settle_root(now, members);
         let is_astray = self.route.root() != PLANNED_ROOT;
-        if is_astray {
-            self.route.astray_since.bring_forward(now);
-        } else {
-            self.route.astray_since.clear();
-        }
         let is_lost = |link: &Link| link.is_down() && (link.is_child() || link.is_promised());
         let lost = || members.links().filter(|(_, link)| is_lost(link));
         if !is_astray && lost().next().is_none() {
@@ -290,55 +274,26 @@ impl LockFree {
             planted!(NeverExplores => return);
             planted!(ExploresAllTheTime => self.route.explore_at.set(now + self.config.explore_interval / 50));
             let turn = self.route.turns.fetch_add(1, Ordering::Relaxed);
-            // A root does it for its tree, and others for what is within their reach alone.
-            let has_turn =
-                self.parent(members).is_none() || (turn + members.rank()).is_multiple_of(SELDOM as usize);
+            let seldom = (turn + members.rank()).is_multiple_of(SELDOM as usize);
             let Route { bridged, explored, .. } = &self.route;
-            // They may not know it, and then only somebody else can tell them anything.
-            if turn.is_multiple_of(SELDOM as usize) {
+            if seldom {
+                // They may not know it, and then only somebody else can tell them anything.
                 lost().for_each(|(peer, _)| {
                     planted!(ChildGivenUp => return);
                     self.note_unreachable(members, peer);
                 });
             }
-            if is_astray && has_turn {
+            // A root does it for its tree, and others for what is within their reach alone.
+            if is_astray && (seldom || self.parent(members).is_none()) {
                 let other = self.next_peer(members, bridged, |peer| self.is_in_another_tree(members, peer));
                 other.into_iter().for_each(|link| link.note_stale(now));
                 let unheard = self.next_peer(members, explored, |peer| self.is_out_of_reach(members, peer));
                 unheard.into_iter().for_each(|link| link.call(now));
-            } else if !is_astray {
+            } else if !is_astray && seldom {
                 let near = self.next_peer(members, explored, |peer| self.is_near(members, peer));
                 near.into_iter().for_each(|link| link.call(now));
             }
         }
-    }
-
-    /// The parent that the plan has, if it can be reached. Or else one from which the root of that is reached by way of
-    /// parents; the first before this node that can be reached, if there is none such.
-    fn best_parent(&self, members: &Membership, planned: Option<PeerIndex>) -> Option<PeerIndex> {
-        let is_up = |peer: &PeerIndex| !members.existing_link(*peer).is_some_and(Link::is_down);
-        let is_below = |peer: &PeerIndex| members.existing_link(*peer).is_some_and(Link::is_child);
-        if let Some(planned) = planned.filter(is_up) {
-            return Some(planned);
-        }
-        let first = members.before_me().find(|peer| is_up(peer) && !is_below(peer));
-        let root_by = |peer: PeerIndex| members.existing_link(peer).and_then(Link::root);
-        let leads_up = |peer: &PeerIndex| {
-            let link = members.existing_link(*peer);
-            link.is_some_and(|link| {
-                !link.is_down() && !link.is_child() && link.root() == Some(PLANNED_ROOT) && link.depth() < DEPTH_MAX
-            })
-        };
-        // Who lost the same root does not know it at once.
-        let fresh_from = self.route.astray_since.get().if_ever().map(|since| since + RUMOUR_AGE);
-        let is_fresh = |peer: &PeerIndex| {
-            let link = members.existing_link(*peer);
-            fresh_from.zip(link).is_some_and(|(from, link)| link.heard_at() >= from)
-        };
-        let now = self.parent(members).filter(leads_up);
-        let first_leads_up = || first.filter(|&peer| root_by(peer).is_none_or(|root| root == PLANNED_ROOT));
-        let depth = |&peer: &PeerIndex| members.existing_link(peer).map(Link::depth);
-        now.or_else(first_leads_up).or_else(|| members.peers().filter(leads_up).filter(is_fresh).min_by_key(depth)).or(first)
     }
 
     /// A peer does not answer. If the parent is another one than the plan has, there may be many like it.
@@ -355,8 +310,6 @@ impl LockFree {
         let of_parent = |parent| members.existing_link(parent).and_then(Link::root).unwrap_or(PLANNED_ROOT);
         #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "but for a planted bug"))]
         let mut root = self.parent(members).map_or(members.rank(), of_parent);
-        let above = self.parent(members).and_then(|parent| members.existing_link(parent));
-        self.route.depth.store(above.map_or(0, |parent| parent.depth() + 1), Ordering::Relaxed);
         planted!(RootTakenForGranted => root = self.parent(members).map_or(members.rank(), |_| PLANNED_ROOT));
         if self.route.root.swap(root, Ordering::Relaxed) != root {
             // Then the parent that the plan has may be within reach, too.
@@ -365,7 +318,7 @@ impl LockFree {
                 planned.note_sign_of_life(now);
             }
             let children = members.links().filter(|(_, link)| link.is_child() && !link.is_down());
-            children.for_each(|(_, child)| child.tell(now + self.route.plan().period));
+            children.for_each(|(_, child)| child.tell(now));
         }
     }
 
@@ -396,9 +349,9 @@ impl LockFree {
             if link.root().is_some_and(|root| root != self.route.root()) {
                 // Who is in another tree knows what it can't reach; but perhaps not that this node is in this one.
                 link.call(now);
-                continue;
+            } else {
+                link.note_stale(now);
             }
-            link.note_stale(now);
             if link.is_down() {
                 self.note_unreachable(members, peer);
                 any_down = true;
@@ -465,11 +418,11 @@ impl LockFree {
             let deviation = link.round_trip.get().and_then(Estimate::jitter).unwrap_or_default();
             let jitter = (4 * deviation).saturating_sub(margin);
             let latest = born + self.config.latency_budget + LATENESS + jitter;
-            // What is late already comes with others that are.
+            // What is a little late already comes with others that are.
             let soonest = now.max(link.last_sent() + period / 2);
             let flush = self.hub_flush(now, members, born);
-            // More haste is for the tree that the plan has.
-            if parent.is_some() && strategy == Strategy::Star || latest < now {
+            // What is later has come by way of more nodes than the plan has, and haste is for what that can keep.
+            if parent.is_some() && strategy == Strategy::Star || latest + period / 2 < now {
                 return flush;
             }
             flush.min(latest.before(link.round_trip.one_way()).max(soonest))
@@ -496,9 +449,14 @@ impl LockFree {
 
     /// When this node flushes to its children next: with the others of its own hub, or when it wants to.
     fn hub_flush(&self, now: Time, members: &Membership, born: Time) -> Time {
-        let parent = self.parent(members).and_then(|parent| members.existing_link(parent));
-        if let Some(flush) = parent.and_then(|link| link.parents_flush(now)) {
-            return flush + GATHER;
+        let above = self.parent(members).and_then(|peer| Some((peer, members.existing_link(peer)?)));
+        if let Some((peer, link)) = above {
+            let is_root = link.root() == Some(members.rank_of(peer));
+            // A parent that has one itself flushes when that one's flush comes: with the next of them, whenever that is.
+            let flush = if is_root { link.parents_flush(now) } else { link.every().map(|every| now + every) };
+            if let Some(flush) = flush {
+                return flush + GATHER;
+            }
         }
         let Plan { period, aligned, .. } = self.route.plan();
         let next = self.route.next_flush.get();

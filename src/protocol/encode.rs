@@ -111,7 +111,10 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
     }
     if !wants.is_empty() {
         name(out, "wants");
-        integers(out, wants.iter().flat_map(|&Want { first, last, count }| [first, last, count.cast_signed()]));
+        integers(
+            out,
+            wants.iter().flat_map(|&Want { first, last, count }| [first, last, count.cast_signed()]),
+        );
     }
     if !values.is_empty() {
         name(out, "values");
@@ -126,7 +129,7 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
 }
 
 fn link(out: &mut Vec<u8>, header: &Header) {
-    let Header { life, to, at, echo, acked, up, root, depth, plan } = header;
+    let Header { life, to, at, echo, acked, up, root, plan } = header;
     out.extend_from_slice(b",\"link\":{\"life\":");
     integer(out, *life);
     number(out, "at", *at);
@@ -145,9 +148,6 @@ fn link(out: &mut Vec<u8>, header: &Header) {
     flag(out, "up", *up);
     if *root != 0 {
         number(out, "root", *root);
-    }
-    if *depth != 0 {
-        number(out, "depth", *depth);
     }
     if let Some(HubPlan { next, margin, every, far }) = plan {
         if let Some(next) = next {
@@ -291,7 +291,6 @@ mod tests {
             acked: Some(Acked { next: Generation::LAST, later: u32::MAX }),
             up: true,
             root: 11,
-            depth: 12,
             plan: Some(HubPlan { next: Some(1), margin: 4, every: 2, far: 3 }),
         };
         for header in [Header { life: 1, ..Header::default() }, full] {

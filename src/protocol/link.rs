@@ -22,8 +22,6 @@ pub struct Header {
     pub up: bool,
     /// The first node, by its place among all, of those that the sender gets values from by way of parents.
     pub root: u64,
-    /// How many parents it takes to get there.
-    pub depth: u64,
     /// When the sender flushes, if it is a hub.
     pub plan: Option<HubPlan>,
 }

@@ -173,7 +173,6 @@ struct RawHeader {
     later: Field<i64>,
     up: Field<bool>,
     root: Field<i64>,
-    depth: Field<i64>,
     next: Field<i64>,
     margin: Field<i64>,
     every: Field<i64>,
@@ -183,7 +182,7 @@ struct RawHeader {
 impl RawHeader {
     /// Nothing if it is not as it should be.
     fn judge(self) -> Option<Header> {
-        let Self { life, to, at, echo, ack, later, up, root, depth, next, margin, every, far } = self;
+        let Self { life, to, at, echo, ack, later, up, root, next, margin, every, far } = self;
         let number = |field: Field<i64>| match field {
             Field::Missing => Some(None),
             Field::Is(number) => u64::try_from(number).ok().map(Some),
@@ -209,7 +208,6 @@ impl RawHeader {
             acked,
             up,
             root: number(root)?.unwrap_or(0),
-            depth: number(depth)?.unwrap_or(0),
             plan,
         })
     }
@@ -428,7 +426,6 @@ impl<'de> Wanted<'de> for RawHeader {
                 "later" => raw.later = map.next_value()?,
                 "up" => raw.up = map.next_value()?,
                 "root" => raw.root = map.next_value()?,
-                "depth" => raw.depth = map.next_value()?,
                 "next" => raw.next = map.next_value()?,
                 "margin" => raw.margin = map.next_value()?,
                 "every" => raw.every = map.next_value()?,
@@ -687,7 +684,12 @@ mod tests {
         body_is(
             &sync(r#","ranges":[-1,1,2,-1],"wants":[3,4,1]"#),
             Ok(Body::Sync {
-                sync: Sync { round: 1, ranges, wants: vec![Want { first: 3, last: 4, count: 1 }], ..Sync::default() },
+                sync: Sync {
+                    round: 1,
+                    ranges,
+                    wants: vec![Want { first: 3, last: 4, count: 1 }],
+                    ..Sync::default()
+                },
                 header,
             }),
         );

@@ -73,12 +73,6 @@ impl PeerQueue {
         planted!(DropOldest => if self.values.pop().is_some() { self.len.fetch_sub(1, Ordering::Relaxed); });
     }
 
-    /// How many values wait, or a few more while others push or drain.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
-    }
-
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -460,6 +460,11 @@ impl Inspect for Simple {
         Ok(())
     }
 
+    /// It has no plan but the topology, and keeps to that.
+    fn departure(&self) -> Option<String> {
+        None
+    }
+
     fn whereabouts(&self, value: Value) -> Vec<String> {
         let state = self.lock();
         let place = |(name, peer): (&String, &Peer)| match &peer.unanswered {

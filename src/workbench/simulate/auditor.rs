@@ -39,6 +39,8 @@ pub(super) struct Auditor {
     pub(super) suspect: Option<Value>,
     /// What each node was told, in the end: what it holds, if the run got that far.
     pub(super) holdings: Vec<BTreeSet<Value>>,
+    /// The first node that did otherwise than planned in the end, and what.
+    pub(super) departure: Option<(usize, String)>,
     /// Where the value that was asked for waits, by node.
     pub(super) whereabouts: Vec<Vec<String>>,
 }
@@ -80,6 +82,7 @@ impl Auditor {
             sent_in: BTreeMap::new(),
             suspect: None,
             holdings: Vec::new(),
+            departure: None,
             whereabouts: Vec::new(),
         }
     }
@@ -197,6 +200,7 @@ impl<N: Inspect> Watch<N> for Auditor {
 
     fn ended(&mut self, index: usize, node: &N) {
         self.holdings.push(self.told[index].iter().copied().filter(|&value| node.holds(value)).collect());
+        self.departure = self.departure.take().or_else(|| Some((index, node.departure()?)));
         let waits = self.whereabouts_of.map(|value| node.whereabouts(value));
         self.whereabouts.push(waits.unwrap_or_default());
     }

@@ -73,6 +73,14 @@ pub enum Failure {
         /// How many they may.
         most: usize,
     },
+    /// A node doesn't return to the plan, though nothing hinders it.
+    #[error("n{node} {what}, long after the faults ended")]
+    Departed {
+        /// The node.
+        node: usize,
+        /// What it does instead.
+        what: String,
+    },
     /// They still talk when there is nothing to say.
     #[error("still sending {:.3} s after the faults ended; {:.3} s are allowed",
             until.as_secs_f64(), bound.as_secs_f64())]
@@ -97,6 +105,7 @@ impl Failure {
             Failure::Lost { .. } => "set-full",
             Failure::Late { .. } => "bound",
             Failure::Noisy { .. } => "noise",
+            Failure::Departed { .. } => "plan",
             Failure::Restless { .. } => "silence",
         }
     }
@@ -112,6 +121,7 @@ impl Failure {
             | Failure::Unanswered { .. }
             | Failure::Late { .. }
             | Failure::Noisy { .. }
+            | Failure::Departed { .. }
             | Failure::Restless { .. } => None,
         }
     }
