@@ -171,19 +171,28 @@ mod planted {
             let found = hunt(bug, &options(""), 1, 300).expect("valid options").found;
             finders.insert(found.unwrap_or_else(|| panic!("{bug:?} is not found")).0);
         }
-        let all =
-            ["answers", "bound", "completeness", "duplicates", "invariant", "noise", "protocol", "silence"];
+        let all = [
+            "answers",
+            "bound",
+            "completeness",
+            "duplicates",
+            "invariant",
+            "noise",
+            "plan",
+            "protocol",
+            "silence",
+        ];
         assert_eq!(finders.into_iter().collect::<Vec<_>>(), all);
     }
 
     #[test]
     fn the_story_of_a_lost_value_says_how_it_was_lost() {
         let line = "--bug stale-ack-frees --node-count 2 --faults partition,delay,pause";
-        let summary = simulate(line, 30);
+        let summary = simulate(line, 100);
         assert!(!summary.valid && !summary.failures.is_empty());
         let minimised = Minimised::of(&summary, &simulation(line), Duration::MAX).expect("a failing run");
         let command = &minimised.found.command;
-        assert!(!command.contains("--time-limit 20 "), "{command}");
+        assert!(!command.contains("--time-limit 20 --rate 100 "), "{command}");
         let told = minimised.story.join("\n");
         for part in [
             "the story of",
@@ -211,7 +220,7 @@ mod planted {
     #[test]
     fn a_failing_simulation_is_status_1_and_tells_all() {
         let natter = |more: &[&str]| {
-            let args = ["simulate", "--seeds", "3", "--first-seed", "2", "--bug", "last-peer-skipped"];
+            let args = ["simulate", "--seeds", "3", "--first-seed", "3", "--bug", "last-peer-skipped"];
             let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_natter"));
             command.args(args).args(more).output().expect("natter starts")
         };
@@ -219,7 +228,7 @@ mod planted {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(1));
         for part in
-            ["seed 2: ", "natter simulate --seeds 1 --first-seed 2 ", "made as small as", "the story of"]
+            ["seed 3: ", "natter simulate --seeds 1 --first-seed 3 ", "made as small as", "the story of"]
         {
             assert!(text.contains(part), "{part:?} is missing in:\n{text}");
         }
