@@ -459,7 +459,7 @@ fn a_node_that_was_away_for_ten_thousand_values_is_soon_complete_and_costs_other
 }
 
 #[test]
-#[ignore = "2.6 values for each: rounds that both ends began, and one with a peer that was being explored, each send everything"]
+#[ignore = "1.8 values for each"]
 fn a_node_that_was_away_for_ten_thousand_values_is_sent_them_once() {
     for queue_limit in [1000, Config::default().queue_limit] {
         let Return { sent, .. } = away_for_ten_thousand_values(queue_limit);
