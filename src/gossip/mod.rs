@@ -35,6 +35,7 @@ use crate::random::Random;
 use self::membership::{Membership, PeerIndex};
 use self::plan::Strategy;
 use self::route::Route;
+pub use self::route::SELDOM;
 
 /// Idle batches kept: a hub of 25 nodes in the challenge has one in flight to each of 24 peers and fills
 /// another for each.

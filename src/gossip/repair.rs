@@ -72,10 +72,8 @@ fn between(values: &[Value], first: Value, last: Value) -> &[Value] {
 struct Difference {
     /// What the other lacks, or may lack.
     send: Vec<Value>,
-    /// What to ask of it…
+    /// What to ask of it.
     ask: Vec<Want>,
-    /// …and how many values that may be.
-    asked: u64,
     /// What remains to be compared.
     compare: Vec<Range>,
 }
@@ -94,7 +92,6 @@ impl Difference {
                 found.send.extend(values);
                 if count > 0 {
                     found.ask.push(Want { first, last, count });
-                    found.asked = found.asked.saturating_add(count);
                 }
             } else if found.compare.len() < RANGES_MAX {
                 found.compare.extend(divide(values, first, last));
@@ -211,9 +208,10 @@ impl LockFree {
         });
         let mine =
             if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
-        let Difference { send, mut ask, asked, compare } = Difference::between(&mine, sync);
+        let Difference { send, mut ask, compare } = Difference::between(&mine, sync);
         let fetch_ends = now + link.round_trip.reckoned().mean;
-        // It may well hold the same as the other one. Then there is less to do later.
+        // It may well hold the same as the peer that is being fetched from. Then there is less to do later.
+        let asked = ask.iter().fold(0, |sum: u64, want| sum.saturating_add(want.count));
         let is_early = asked > self.config.batch_max as u64 && !self.route.fetch(now, fetch_ends, round);
         if is_early && sync.wants.is_empty() {
             if answer {
@@ -330,7 +328,7 @@ mod tests {
         loop {
             let (mine, theirs) = if to_b { (&mut *b, &mut *a) } else { (&mut *a, &mut *b) };
             let values: Vec<Value> = mine.iter().copied().collect();
-            let Difference { send, ask, compare, .. } = Difference::between(&values, &step);
+            let Difference { send, ask, compare } = Difference::between(&values, &step);
             sent += send.len();
             theirs.extend(send);
             if !to_b && ask.is_empty() && compare.is_empty() {

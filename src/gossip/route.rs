@@ -40,8 +40,8 @@ const GATHER: Duration = Duration::from_millis(1);
 /// The most peers that a parent is asked to see to at a time; who is left out is tried by this node alone.
 const UNREACHABLE_MAX: usize = 64;
 
-/// One in so many turns to explore is used by nodes that have others to do it.
-pub(super) const SELDOM: u32 = 4;
+/// One in so many turns to explore is used by nodes that have others to do it, and to tell of lost children.
+pub const SELDOM: u32 = 4;
 
 /// The root that every plan has.
 const PLANNED_ROOT: usize = 0;

@@ -50,7 +50,7 @@ use super::topology::diameter;
 use super::trial::{Fault, Quiet, Results, Trial};
 use super::virtual_time;
 use crate::config::Config;
-use crate::gossip::LockFree;
+use crate::gossip::{LockFree, SELDOM};
 use crate::node::{Inspect, Time};
 #[cfg(feature = "planted-bugs")]
 use crate::planted::{Bug, plant};
@@ -65,8 +65,6 @@ const WATCHED_MIN: Duration = Duration::from_secs(5);
 /// reached. A node tries its hub three times a second, a hub each of its children, and each may look at one other node and
 /// be asked to look at another; with the answers that makes twelve, and half as many to spare.
 const NOISE_MAX: usize = 18;
-/// A node looks at another one that it may reach in every fourth interval only, if others may do it, too.
-const LOOK_EVERY: usize = 4;
 /// What is allowed beside all that is counted, for things that come due at the same moment.
 const SPARE: Duration = Duration::from_millis(100);
 
@@ -230,7 +228,8 @@ impl Simulation {
     ///
     /// In the lock-free design: four seconds, for two waits by estimates that wrong clocks have spoilt, and four one-way
     /// delays; and a round trip for each window of batches. Around links that are cut for good, values may have to cross
-    /// each link of a path as a node looks at one other after the other: as many looks as there are nodes, four intervals apart.
+    /// each link of a path as a node looks at one other after the other: as many looks as there are nodes, [`SELDOM`]
+    /// intervals apart.
     ///
     /// A node that was killed may be started at the very end of the faults. It waits for a topology, which nobody sends
     /// it, and then has repaired what it has forgotten.
@@ -249,7 +248,7 @@ impl Simulation {
                 let overflows = if values > config.queue_limit { 4 } else { 1 };
                 let windows = values.div_ceil(config.batch_max * SLOTS).saturating_mul(overflows);
                 let hops = detours(scenario.nodes(), steps).map_or(0, |linked| diameter(&linked));
-                let looks = hops.saturating_mul(scenario.nodes()).saturating_mul(LOOK_EVERY);
+                let looks = hops.saturating_mul(scenario.nodes()).saturating_mul(SELDOM as usize);
                 grace
                     + Duration::from_secs(4)
                     + 2 * round_trip
