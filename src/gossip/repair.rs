@@ -9,7 +9,6 @@
 //! complete when an answer leaves nothing to compare: whatever was held when its last try began is then known to the
 //! peer or on its way, and whatever was learnt since has been queued.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::node::{Outbox, Time};
@@ -151,9 +150,7 @@ impl LockFree {
         let ranges =
             if link.take_call() { Vec::new() } else { divide(&self.seen.sorted(), Value::MIN, Value::MAX) };
         let asks = !link.is_down();
-        let unreachable: BTreeSet<u64> =
-            std::iter::from_fn(|| asks.then(|| self.route.unreachable.pop()).flatten()).collect();
-        let unreachable = unreachable.into_iter().collect();
+        let unreachable = if asks { self.take_unreachable(members) } else { Vec::new() };
         let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };
         self.send_sync(now, members, (peer, link), sync, out);
         link.repair_at.bring_forward(now + self.answer_within(members, (peer, link)));
@@ -313,8 +310,11 @@ impl LockFree {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
+
+    use super::*;
 
     fn sync(values: &[Value]) -> Sync {
         Sync { ranges: divide(values, Value::MIN, Value::MAX), ..Sync::default() }

@@ -9,6 +9,7 @@
 //! the parent that the plan gives it, and *explores*: it compares its set with one other node after the other, and
 //! whatever either lacks travels on in its tree.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -276,7 +277,8 @@ impl LockFree {
             let turn = self.route.turns.fetch_add(1, Ordering::Relaxed);
             let seldom = (turn + members.rank()).is_multiple_of(SELDOM as usize);
             let Route { bridged, explored, .. } = &self.route;
-            if seldom {
+            // If there is anybody to tell: what nobody could be told of for long may be long past.
+            if seldom && members.links().any(|(_, link)| !link.is_down()) {
                 // They may not know it, and then only somebody else can tell them anything.
                 lost().for_each(|(peer, _)| {
                     planted!(ChildGivenUp => return);
@@ -326,6 +328,15 @@ impl LockFree {
     pub(super) fn note_unreachable(&self, members: &Membership, peer: PeerIndex) {
         // A full queue is no loss: this node goes on trying.
         let _ = self.route.unreachable.push(members.rank_of(peer) as u64);
+    }
+
+    /// The peers that a neighbour is to see to, by their places: each once, and only if it still can't be reached.
+    pub(super) fn take_unreachable(&self, members: &Membership) -> Vec<u64> {
+        let noted: BTreeSet<u64> = std::iter::from_fn(|| self.route.unreachable.pop()).collect();
+        let is_down = |place: &u64| {
+            members.named(*place).and_then(|peer| members.existing_link(peer)).is_some_and(Link::is_down)
+        };
+        noted.into_iter().filter(is_down).collect()
     }
 
     fn is_in_another_tree(&self, members: &Membership, peer: PeerIndex) -> bool {
