@@ -93,6 +93,10 @@ pub(super) struct Link {
     stale: AtomicBool,
     /// Whether the next repair is only to show whether the peer answers, and what its root is.
     only_calls: AtomicBool,
+    /// Whether the next repair is to ask the peer to see to those that this node can't reach…
+    delegates: AtomicBool,
+    /// …and whether somebody has asked this node to see to the peer.
+    requested: AtomicBool,
     /// When to begin a repair, or to try once more.
     pub(super) repair_at: Deadline,
     /// When the last try was.
@@ -137,6 +141,8 @@ impl Link {
             answered_round: AtomicU64::new(0),
             stale: AtomicBool::new(false),
             only_calls: AtomicBool::new(false),
+            delegates: AtomicBool::new(false),
+            requested: AtomicBool::new(false),
             repair_at: Deadline::at(Time::NEVER),
             tried_at: Deadline::at(Time::ZERO),
             phase: AtomicU64::new(NO_PHASE),
@@ -426,6 +432,27 @@ impl Link {
             self.note_stale(at);
             self.only_calls.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// It is to see to those that this node can't reach.
+    pub(super) fn delegate(&self, at: Time) {
+        self.delegates.store(true, Ordering::Relaxed);
+        self.call(at);
+    }
+
+    /// Whether the repair that begins is to ask for that.
+    pub(super) fn take_delegation(&self) -> bool {
+        self.delegates.swap(false, Ordering::Relaxed) && !self.is_down()
+    }
+
+    /// This node was asked to see to the peer, and can't.
+    pub(super) fn note_request(&self) {
+        self.requested.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was, and nobody else has been asked since.
+    pub(super) fn take_request(&self) -> bool {
+        self.requested.swap(false, Ordering::Relaxed)
     }
 
     /// Whether the repair that begins is only a call.

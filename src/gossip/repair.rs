@@ -149,8 +149,7 @@ impl LockFree {
         link.begin_round(now, round);
         let ranges =
             if link.take_call() { Vec::new() } else { divide(&self.seen.sorted(), Value::MIN, Value::MAX) };
-        let asks = !link.is_down();
-        let unreachable = if asks { self.take_unreachable(members) } else { Vec::new() };
+        let unreachable = if link.take_delegation() { self.take_unreachable(members) } else { Vec::new() };
         let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };
         self.send_sync(now, members, (peer, link), sync, out);
         link.repair_at.bring_forward(now + self.answer_within(members, (peer, link)));
@@ -291,10 +290,11 @@ impl LockFree {
             link.note_stale(now + self.config.probe_interval / 2);
         }
         if link.is_promised() {
-            self.note_unreachable(members, peer);
             // If it is the parent that can't be reached, the next one will be asked.
             if let Some(parent) = self.parent(members).filter(|&parent| parent != peer) {
-                self.link(members, parent).note_stale(now);
+                let parent = self.link(members, parent);
+                parent.note_stale(now);
+                parent.delegate(now);
             }
         }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::plan::ROUND_TRIP_UNKNOWN;
 use crate::node::micros;
 
-/// A smoothed round trip and its mean deviation, in one word of 32 and 26 bits of microseconds, a count of samples
-/// and a bit that says whether the last one was far off. Zero before the first.
+/// A smoothed round trip and its mean deviation, in one word of 31 and 26 bits of microseconds, a count of samples,
+/// and how many of the last ones in a row were far off. Zero before the first.
 ///
 /// As in RFC 6298, section 2, but smoother: a plan for many peers goes by the farthest of them, and the greatest of many
 /// restless estimates is none. So each of the first samples counts as much as any other, and later ones a 32nd, or a
@@ -33,6 +33,8 @@ const SAMPLES_MIN: u64 = 4;
 const DEVIATION_MAX: u64 = (1 << 26) - 1;
 const SAMPLES_MAX: u64 = 31;
 const DEVIATIONS_MAX: u64 = 3;
+/// After so many far-off samples in a row the network counts as changed.
+const OFF_MAX: u64 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Estimate {
@@ -57,12 +59,12 @@ impl Estimate {
 
     /// Longer than this takes next to none: RFC 6298's timeout.
     pub(super) fn longest(self) -> Duration {
-        (self.mean + 4 * self.deviation + TIMER).min(PATIENCE_MAX)
+        self.mean + (4 * self.deviation).min(JITTER_MAX) + TIMER
     }
 }
 
-/// The longest to wait for an answer before asking again.
-pub(super) const PATIENCE_MAX: Duration = Duration::from_secs(2);
+/// More jitter than that is rather a network that changes, or a clock that runs wrong.
+const JITTER_MAX: Duration = Duration::from_secs(1);
 
 /// What a timer and a busy machine may add.
 const TIMER: Duration = Duration::from_millis(25);
@@ -73,7 +75,7 @@ impl RoundTrip {
         // Relaxed, here and below: the word steers timers, it publishes nothing.
         let word = self.word.load(Ordering::Relaxed);
         (word != 0).then(|| Estimate {
-            mean: Duration::from_micros(word >> 32),
+            mean: Duration::from_micros(word >> 33),
             deviation: Duration::from_micros(word & DEVIATION_MAX),
             samples: word >> 26 & SAMPLES_MAX,
         })
@@ -109,16 +111,16 @@ impl RoundTrip {
         }
         let took = micros(took);
         let word = self.word.load(Ordering::Relaxed);
-        let (mean, deviation) = (word >> 32, word & DEVIATION_MAX);
-        let (samples, was_off) = (word >> 26 & SAMPLES_MAX, word >> 31 & 1 == 1);
+        let (mean, deviation) = (word >> 33, word & DEVIATION_MAX);
+        let (samples, were_off) = (word >> 26 & SAMPLES_MAX, word >> 31 & 0b11);
         let error = mean.abs_diff(took);
         let is_off = word != 0 && error > 4 * deviation + micros(TIMER);
-        let (mean, deviation, samples) = if word == 0 || is_off && was_off {
-            // The first one; or the second in a row from another network than the one that was measured. Half of
+        let (mean, deviation, samples) = if word == 0 || is_off && were_off == OFF_MAX - 1 {
+            // The first one; or the third in a row from another network than the one that was measured. Half of
             // it, as the RFC has it, would be a fear that costs messages.
             (took, took / 8, 1)
         } else if is_off {
-            // A repetition, a pause, a clock that jumped: no measurement, if it is alone.
+            // A repetition, a pause, a clock that jumped: no measurement, if few are like it.
             (mean, deviation, samples)
         } else {
             let weighed = samples.min(DEVIATIONS_MAX);
@@ -126,9 +128,9 @@ impl RoundTrip {
             let samples = (samples + 1).min(SAMPLES_MAX);
             ((mean * samples + took) / (samples + 1), deviation, samples)
         };
-        let off = u64::from(is_off && !was_off);
+        let off = if is_off { (were_off + 1) % OFF_MAX } else { 0 };
         // Never zero, which would be unknown.
-        let word = mean << 32 | off << 31 | samples << 26 | deviation.min(DEVIATION_MAX);
+        let word = mean << 33 | off << 31 | samples << 26 | deviation.min(DEVIATION_MAX);
         self.word.store(word, Ordering::Relaxed);
     }
 }
@@ -157,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_far_off_does_not_count_and_two_in_a_row_start_anew() {
+    fn two_that_are_far_off_do_not_count_and_three_in_a_row_start_anew() {
         let steady = [2; 40];
-        let estimate = after(steady.into_iter().chain([1000]));
-        assert_eq!(estimate.mean, ms(2));
-        let estimate = after(steady.into_iter().chain([1000, 1000]));
+        for far_off in [&[1000, 1000][..], &[1000, 1000, 2, 1000, 1000], &[1000, 1000, 1000, 2, 2, 2]] {
+            let estimate = after(steady.into_iter().chain(far_off.iter().copied()));
+            assert_eq!(estimate.mean, ms(2));
+        }
+        let estimate = after(steady.into_iter().chain([1000; 3]));
         assert_eq!(estimate.mean, ms(1000));
-        let estimate = after(steady.into_iter().chain([1000, 1000, 2, 2]));
-        assert_eq!(estimate.mean, ms(2));
     }
 
     #[test]

@@ -9,11 +9,8 @@
 //! the parent that the plan gives it, and *explores*: it compares its set with one other node after the other, and
 //! whatever either lacks travels on in its tree.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-
-use crossbeam::queue::ArrayQueue;
 
 use super::LockFree;
 use super::link::{Link, next_on_grid};
@@ -37,9 +34,6 @@ pub(super) const LATENESS: Duration = Duration::from_millis(10);
 
 /// Batches that come one right after the other are passed on together.
 const GATHER: Duration = Duration::from_millis(1);
-
-/// The most peers that a parent is asked to see to at a time; who is left out is tried by this node alone.
-const UNREACHABLE_MAX: usize = 64;
 
 /// One in so many turns to explore is used by nodes that have others to do it, and to tell of lost children.
 pub const SELDOM: u32 = 4;
@@ -73,13 +67,14 @@ pub(super) struct Route {
     flushed_at: Deadline,
     held_before: AtomicU64,
     rate: AtomicU64,
-    /// Peers, by their place, that this node should have told something and can't: for a neighbour to see to.
-    pub(super) unreachable: ArrayQueue<u64>,
     explore_at: Deadline,
     turns: AtomicUsize,
-    /// How many peers were passed in turning to the next one to explore, or to the next one in another tree.
+    /// How many peers were passed in turning to the next one to explore, to the next one in another tree, to the next
+    /// neighbour to ask to see to what can't be reached, and to the next child to pass such a request on to.
     explored: AtomicUsize,
     bridged: AtomicUsize,
+    delegated: AtomicUsize,
+    passed_on: AtomicUsize,
     /// The repair that brings many values, and when they should all have come.
     fetch_round: AtomicU64,
     fetch_ends: Deadline,
@@ -102,11 +97,12 @@ impl Route {
             flushed_at: Deadline::at(Time::NEVER),
             held_before: AtomicU64::new(0),
             rate: AtomicU64::new(0.0_f64.to_bits()),
-            unreachable: ArrayQueue::new(UNREACHABLE_MAX),
             explore_at: Deadline::at(Time::NEVER),
             turns: AtomicUsize::new(0),
             explored: AtomicUsize::new(0),
             bridged: AtomicUsize::new(0),
+            delegated: AtomicUsize::new(0),
+            passed_on: AtomicUsize::new(0),
             fetch_round: AtomicU64::new(0),
             fetch_ends: Deadline::at(Time::ZERO),
         }
@@ -263,9 +259,8 @@ impl LockFree {
         }
         self.settle_root(now, members);
         let is_astray = self.route.root() != PLANNED_ROOT;
-        let is_lost = |link: &Link| link.is_down() && (link.is_child() || link.is_promised());
-        let lost = || members.links().filter(|(_, link)| is_lost(link));
-        if !is_astray && lost().next().is_none() {
+        let any_lost = members.links().any(|(_, link)| Self::is_lost(link));
+        if !is_astray && !any_lost {
             self.route.explore_at.clear();
             return;
         }
@@ -276,26 +271,26 @@ impl LockFree {
             planted!(ExploresAllTheTime => self.route.explore_at.set(now + self.config.explore_interval / 50));
             let turn = self.route.turns.fetch_add(1, Ordering::Relaxed);
             let seldom = (turn + members.rank()).is_multiple_of(SELDOM as usize);
-            let Route { bridged, explored, .. } = &self.route;
-            // If there is anybody to tell: what nobody could be told of for long may be long past.
-            if seldom && members.links().any(|(_, link)| !link.is_down()) {
-                // They may not know it, and then only somebody else can tell them anything.
-                lost().for_each(|(peer, _)| {
-                    planted!(ChildGivenUp => return);
-                    self.note_unreachable(members, peer);
-                });
-            }
+            let Route { bridged, explored, delegated, .. } = &self.route;
             // A root does it for its tree, and others for what is within their reach alone.
             if is_astray && (seldom || self.parent(members).is_none()) {
                 let other = self.next_peer(members, bridged, |peer| self.is_in_another_tree(members, peer));
                 other.into_iter().for_each(|link| link.note_stale(now));
                 let unheard = self.next_peer(members, explored, |peer| self.is_out_of_reach(members, peer));
                 unheard.into_iter().for_each(|link| link.call(now));
-            } else if !is_astray && seldom {
-                let near = self.next_peer(members, explored, |peer| self.is_near(members, peer));
-                near.into_iter().for_each(|link| link.call(now));
+            }
+            if seldom && any_lost {
+                // They may not know it, and then only somebody else can tell them anything.
+                planted!(ChildGivenUp => return);
+                let near = self.next_peer(members, delegated, |peer| self.is_near(members, peer));
+                near.into_iter().for_each(|link| link.delegate(now));
             }
         }
+    }
+
+    /// Whether the peer should be told something by this node, and can't.
+    fn is_lost(link: &Link) -> bool {
+        link.is_down() && (link.is_child() || link.is_promised())
     }
 
     /// A peer does not answer. If the parent is another one than the plan has, there may be many like it.
@@ -324,19 +319,12 @@ impl LockFree {
         }
     }
 
-    /// A peer that this node should tell something can't be reached.
-    pub(super) fn note_unreachable(&self, members: &Membership, peer: PeerIndex) {
-        // A full queue is no loss: this node goes on trying.
-        let _ = self.route.unreachable.push(members.rank_of(peer) as u64);
-    }
-
-    /// The peers that a neighbour is to see to, by their places: each once, and only if it still can't be reached.
+    /// The peers that a neighbour is to see to, by their places: those that this node should tell something, and those
+    /// that it was asked to see to itself and hasn't asked anybody for since.
     pub(super) fn take_unreachable(&self, members: &Membership) -> Vec<u64> {
-        let noted: BTreeSet<u64> = std::iter::from_fn(|| self.route.unreachable.pop()).collect();
-        let is_down = |place: &u64| {
-            members.named(*place).and_then(|peer| members.existing_link(peer)).is_some_and(Link::is_down)
-        };
-        noted.into_iter().filter(is_down).collect()
+        let is_unreachable = |link: &Link| link.take_request() && link.is_down() || Self::is_lost(link);
+        let unreachable = members.links().filter(|(_, link)| is_unreachable(link));
+        unreachable.map(|(peer, _)| members.rank_of(peer) as u64).collect()
     }
 
     fn is_in_another_tree(&self, members: &Membership, peer: PeerIndex) -> bool {
@@ -364,16 +352,18 @@ impl LockFree {
                 link.note_stale(now);
             }
             if link.is_down() {
-                self.note_unreachable(members, peer);
+                link.note_request();
                 any_down = true;
             }
         }
-        // Only downwards, so that it ends.
-        if any_down && self.parent(members) == Some(by) {
+        // Upwards, and from the root down to one child after the other, so that it ends.
+        if any_down {
+            let parent = self.parent(members).filter(|parent| *parent != by);
+            let parent = parent.and_then(|parent| members.existing_link(parent));
             let is_child =
                 |peer| members.existing_link(peer).is_some_and(|link| link.is_child() && !link.is_down());
-            let child = self.next_peer(members, &self.route.explored, is_child);
-            child.into_iter().for_each(|child| child.call(now));
+            let next = parent.or_else(|| self.next_peer(members, &self.route.passed_on, is_child));
+            next.into_iter().for_each(|next| next.delegate(now));
         }
     }
 
