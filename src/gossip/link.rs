@@ -416,6 +416,11 @@ impl Link {
         self.down.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether nothing has been heard of the peer for so long.
+    pub(super) fn is_quiet(&self, now: Time, since: Duration) -> bool {
+        self.heard_at.get().if_ever().is_none_or(|heard| now.since(heard) >= since)
+    }
+
     // Repair.
 
     /// The peer may lack something that is neither queued nor in flight to it.

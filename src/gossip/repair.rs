@@ -198,6 +198,10 @@ impl LockFree {
             self.restore(now, members, (peer, link), out);
         }
         self.see_to(now, members, peer, &sync.unreachable);
+        if !answer && !self.is_in_tree(members, peer, link) {
+            // Somebody who couldn't reach this node may have asked for it.
+            self.call_quiet_parent(now, members);
+        }
         planted!(RepairOneSided => if answer && !sync.wants.is_empty() {
             if link.end_round(now) { self.restore(now, members, (peer, link), out); }
             return;

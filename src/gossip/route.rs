@@ -260,7 +260,8 @@ impl LockFree {
         self.settle_root(now, members);
         let is_astray = self.route.root() != PLANNED_ROOT;
         let any_lost = members.links().any(|(_, link)| Self::is_lost(link));
-        if !is_astray && !any_lost {
+        let is_off_plan = is_astray || parent != planned || self.has_unplanned_child(members);
+        if !is_off_plan && !any_lost {
             self.route.explore_at.clear();
             return;
         }
@@ -279,6 +280,9 @@ impl LockFree {
                 let unheard = self.next_peer(members, explored, |peer| self.is_out_of_reach(members, peer));
                 unheard.into_iter().for_each(|link| link.call(now));
             }
+            if seldom && is_off_plan {
+                self.call_quiet_parent(now, members);
+            }
             if seldom && any_lost {
                 // They may not know it, and then only somebody else can tell them anything.
                 planted!(ChildGivenUp => return);
@@ -286,6 +290,17 @@ impl LockFree {
                 near.into_iter().for_each(|link| link.delegate(now));
             }
         }
+    }
+
+    /// Something is not as the plan has it. Who has nothing to say wouldn't find out that its parent is gone.
+    pub(super) fn call_quiet_parent(&self, now: Time, members: &Membership) {
+        let parent = self.parent(members).map(|parent| self.link(members, parent));
+        let quiet = parent.filter(|link| link.is_quiet(now, SELDOM * self.config.explore_interval));
+        quiet.into_iter().for_each(|link| link.call(now));
+    }
+
+    fn has_unplanned_child(&self, members: &Membership) -> bool {
+        members.links().any(|(peer, link)| link.is_child() && !self.is_planned_child(members, peer))
     }
 
     /// Whether the peer should be told something by this node, and can't.
