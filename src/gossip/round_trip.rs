@@ -7,7 +7,7 @@ use super::plan::ROUND_TRIP_UNKNOWN;
 use crate::node::micros;
 
 /// A smoothed round trip and its mean deviation, in one word of 31 and 26 bits of microseconds, a count of samples,
-/// and how many of the last ones in a row were far off. Zero before the first.
+/// and how far the last ones in a row were off. Zero before the first.
 ///
 /// As in RFC 6298, section 2, but smoother: a plan for many peers goes by the farthest of them, and the greatest of many
 /// restless estimates is none. So each of the first samples counts as much as any other, and later ones a 32nd, or a
@@ -33,7 +33,7 @@ const SAMPLES_MIN: u64 = 4;
 const DEVIATION_MAX: u64 = (1 << 26) - 1;
 const SAMPLES_MAX: u64 = 31;
 const DEVIATIONS_MAX: u64 = 3;
-/// After so many far-off samples in a row the network counts as changed.
+/// After so many samples in a row that are far above the mean, or two below it, the network counts as changed.
 const OFF_MAX: u64 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +59,13 @@ impl Estimate {
 
     /// Longer than this takes next to none: RFC 6298's timeout.
     pub(super) fn longest(self) -> Duration {
-        self.mean + (4 * self.deviation).min(JITTER_MAX) + TIMER
+        (self.mean + 4 * self.deviation + TIMER).min(PATIENCE_MAX.max(self.mean * 3 / 2))
     }
 }
 
-/// More jitter than that is rather a network that changes, or a clock that runs wrong.
-const JITTER_MAX: Duration = Duration::from_secs(1);
+/// The longest to wait for an answer before asking again, unless the network is that slow: more jitter is rather a clock
+/// that runs wrong.
+const PATIENCE_MAX: Duration = Duration::from_secs(2);
 
 /// What a timer and a busy machine may add.
 const TIMER: Duration = Duration::from_millis(25);
@@ -114,21 +115,22 @@ impl RoundTrip {
         let (mean, deviation) = (word >> 33, word & DEVIATION_MAX);
         let (samples, were_off) = (word >> 26 & SAMPLES_MAX, word >> 31 & 0b11);
         let error = mean.abs_diff(took);
-        let is_off = word != 0 && error > 4 * deviation + micros(TIMER);
-        let (mean, deviation, samples) = if word == 0 || is_off && were_off == OFF_MAX - 1 {
-            // The first one; or the third in a row from another network than the one that was measured. Half of
-            // it, as the RFC has it, would be a fear that costs messages.
-            (took, took / 8, 1)
+        let is_off = error > 4 * deviation + micros(TIMER);
+        // A message may be late for many reasons, but is hardly early for any.
+        let off = were_off + if took < mean { 2 } else { 1 };
+        let (mean, deviation, samples, off) = if word == 0 || is_off && off >= OFF_MAX {
+            // The first one; or the last of a few from another network than the one that was measured. Half of it, as
+            // the RFC has it, would be a fear that costs messages.
+            (took, took / 8, 1, 0)
         } else if is_off {
             // A repetition, a pause, a clock that jumped: no measurement, if few are like it.
-            (mean, deviation, samples)
+            (mean, deviation, samples, off)
         } else {
             let weighed = samples.min(DEVIATIONS_MAX);
             let deviation = (deviation * weighed + error) / (weighed + 1);
             let samples = (samples + 1).min(SAMPLES_MAX);
-            ((mean * samples + took) / (samples + 1), deviation, samples)
+            ((mean * samples + took) / (samples + 1), deviation, samples, 0)
         };
-        let off = if is_off { (were_off + 1) % OFF_MAX } else { 0 };
         // Never zero, which would be unknown.
         let word = mean << 33 | off << 31 | samples << 26 | deviation.min(DEVIATION_MAX);
         self.word.store(word, Ordering::Relaxed);

@@ -260,7 +260,7 @@ impl LockFree {
         self.settle_root(now, members);
         let is_astray = self.route.root() != PLANNED_ROOT;
         let any_lost = members.links().any(|(_, link)| Self::is_lost(link));
-        let is_off_plan = is_astray || parent != planned || self.has_unplanned_child(members);
+        let is_off_plan = is_astray || parent != planned || self.unplanned_children(members).next().is_some();
         if !is_off_plan && !any_lost {
             self.route.explore_at.clear();
             return;
@@ -282,6 +282,9 @@ impl LockFree {
             }
             if seldom && is_off_plan {
                 self.call_quiet_parent(now, members);
+                // One that came for want of a better parent may have gone without being heard.
+                let children = self.unplanned_children(members).filter(|child| self.is_quiet(now, child));
+                children.for_each(|child| child.call(now));
             }
             if seldom && any_lost {
                 // They may not know it, and then only somebody else can tell them anything.
@@ -295,12 +298,16 @@ impl LockFree {
     /// Something is not as the plan has it. Who has nothing to say wouldn't find out that its parent is gone.
     pub(super) fn call_quiet_parent(&self, now: Time, members: &Membership) {
         let parent = self.parent(members).map(|parent| self.link(members, parent));
-        let quiet = parent.filter(|link| link.is_quiet(now, SELDOM * self.config.explore_interval));
-        quiet.into_iter().for_each(|link| link.call(now));
+        parent.into_iter().filter(|parent| self.is_quiet(now, parent)).for_each(|parent| parent.call(now));
     }
 
-    fn has_unplanned_child(&self, members: &Membership) -> bool {
-        members.links().any(|(peer, link)| link.is_child() && !self.is_planned_child(members, peer))
+    fn is_quiet(&self, now: Time, link: &Link) -> bool {
+        link.is_quiet(now, SELDOM * self.config.explore_interval)
+    }
+
+    fn unplanned_children<'a>(&'a self, members: &'a Membership) -> impl Iterator<Item = &'a Link> {
+        let children = members.links().filter(|(_, link)| link.is_child() && !link.is_down());
+        children.filter(|(peer, _)| !self.is_planned_child(members, *peer)).map(|(_, link)| link)
     }
 
     /// Whether the peer should be told something by this node, and can't.
