@@ -85,6 +85,12 @@ fn they_hold_with_other_options_too() {
     }
 }
 
+/// Where little is said, who is cut off doesn't notice, and somebody else has to tell it what it lacks.
+#[test]
+fn quiet_nodes_behind_lasting_cuts_get_everything() {
+    holds("--rate 2 --faults lasting-cut", 100);
+}
+
 /// Runs with many kills and some other faults.
 fn with_kills(more: &str, seeds: u64, mut look: impl FnMut(u64, Run)) {
     for design in ["lock-free", "simple"] {

@@ -194,12 +194,15 @@ impl Simulation {
                     let most = NOISE_MAX * scenario.nodes();
                     (noisiest > most).then_some(Failure::Noisy { messages: noisiest, most })
                 }
-                None => (sent_until > silent_after)
-                    .then_some(Failure::Restless { until: sent_until, bound: silent_after })
-                    .or_else(|| {
-                        let (node, what) = auditor.departure.take()?;
-                        Some(Failure::Departed { node, what })
-                    }),
+                None => {
+                    // Who is not where the plan has it may well not be silent either: this says why.
+                    let departed = auditor.departure.take();
+                    let departed = departed.map(|(node, what)| Failure::Departed { node, what });
+                    departed.or_else(|| {
+                        (sent_until > silent_after)
+                            .then_some(Failure::Restless { until: sent_until, bound: silent_after })
+                    })
+                }
             });
         let concerned = failure.as_ref().and_then(|failure| match failure {
             Failure::Late { .. } => auditor.last_news,

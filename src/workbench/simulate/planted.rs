@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::{Keep, Options};
 use crate::planted::Bug;
 use crate::runtime::cli::Design;
+use crate::workbench::hazards::{Hazard, Hazards};
 
 /// What was found of one bug.
 #[derive(Clone, Debug)]
@@ -32,6 +33,15 @@ impl Bug {
         }
     }
 
+    /// The faults that bring it out, if it takes special ones.
+    #[must_use]
+    pub fn hazards(self) -> Option<Hazards> {
+        match self {
+            Bug::RootTakenForGranted | Bug::ChildGivenUp => Some(Hazards::These(vec![Hazard::LastingCut])),
+            _ => None,
+        }
+    }
+
     /// The node options that bring it out, if it takes any.
     #[must_use]
     pub fn node_options(self) -> &'static [&'static str] {
@@ -49,7 +59,8 @@ impl Bug {
 pub fn hunt(bug: Bug, options: &Options, first_seed: u64, seeds: u64) -> Result<Finding, clap::Error> {
     let own = bug.node_options().iter().map(|&option| option.to_owned());
     let node_options = options.node_options.iter().cloned().chain(own).collect();
-    let options = Options { design: bug.design(), bug: Some(bug), node_options, ..options.clone() };
+    let faults = bug.hazards().unwrap_or_else(|| options.faults.clone());
+    let options = Options { design: bug.design(), bug: Some(bug), faults, node_options, ..options.clone() };
     let simulation = options.simulation()?;
     let run = |number: u64| {
         let failure = simulation.run(first_seed.wrapping_add(number), Keep::default()).failure?;
@@ -63,11 +74,13 @@ pub fn hunt(bug: Bug, options: &Options, first_seed: u64, seeds: u64) -> Result<
 pub fn table(findings: &[Finding]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["bug", "what it does", "node options", "found by", "after seeds"]);
+    table.set_header(["bug", "what it does", "options", "found by", "after seeds"]);
     for Finding { bug, found } in findings {
-        let node_options = bug.node_options();
+        let faults = bug.hazards().map(|hazards| format!("--faults {hazards}"));
+        let own = bug.node_options().iter().map(|&option| option.to_owned());
+        let options: Vec<String> = faults.into_iter().chain(own).collect();
         let help = bug.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
-        let options = if node_options.is_empty() { "–".to_owned() } else { node_options.join(" ") };
+        let options = if options.is_empty() { "–".to_owned() } else { options.join(" ") };
         let (by, after) = match found {
             Some((by, after)) => (*by, after.to_string()),
             None => ("NOTHING", "–".to_owned()),
