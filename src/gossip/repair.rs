@@ -209,7 +209,8 @@ impl LockFree {
         let mine =
             if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
         let Difference { send, mut ask, compare } = Difference::between(&mine, sync);
-        let fetch_ends = now + link.round_trip.reckoned().mean;
+        // However long a spoilt estimate is: who else may be asked is not to wait for that.
+        let fetch_ends = now + link.round_trip.reckoned().mean.min(self.config.explore_interval);
         // It may well hold the same as the peer that is being fetched from. Then there is less to do later.
         let asked = ask.iter().fold(0, |sum: u64, want| sum.saturating_add(want.count));
         let is_early = asked > self.config.batch_max as u64 && !self.route.fetch(now, fetch_ends, round);

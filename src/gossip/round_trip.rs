@@ -65,7 +65,7 @@ impl Estimate {
 
 /// The longest to wait for an answer before asking again, unless the network is that slow: more jitter is rather a clock
 /// that runs wrong.
-const PATIENCE_MAX: Duration = Duration::from_secs(2);
+const PATIENCE_MAX: Duration = Duration::from_millis(1500);
 
 /// What a timer and a busy machine may add.
 const TIMER: Duration = Duration::from_millis(25);

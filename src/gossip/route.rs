@@ -276,7 +276,13 @@ impl LockFree {
             // A root does it for its tree, and others for what is within their reach alone.
             if is_astray && (seldom || self.parent(members).is_none()) {
                 let other = self.next_peer(members, bridged, |peer| self.is_in_another_tree(members, peer));
-                other.into_iter().for_each(|link| link.note_stale(now));
+                other.into_iter().for_each(|link| {
+                    link.note_stale(now);
+                    // It may have ways that this tree hasn't.
+                    if any_lost {
+                        link.delegate(now);
+                    }
+                });
                 let unheard = self.next_peer(members, explored, |peer| self.is_out_of_reach(members, peer));
                 unheard.into_iter().for_each(|link| link.call(now));
             }
