@@ -395,8 +395,10 @@ impl LockFree {
         }
     }
 
+    /// Whether the peer may be asked to see to what this node can't reach.
     fn is_near(&self, members: &Membership, peer: PeerIndex) -> bool {
-        members.existing_link(peer).is_some_and(|link| self.is_linked(members, peer, link) && !link.is_down())
+        let is_neighbour = |link: &Link| self.is_direct() || self.is_linked(members, peer, link);
+        members.existing_link(peer).is_some_and(|link| !link.is_down() && is_neighbour(link))
     }
 
     /// The next of certain peers.
