@@ -34,7 +34,8 @@ impl Inspect for LockFree {
             }
             let patience = self.patience_with_answers(link);
             // No period is longer than the budget, whatever it was when the batch was sent.
-            let longest = self.config.ack_delay_max.max(3 * self.config.latency_budget) + link.round_trip.longest();
+            let longest =
+                self.config.ack_delay_max.max(3 * self.config.latency_budget) + link.round_trip.longest();
             let needs_answer = link.slots.in_flight().next().is_some();
             if needs_answer && link.retry_at(patience) > now + longest {
                 return Err(format!("will not resend a batch to {name} for too long"));
