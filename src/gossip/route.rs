@@ -279,7 +279,7 @@ impl LockFree {
                 other.into_iter().for_each(|link| {
                     link.note_stale(now);
                     // It may have ways that this tree hasn't.
-                    if any_lost {
+                    if any_lost && seldom {
                         link.delegate(now);
                     }
                 });
