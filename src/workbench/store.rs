@@ -80,17 +80,38 @@ impl RunDir {
     }
 }
 
-/// Points `latest` at a run. Made aside and renamed, so that it is never missing.
+/// Points `latest` at a run. Made in the run's own folder and renamed, so that it is never missing and no other run meddles
+/// with it.
 fn point(root: &Path, run: &Path) -> io::Result<()> {
-    let aside = root.join(format!(".latest-{}", std::process::id()));
-    match fs::remove_file(&aside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    let aside = root.join(run).join("latest");
     std::os::unix::fs::symlink(run, &aside)?;
     let renamed = fs::rename(&aside, root.join("latest"));
     if renamed.is_err() {
         let _ = fs::remove_file(aside);
     }
     renamed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_begin_at_once_do_not_meddle_with_each_other() {
+        let root = std::env::temp_dir().join(format!("natter-store-{}", std::process::id()));
+        let runs: Vec<PathBuf> = (0..8).map(|run| PathBuf::from(format!("run-{run}"))).collect();
+        std::thread::scope(|scope| {
+            for run in &runs {
+                fs::create_dir_all(root.join(run)).expect("a folder");
+                let root = &root;
+                scope.spawn(move || point(root, run).expect("a link"));
+            }
+        });
+        let latest = fs::read_link(root.join("latest")).expect("a link");
+        assert!(runs.contains(&latest));
+        assert!(
+            runs.iter().all(|run| fs::read_dir(root.join(run)).is_ok_and(|mut left| left.next().is_none()))
+        );
+        fs::remove_dir_all(root).expect("its own folder");
+    }
 }
