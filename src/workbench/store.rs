@@ -98,12 +98,12 @@ mod tests {
 
     #[test]
     fn runs_that_begin_at_once_do_not_meddle_with_each_other() {
-        let root = std::env::temp_dir().join(format!("natter-store-{}", std::process::id()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
         let runs: Vec<PathBuf> = (0..8).map(|run| PathBuf::from(format!("run-{run}"))).collect();
         std::thread::scope(|scope| {
             for run in &runs {
                 fs::create_dir_all(root.join(run)).expect("a folder");
-                let root = &root;
                 scope.spawn(move || point(root, run).expect("a link"));
             }
         });
@@ -112,6 +112,5 @@ mod tests {
         assert!(
             runs.iter().all(|run| fs::read_dir(root.join(run)).is_ok_and(|mut left| left.next().is_none()))
         );
-        fs::remove_dir_all(root).expect("its own folder");
     }
 }
