@@ -234,11 +234,12 @@ impl LockFree {
     }
 
     /// A peer has died, or can't be reached. What it was to tell everyone itself may not have got everywhere: this
-    /// node's children are asked.
+    /// node's neighbours are asked.
     pub(super) fn keep_promises_of(&self, now: Time, members: &Membership, link: &Link) {
         if link.distrust() {
-            for (_, child) in members.links().filter(|(_, link)| link.is_child()) {
-                child.note_stale(now);
+            for (_, neighbour) in members.links().filter(|&(peer, link)| self.is_linked(members, peer, link))
+            {
+                neighbour.note_stale(now);
             }
             self.deadline.bring_forward(now);
         }

@@ -1,6 +1,6 @@
 //! What a node shares with one peer: the queue, the slots, what has come from it, and how it has been answering.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::round_trip::RoundTrip;
@@ -93,10 +93,12 @@ pub(super) struct Link {
     stale: AtomicBool,
     /// Whether the next repair is only to show whether the peer answers, and what its root is.
     only_calls: AtomicBool,
-    /// Whether the next repair is to ask the peer to see to those that this node can't reach…
+    /// Whether the next step of a repair is to ask the peer to see to those that this node can't reach.
     delegates: AtomicBool,
-    /// …and whether somebody has asked this node to see to the peer.
-    requested: AtomicBool,
+    /// How many peers a root has passed in turning to the next child to ask to see to this one…
+    pub(super) passed_on: AtomicUsize,
+    /// …and when any node last asked a child for that.
+    pub(super) passed_on_at: Deadline,
     /// When to begin a repair, or to try once more.
     pub(super) repair_at: Deadline,
     /// When the last try was.
@@ -142,7 +144,8 @@ impl Link {
             stale: AtomicBool::new(false),
             only_calls: AtomicBool::new(false),
             delegates: AtomicBool::new(false),
-            requested: AtomicBool::new(false),
+            passed_on: AtomicUsize::new(0),
+            passed_on_at: Deadline::at(Time::NEVER),
             repair_at: Deadline::at(Time::NEVER),
             tried_at: Deadline::at(Time::ZERO),
             phase: AtomicU64::new(NO_PHASE),
@@ -441,23 +444,18 @@ impl Link {
 
     /// It is to see to those that this node can't reach.
     pub(super) fn delegate(&self, at: Time) {
-        self.delegates.store(true, Ordering::Relaxed);
+        self.delegate_when_asked();
         self.call(at);
     }
 
-    /// Whether the repair that begins is to ask for that.
+    /// The same, with the next step of a repair, whoever begins that.
+    pub(super) fn delegate_when_asked(&self) {
+        self.delegates.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the step that is about to be sent is to ask for that.
     pub(super) fn take_delegation(&self) -> bool {
         self.delegates.swap(false, Ordering::Relaxed) && !self.is_down()
-    }
-
-    /// This node was asked to see to the peer, and can't.
-    pub(super) fn note_request(&self) {
-        self.requested.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was, and nobody else has been asked since.
-    pub(super) fn take_request(&self) -> bool {
-        self.requested.swap(false, Ordering::Relaxed)
     }
 
     /// Whether the repair that begins is only a call.
@@ -500,7 +498,12 @@ impl Link {
 
     /// Repairs the link now, or so long after the last try.
     pub(super) fn try_again(&self, now: Time, interval: Duration) {
-        self.repair_at.bring_forward(now.max(self.tried_at.get() + interval));
+        self.repair_at.bring_forward(self.rested(now, interval));
+    }
+
+    /// Now, or so long after the last try.
+    pub(super) fn rested(&self, now: Time, interval: Duration) -> Time {
+        now.max(self.tried_at.get() + interval)
     }
 
     /// Nothing is under way any more.

@@ -149,8 +149,7 @@ impl LockFree {
         link.begin_round(now, round);
         let ranges =
             if link.take_call() { Vec::new() } else { divide(&self.seen.sorted(), Value::MIN, Value::MAX) };
-        let unreachable = if link.take_delegation() { self.take_unreachable(members) } else { Vec::new() };
-        let sync = Sync { round, ranges, values, unreachable, ..Sync::default() };
+        let sync = Sync { round, ranges, values, ..Sync::default() };
         self.send_sync(now, members, (peer, link), sync, out);
         link.repair_at.bring_forward(now + self.answer_within(members, (peer, link)));
     }
@@ -179,6 +178,7 @@ impl LockFree {
         out: &mut Outbox,
     ) {
         let Sync { round, answer, .. } = *sync;
+        self.see_to(now, members, peer, &sync.unreachable, out);
         if answer && round != link.round() {
             // Of a round that is over. But the peer has heard something: if it was down, repair begins anew.
             if link.is_down() {
@@ -197,7 +197,6 @@ impl LockFree {
             }
             self.restore(now, members, (peer, link), out);
         }
-        self.see_to(now, members, peer, &sync.unreachable);
         if !answer && !self.is_in_tree(members, peer, link) {
             // Somebody who couldn't reach this node may have asked for it.
             self.call_quiet_parent(now, members);
@@ -264,14 +263,17 @@ impl LockFree {
         self.deadline.bring_forward(now);
     }
 
-    fn send_sync(
+    pub(super) fn send_sync(
         &self,
         now: Time,
         members: &Membership,
         (peer, link): (PeerIndex, &Link),
-        sync: Sync,
+        mut sync: Sync,
         out: &mut Outbox,
     ) {
+        if link.take_delegation() {
+            sync.unreachable.extend(self.unreachable(members));
+        }
         let header = self.header(now, members, (peer, link));
         encode::sync(out.lines_mut(), members.me(), members.name(peer), &sync, &header);
     }

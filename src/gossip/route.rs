@@ -9,6 +9,7 @@
 //! the parent that the plan gives it, and *explores*: it compares its set with one other node after the other, and
 //! whatever either lacks travels on in its tree.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::round_trip::Estimate;
 use crate::config::Config;
 use crate::node::{Outbox, Time, micros, nanos};
 use crate::planted::planted;
-use crate::protocol::link::HubPlan;
+use crate::protocol::link::{HubPlan, Sync};
 use crate::queue::Deadline;
 
 /// How many peers are tried at once when the parent is lost.
@@ -69,12 +70,11 @@ pub(super) struct Route {
     rate: AtomicU64,
     explore_at: Deadline,
     turns: AtomicUsize,
-    /// How many peers were passed in turning to the next one to explore, to the next one in another tree, to the next
-    /// neighbour to ask to see to what can't be reached, and to the next child to pass such a request on to.
+    /// How many peers were passed in turning to the next one to explore, to the next one in another tree, and to the
+    /// next neighbour to ask to see to what can't be reached.
     explored: AtomicUsize,
     bridged: AtomicUsize,
     delegated: AtomicUsize,
-    passed_on: AtomicUsize,
     /// The repair that brings many values, and when they should all have come.
     fetch_round: AtomicU64,
     fetch_ends: Deadline,
@@ -102,7 +102,6 @@ impl Route {
             explored: AtomicUsize::new(0),
             bridged: AtomicUsize::new(0),
             delegated: AtomicUsize::new(0),
-            passed_on: AtomicUsize::new(0),
             fetch_round: AtomicU64::new(0),
             fetch_ends: Deadline::at(Time::ZERO),
         }
@@ -276,15 +275,9 @@ impl LockFree {
             // A root does it for its tree, and others for what is within their reach alone.
             if is_astray && (seldom || self.parent(members).is_none()) {
                 let other = self.next_peer(members, bridged, |peer| self.is_in_another_tree(members, peer));
-                other.into_iter().for_each(|link| {
-                    link.note_stale(now);
-                    // It may have ways that this tree hasn't.
-                    if any_lost && seldom {
-                        link.delegate(now);
-                    }
-                });
+                other.into_iter().for_each(|other| self.link(members, other).note_stale(now));
                 let unheard = self.next_peer(members, explored, |peer| self.is_out_of_reach(members, peer));
-                unheard.into_iter().for_each(|link| link.call(now));
+                unheard.into_iter().for_each(|unheard| self.link(members, unheard).call(now));
             }
             if seldom && is_off_plan {
                 self.call_quiet_parent(now, members);
@@ -296,7 +289,10 @@ impl LockFree {
                 // They may not know it, and then only somebody else can tell them anything.
                 planted!(ChildGivenUp => return);
                 let near = self.next_peer(members, delegated, |peer| self.is_near(members, peer));
-                near.into_iter().for_each(|link| link.delegate(now));
+                near.into_iter().for_each(|near| self.link(members, near).delegate(now));
+                // Nor do they know of it in whose tree they are, if that has everything that this one has.
+                let strangers = members.links().filter(|(peer, _)| self.is_in_another_tree(members, *peer));
+                strangers.for_each(|(_, stranger)| stranger.delegate_when_asked());
             }
         }
     }
@@ -347,12 +343,10 @@ impl LockFree {
         }
     }
 
-    /// The peers that a neighbour is to see to, by their places: those that this node should tell something, and those
-    /// that it was asked to see to itself and hasn't asked anybody for since.
-    pub(super) fn take_unreachable(&self, members: &Membership) -> Vec<u64> {
-        let is_unreachable = |link: &Link| link.take_request() && link.is_down() || Self::is_lost(link);
-        let unreachable = members.links().filter(|(_, link)| is_unreachable(link));
-        unreachable.map(|(peer, _)| members.rank_of(peer) as u64).collect()
+    /// The peers that a neighbour is to see to, by their places: those that this node should tell something, and can't.
+    pub(super) fn unreachable(&self, members: &Membership) -> Vec<u64> {
+        let lost = members.links().filter(|(_, link)| Self::is_lost(link));
+        lost.map(|(peer, _)| members.rank_of(peer) as u64).collect()
     }
 
     fn is_in_another_tree(&self, members: &Membership, peer: PeerIndex) -> bool {
@@ -368,30 +362,60 @@ impl LockFree {
         })
     }
 
-    /// A neighbour can't reach some nodes: perhaps this one can, or a node below it.
-    pub(super) fn see_to(&self, now: Time, members: &Membership, by: PeerIndex, unreachable: &[u64]) {
-        let mut any_down = false;
+    /// A neighbour can't reach some nodes: perhaps this one can, or another one in this tree.
+    pub(super) fn see_to(
+        &self,
+        now: Time,
+        members: &Membership,
+        by: PeerIndex,
+        unreachable: &[u64],
+        out: &mut Outbox,
+    ) {
+        let mut requests: BTreeMap<PeerIndex, Vec<u64>> = BTreeMap::new();
         for peer in unreachable.iter().filter_map(|&place| members.named(place)) {
             let link = self.link(members, peer);
+            // Others may have asked for the same.
+            let at = link.rested(now, SELDOM * self.config.explore_interval);
             if link.root().is_some_and(|root| root != self.route.root()) {
                 // Who is in another tree knows what it can't reach; but perhaps not that this node is in this one.
-                link.call(now);
+                link.call(at);
             } else {
-                link.note_stale(now);
+                link.note_stale(at);
             }
             if link.is_down() {
-                link.note_request();
-                any_down = true;
+                for next in self.whom_to_ask(now, members, by, link) {
+                    requests.entry(next).or_default().push(members.rank_of(peer) as u64);
+                }
             }
         }
-        // Upwards, and from the root down to one child after the other, so that it ends.
-        if any_down {
-            let parent = self.parent(members).filter(|parent| *parent != by);
-            let parent = parent.and_then(|parent| members.existing_link(parent));
-            let is_child =
-                |peer| members.existing_link(peer).is_some_and(|link| link.is_child() && !link.is_down());
-            let next = parent.or_else(|| self.next_peer(members, &self.route.passed_on, is_child));
-            next.into_iter().for_each(|next| next.delegate(now));
+        if !unreachable.is_empty() {
+            self.deadline.bring_forward(now);
+        }
+        for (next, unreachable) in requests {
+            let request = Sync { round: self.random.name(), unreachable, ..Sync::default() };
+            self.send_sync(now, members, (next, self.link(members, next)), request, out);
+        }
+    }
+
+    /// Whom to ask to see to a peer that this node was asked to see to, and can't: the parent; and where it doesn't go up
+    /// any further, now and then, one child of the root after the other, and all that are below that.
+    fn whom_to_ask(&self, now: Time, members: &Membership, by: PeerIndex, about: &Link) -> Vec<PeerIndex> {
+        let parent = self.parent(members);
+        if parent.is_some_and(|parent| parent != by) {
+            return parent.into_iter().collect();
+        }
+        let asked = about.passed_on_at.get().if_ever();
+        if asked.is_some_and(|asked| now < asked + SELDOM * self.config.explore_interval) {
+            return Vec::new();
+        }
+        about.passed_on_at.set(now);
+        let is_child = |peer: &PeerIndex| {
+            members.existing_link(*peer).is_some_and(|link| link.is_child() && !link.is_down())
+        };
+        if parent.is_some() {
+            members.peers().filter(is_child).collect()
+        } else {
+            self.next_peer(members, &about.passed_on, |peer| is_child(&peer)).into_iter().collect()
         }
     }
 
@@ -402,18 +426,18 @@ impl LockFree {
     }
 
     /// The next of certain peers.
-    fn next_peer<'a>(
+    fn next_peer(
         &self,
-        members: &'a Membership,
+        members: &Membership,
         cursor: &AtomicUsize,
         is_wanted: impl Fn(PeerIndex) -> bool,
-    ) -> Option<&'a Link> {
+    ) -> Option<PeerIndex> {
         let peers = members.nodes() - 1;
         let from = cursor.load(Ordering::Relaxed) % peers.max(1);
         let mut next = members.peers().skip(from).chain(members.peers().take(from)).enumerate();
         let (skipped, peer) = next.find(|(_, peer)| is_wanted(*peer))?;
         cursor.fetch_add(skipped + 1, Ordering::Relaxed);
-        Some(self.link(members, peer))
+        Some(peer)
     }
 
     pub(super) fn explore_at(&self) -> Time {
