@@ -4,7 +4,8 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
@@ -22,14 +23,18 @@ use natter::workbench::trial::Results;
 use natter::workbench::virtual_time;
 use natter::workbench::workload::WorkloadResult;
 
-/// Runs of real processes at a time: each takes a twentieth of a core, so that they hardly disturb each other.
-const PROCESSES_AT_ONCE: u64 = 5;
+/// How often the machine is asked whether it stalls.
+const WATCH_INTERVAL: Duration = Duration::from_millis(1);
 
 #[derive(Parser)]
 struct Cli {
     /// Run real processes
     #[arg(long)]
     processes: bool,
+
+    /// How many runs of real processes at a time; each takes a twentieth of a core, and disturbs the others a little
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    at_once: u64,
 
     /// How many seeds for each row
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
@@ -147,7 +152,7 @@ impl Row {
 
     fn run(&self, cli: &Cli, signals: &Signals) -> Vec<Figures> {
         let seeds = if cli.bench { cli.seeds } else { 1 };
-        let at_once = if cli.processes { PROCESSES_AT_ONCE } else { 1 };
+        let at_once = if cli.processes { cli.at_once } else { 1 };
         let mut all = Vec::new();
         for first in (1..=seeds).step_by(at_once as usize) {
             std::thread::scope(|scope| {
@@ -195,7 +200,6 @@ impl Row {
             met &= limit.is_none_or(|limit| worst < limit);
             line.push(limit.map_or_else(|| worst.to_string(), |limit| format!("{worst} < {limit}")));
         }
-        line.push(if met { "yes" } else { "NO" }.to_owned());
         (line, met)
     }
 }
@@ -237,6 +241,30 @@ fn healing(history: &History) -> Duration {
     longest
 }
 
+/// Runs something; returns how much too long a sleep meanwhile took at the worst, too: so long, processes have to wait
+/// for a core.
+#[expect(clippy::disallowed_methods, reason = "it is the clock that is asked")]
+fn watching_stalls<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let (running, ended) = channel::<()>();
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(move || {
+            let mut longest = Duration::ZERO;
+            loop {
+                let began = Instant::now();
+                match ended.recv_timeout(WATCH_INTERVAL) {
+                    Err(RecvTimeoutError::Timeout) => {
+                        longest = longest.max(began.elapsed().saturating_sub(WATCH_INTERVAL));
+                    }
+                    _ => return longest,
+                }
+            }
+        });
+        let result = run();
+        drop(running);
+        (result, watch.join().expect("no panic"))
+    })
+}
+
 fn table(lines: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
@@ -249,9 +277,10 @@ fn table(lines: Vec<Vec<String>>) -> Table {
         "0.95",
         "max",
         "after a healing",
+        "stall",
         "met",
     ]);
-    for column in 1..8 {
+    for column in 1..9 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -270,8 +299,11 @@ fn main() -> ExitCode {
     // A test is to notice that something has become worse, not that it isn't as good as it should be.
     let spare = if cli.bench { 1.0 } else { 1.25 };
     for row in rows().iter().filter(|row| row.name.contains(&cli.name)) {
-        let figures = row.run(&cli, &signals);
-        let (line, met) = row.judge(&figures, first, spare);
+        let (figures, stall) = watching_stalls(|| row.run(&cli, &signals));
+        let (mut line, met) = row.judge(&figures, first, spare);
+        // Virtual time stands still meanwhile.
+        line.push(if cli.processes { stall.as_millis().to_string() } else { "–".to_owned() });
+        line.push(if met { "yes" } else { "NO" }.to_owned());
         if row.name == "defaults" {
             first = figures.iter().map(|figures| figures.msgs_per_op).reduce(f64::max);
         }
