@@ -23,9 +23,10 @@ impl LockFree {
 
     /// What a message to a peer says of the link. What has come is acknowledged by it.
     pub(super) fn header(&self, now: Time, members: &Membership, (peer, link): (PeerIndex, &Link)) -> Header {
+        let at = link.stamp(now);
         let up = self.looks_up_to(members, peer);
         let (root, plan) = (self.route.root() as u64, self.hub_plan(now, members, peer));
-        Header { root, plan, ..link.header(now, self.life, up) }
+        Header { root, plan, ..link.header(now, at, self.life, up) }
     }
 
     /// Does all that is due to or from peers, and notes when something will be next.

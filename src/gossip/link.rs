@@ -52,6 +52,8 @@ pub(super) struct Link {
     receipts: Receipts,
     /// The peer's life; 0 before it is known.
     life: AtomicU64,
+    /// What the last message to the peer says of this node's clock.
+    stamped: AtomicU64,
     /// The peer's clock when it sent the last message heard, to tell late messages from new ones.
     sent_at: AtomicU64,
     /// By how much this node's clock was ahead when that came; both in microseconds, and around the circle.
@@ -121,6 +123,7 @@ impl Link {
             round_trip: RoundTrip::default(),
             receipts: Receipts::default(),
             life: AtomicU64::new(0),
+            stamped: AtomicU64::new(0),
             sent_at: AtomicU64::new(0),
             ahead_by: AtomicU64::new(0),
             ahead_by_mean: AtomicU64::new(0),
@@ -180,8 +183,8 @@ impl Link {
             // Release: pairs with the acquire in `header`.
             self.life.store(header.life, Ordering::Release);
         }
-        // A message that was overtaken says what was, not what is.
-        if reborn || self.sent_at.load(Ordering::Relaxed) <= header.at {
+        // A message that was overtaken says what was, not what is; and so does one that comes twice.
+        if reborn || self.sent_at.load(Ordering::Relaxed) < header.at {
             self.sent_at.store(header.at, Ordering::Relaxed);
             let ahead_by = now.as_micros().wrapping_sub(header.at);
             self.ahead_by.store(ahead_by, Ordering::Relaxed);
@@ -259,8 +262,18 @@ impl Link {
 
     // What goes.
 
+    /// This node's clock, for a message to the peer, in microseconds: later than in any before. To be asked before what
+    /// the message says of this node is looked up.
+    pub(super) fn stamp(&self, now: Time) -> u64 {
+        let next = |before: u64| now.as_micros().max(before.saturating_add(1));
+        let stamp = |before| Some(next(before));
+        let (Ok(before) | Err(before)) =
+            self.stamped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, stamp);
+        next(before)
+    }
+
     /// What a message to the peer says of the link, apart from the plan. What has come is acknowledged by it.
-    pub(super) fn header(&self, now: Time, life: u64, up: bool) -> Header {
+    pub(super) fn header(&self, now: Time, at: u64, life: u64, up: bool) -> Header {
         // Before what has come is read: what comes meanwhile is owed an acknowledgement of its own.
         self.acknowledge_at.clear();
         self.acknowledge_soon.clear();
@@ -274,7 +287,7 @@ impl Link {
         Header {
             life,
             to,
-            at: now.as_micros(),
+            at,
             // Beyond what JSON's integers hold, a clock is broken.
             echo: (fresh && echo >> 63 == 0).then_some(echo),
             acked: to.and_then(|_| self.receipts.acked()),
