@@ -473,8 +473,8 @@ impl LockFree {
             let deviation = link.round_trip.get().and_then(Estimate::jitter).unwrap_or_default();
             let jitter = (4 * deviation).saturating_sub(margin);
             let latest = born + self.config.latency_budget + LATENESS + jitter;
-            // What is a little late already comes with others that are.
-            let soonest = now.max(link.last_sent() + period / 2);
+            // Others that have missed the last flush as closely come with it.
+            let soonest = now.max(link.last_sent() + (LATENESS + 4 * deviation).min(period / 2));
             let flush = self.hub_flush(now, members, born);
             // What is later has come by way of more nodes than the plan has, and haste is for what that can keep.
             if parent.is_some() && strategy == Strategy::Star || latest + period / 2 < now {
