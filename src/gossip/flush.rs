@@ -247,14 +247,15 @@ impl LockFree {
     }
 
     /// A message that answers one sent `took` ago, and doesn't acknowledge what was sent well before that, says that
-    /// it is lost (the idea of RACK, RFC 8985, with the answer's own round trip).
+    /// it is lost (the idea of RACK, RFC 8985, with the answer's own round trip). What was sent just before may only have
+    /// been overtaken: then it will be acknowledged as soon as what comes last is.
     fn find_lost(&self, now: Time, link: &Link, took: Duration) {
         let Some(trip) = link.round_trip.get() else { return };
         let reordering = 4 * trip.deviation + Duration::from_millis(10);
-        for in_flight in link.slots.in_flight() {
-            if in_flight.sent + took.max(trip.mean) + reordering < now {
-                link.slots.hasten(in_flight.generation, Time::ZERO);
-            }
+        let overtaken = now + self.patience_with_answers(link).after_last + trip.longest();
+        for in_flight in link.slots.in_flight().filter(|in_flight| in_flight.sent < now.before(took)) {
+            let is_lost = in_flight.sent + took.max(trip.mean) + reordering < now;
+            link.slots.hasten(in_flight.generation, if is_lost { Time::ZERO } else { overtaken });
         }
     }
 
