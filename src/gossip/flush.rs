@@ -12,6 +12,10 @@ use crate::planted::planted;
 use crate::protocol::link::{Delta, Header};
 use crate::protocol::{Batch, Generation, encode};
 use crate::queue::{Ack, Claim, InFlight};
+
+/// The longest that a batch waits for its acknowledgement before it is sent again, unless the network is that slow.
+const WAIT_MAX: Duration = Duration::from_secs(4);
+
 impl LockFree {
     /// The link to a peer, made if there is none yet.
     pub(super) fn link<'a>(&self, members: &'a Membership, peer: PeerIndex) -> &'a Link {
@@ -170,7 +174,10 @@ impl LockFree {
         encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
         link.note_sent(now);
         let lazily = if again { Duration::ZERO } else { self.patience_with_answers(link).after_first };
-        if let Some(batch) = link.slots.sent(claim, now, now + lazily + link.round_trip.longest()) {
+        // However restless the network seems.
+        let wait =
+            (lazily + link.round_trip.longest()).min(WAIT_MAX.max(lazily + link.round_trip.reckoned().mean));
+        if let Some(batch) = link.slots.sent(claim, now, now + wait) {
             self.batches.give(batch);
         }
     }

@@ -99,8 +99,10 @@ pub(super) struct Link {
     delegates: AtomicBool,
     /// How many peers a root has passed in turning to the next child to ask to see to this one…
     pub(super) passed_on: AtomicUsize,
-    /// …and when any node last asked a child for that.
+    /// …when any node last asked a child for that…
     pub(super) passed_on_at: Deadline,
+    /// …and when its parent.
+    pub(super) passed_up_at: Deadline,
     /// When to begin a repair, or to try once more.
     pub(super) repair_at: Deadline,
     /// When the last try was.
@@ -149,6 +151,7 @@ impl Link {
             delegates: AtomicBool::new(false),
             passed_on: AtomicUsize::new(0),
             passed_on_at: Deadline::at(Time::NEVER),
+            passed_up_at: Deadline::at(Time::NEVER),
             repair_at: Deadline::at(Time::NEVER),
             tried_at: Deadline::at(Time::ZERO),
             phase: AtomicU64::new(NO_PHASE),

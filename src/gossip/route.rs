@@ -23,6 +23,7 @@ use crate::node::{Outbox, Time, micros, nanos};
 use crate::planted::planted;
 use crate::protocol::link::{HubPlan, Sync};
 use crate::queue::Deadline;
+use crate::random::part;
 
 /// How many peers are tried at once when the parent is lost.
 const TRIED_AT_ONCE: usize = 2;
@@ -374,8 +375,9 @@ impl LockFree {
         let mut requests: BTreeMap<PeerIndex, Vec<u64>> = BTreeMap::new();
         for peer in unreachable.iter().filter_map(|&place| members.named(place)) {
             let link = self.link(members, peer);
-            // Others may have asked for the same.
-            let at = link.rested(now, SELDOM * self.config.explore_interval);
+            // Others may have asked for the same; and may be asked for it.
+            let spread = self.config.explore_interval.mul_f64(part(self.random.bits()));
+            let at = link.rested(now, SELDOM * self.config.explore_interval) + spread;
             if link.root().is_some_and(|root| root != self.route.root()) {
                 // Who is in another tree knows what it can't reach; but perhaps not that this node is in this one.
                 link.call(at);
@@ -397,25 +399,29 @@ impl LockFree {
         }
     }
 
-    /// Whom to ask to see to a peer that this node was asked to see to, and can't: the parent; and where it doesn't go up
-    /// any further, now and then, one child of the root after the other, and all that are below that.
+    /// Whom to ask to see to a peer that this node was asked to see to, and can't, unless it has just asked for that: the
+    /// parent; and where it doesn't go up any further, one child of the root after the other, and all that are below that.
     fn whom_to_ask(&self, now: Time, members: &Membership, by: PeerIndex, about: &Link) -> Vec<PeerIndex> {
         let parent = self.parent(members);
-        if parent.is_some_and(|parent| parent != by) {
-            return parent.into_iter().collect();
-        }
-        let asked = about.passed_on_at.get().if_ever();
-        if asked.is_some_and(|asked| now < asked + SELDOM * self.config.explore_interval) {
+        let up = parent.filter(|parent| *parent != by);
+        let (last, rest) = match up {
+            // The root is asked by others, too.
+            Some(_) => (&about.passed_up_at, SELDOM / 2 * self.config.explore_interval),
+            None => (&about.passed_on_at, SELDOM * self.config.explore_interval),
+        };
+        if last.get().if_ever().is_some_and(|last| now < last + rest) {
             return Vec::new();
         }
-        about.passed_on_at.set(now);
+        last.set(now);
         let is_child = |peer: &PeerIndex| {
             members.existing_link(*peer).is_some_and(|link| link.is_child() && !link.is_down())
         };
-        if parent.is_some() {
-            members.peers().filter(is_child).collect()
-        } else {
-            self.next_peer(members, &about.passed_on, |peer| is_child(&peer)).into_iter().collect()
+        match (up, parent) {
+            (Some(up), _) => vec![up],
+            (None, Some(_)) => members.peers().filter(is_child).collect(),
+            (None, None) => {
+                self.next_peer(members, &about.passed_on, |peer| is_child(&peer)).into_iter().collect()
+            }
         }
     }
 
