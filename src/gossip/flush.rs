@@ -180,6 +180,10 @@ impl LockFree {
         if let Some(batch) = link.slots.sent(claim, now, now + wait) {
             self.batches.give(batch);
         }
+        if !relay {
+            // Once more, now that the batch is found in flight: between queue and slot it is in neither.
+            link.promise();
+        }
     }
 
     /// Leaves what is in flight to the repair: whether it came is no longer asked.

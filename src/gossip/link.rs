@@ -530,7 +530,8 @@ impl Link {
     /// The repair of this round is complete. True if the link was down.
     pub(super) fn end_round(&self, now: Time) -> bool {
         self.round.store(0, Ordering::Relaxed);
-        self.promised.store(!self.queue.is_empty(), Ordering::Relaxed);
+        let is_settled = self.queue.is_empty() && self.slots.in_flight().next().is_none();
+        self.promised.store(!is_settled, Ordering::Relaxed);
         self.repair_at.set(if self.stale.load(Ordering::Relaxed) { now } else { Time::NEVER });
         self.set_up()
     }

@@ -9,7 +9,7 @@
 //! the parent that the plan gives it, and *explores*: it compares its set with one other node after the other, and
 //! whatever either lacks travels on in its tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -373,7 +373,9 @@ impl LockFree {
         out: &mut Outbox,
     ) {
         let mut requests: BTreeMap<PeerIndex, Vec<u64>> = BTreeMap::new();
-        for peer in unreachable.iter().filter_map(|&place| members.named(place)) {
+        let peers: BTreeSet<PeerIndex> =
+            unreachable.iter().filter_map(|&place| members.named(place)).collect();
+        for peer in peers {
             let link = self.link(members, peer);
             // Others may have asked for the same; and may be asked for it.
             let spread = self.config.explore_interval.mul_f64(part(self.random.bits()));
