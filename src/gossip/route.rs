@@ -6,8 +6,8 @@
 //! tells is taken up once.
 //!
 //! That may leave several trees where some path connects them. So a node that isn't where the plan has it keeps trying
-//! the parent that the plan gives it, and *explores*: it compares its set with one other node after the other, and
-//! whatever either lacks travels on in its tree.
+//! the parent that the plan gives it, and one in another tree than the planned root's *explores*: it calls one node out
+//! of reach after the other, and compares its set with those of other trees; whatever either lacks travels on in its tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
