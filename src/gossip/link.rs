@@ -550,6 +550,38 @@ pub(super) fn next_on_grid(now: Time, first: Time, every: Duration) -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Ack;
+
+    fn link() -> Link {
+        Link::new(&Config::default(), Generation(0), false)
+    }
+
+    #[test]
+    fn of_two_messages_of_one_moment_the_later_counts_in_whatever_order_they_come() {
+        let (now, mine, theirs) = (Time::from_nanos(5000), link(), link());
+        let header = |up| mine.header(now, mine.stamp(now), 1, up);
+        let (no_child, child) = (header(false), header(true));
+        theirs.hear(now, &child);
+        theirs.hear(now, &no_child);
+        assert!(theirs.is_child());
+        theirs.hear(now, &header(false));
+        assert!(!theirs.is_child());
+    }
+
+    #[test]
+    fn a_promise_outlasts_a_repair_that_began_before_it() {
+        let (now, link) = (Time::ZERO, link());
+        link.begin_round(now, 1);
+        link.promise();
+        let claim = link.slots.claim(Box::default()).expect("a free slot");
+        let generation = claim.generation();
+        assert!(link.slots.sent(claim, now, now).is_none());
+        link.end_round(now);
+        assert!(link.is_promised());
+        assert!(matches!(link.slots.ack(generation), Ack::Released(_)));
+        link.note_settled();
+        assert!(!link.is_promised());
+    }
 
     #[test]
     fn a_grid_goes_on_for_ever_in_both_directions_of_now() {
