@@ -129,15 +129,22 @@ impl LockFree {
             return;
         }
         let under_way = |in_flight: &InFlight| now.since(in_flight.sent) < link.round_trip.one_way() + spread;
-        for InFlight { generation, sent, due } in link.slots.in_flight().filter(under_way) {
-            let Some(claim) = link.slots.reclaim(generation) else { continue };
-            if batch.len() + claim.batch().len() <= self.config.batch_max {
-                batch.extend_from_slice(claim.batch());
-                link.note_relay();
-            }
-            if let Some(settled) = link.slots.sent(claim, sent, due) {
-                self.batches.give(settled);
-            }
+        for in_flight in link.slots.in_flight().filter(under_way) {
+            self.peek(link, in_flight, |earlier| {
+                if batch.len() + earlier.len() <= self.config.batch_max {
+                    batch.extend_from_slice(earlier);
+                    link.note_relay();
+                }
+            });
+        }
+    }
+
+    /// Looks at a batch in flight, unless it has been acknowledged.
+    pub(super) fn peek(&self, link: &Link, in_flight: InFlight, look: impl FnOnce(&Batch)) {
+        let Some(claim) = link.slots.reclaim(in_flight.generation) else { return };
+        look(claim.batch());
+        if let Some(settled) = link.slots.sent(claim, in_flight.sent, in_flight.due) {
+            self.batches.give(settled);
         }
     }
 

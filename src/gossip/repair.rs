@@ -9,6 +9,7 @@
 //! complete when an answer leaves nothing to compare: whatever was held when its last try began is then known to the
 //! peer or on its way, and whatever was learnt since has been queued.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::node::{Outbox, Time};
@@ -32,6 +33,9 @@ const FEW: usize = 32;
 
 /// With so many ranges in a message, the others are not divided but compared again as they are: the peer divides them.
 const RANGES_MAX: usize = 1024;
+
+/// The longest that a try waits for its answer, unless the network is that slow.
+const TRY_MAX: Duration = Duration::from_secs(2);
 
 /// How many values there are, and what they look like to who hasn't got them: values that differ give fingerprints
 /// that differ, but for one chance in 2^64: a sum of random-looking numbers is as random. Enemies may find sets that look alike.
@@ -76,6 +80,8 @@ struct Difference {
     ask: Vec<Want>,
     /// What remains to be compared.
     compare: Vec<Range>,
+    /// From where to where both hold the same, in ascending order.
+    same: Vec<(Value, Value)>,
 }
 
 impl Difference {
@@ -84,7 +90,11 @@ impl Difference {
         let mut before = None;
         for &Range { first, last, count, fingerprint: theirs } in &theirs.ranges {
             let values = between(mine, first, last);
-            if !is_next(&mut before, first, last) || (count, theirs) == fingerprint(values) {
+            if !is_next(&mut before, first, last) {
+                continue;
+            }
+            if (count, theirs) == fingerprint(values) {
+                found.same.push((first, last));
                 continue;
             }
             planted!(RepairByCount => if count == values.len() as u64 { continue });
@@ -113,6 +123,12 @@ impl Difference {
         }
         found.compare.sort_unstable_by_key(|range| range.first);
         found
+    }
+
+    /// Whether the other was found to hold a value.
+    fn is_held(&self, value: Value) -> bool {
+        let after = self.same.partition_point(|&(first, _)| first <= value);
+        after > 0 && value <= self.same[after - 1].1
     }
 
     /// Leaves a range to be compared, divided if there is room.
@@ -182,9 +198,8 @@ impl LockFree {
 
     /// How long to wait for an answer before the next try.
     fn answer_within(&self, members: &Membership, (peer, link): (PeerIndex, &Link)) -> Duration {
-        let longest = link.round_trip.longest();
         if !link.is_down() {
-            return longest;
+            return link.round_trip.longest().min(TRY_MAX.max(link.round_trip.reckoned().mean));
         }
         // Spread, so that those who failed together do not try together.
         // Who has no other parent is in a hurry; everybody else is told when it comes back to one that is.
@@ -233,7 +248,9 @@ impl LockFree {
         });
         let mine =
             if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
-        let Difference { send, mut ask, compare } = Difference::between(&mine, sync);
+        let mut found = Difference::between(&mine, sync);
+        self.leave_out_what_waits(link, &mut found);
+        let Difference { send, mut ask, compare, .. } = found;
         // It may well hold the same as the peer that is being fetched from. Then there is less to do later.
         let asked = ask.iter().fold(0, |sum: u64, want| sum.saturating_add(want.count));
         // However long a spoilt estimate is, or however much there is: who else may be asked is not to wait for that.
@@ -291,6 +308,24 @@ impl LockFree {
         self.deadline.bring_forward(now);
     }
 
+    /// What waits for the peer or is under way to it is not sent once more; and what it was found to hold waits no more.
+    fn leave_out_what_waits(&self, link: &Link, found: &mut Difference) {
+        let mut waiting = BTreeSet::new();
+        let mut batch = Batch::new();
+        loop {
+            link.queue.drain_into(&mut batch, self.config.batch_max);
+            if batch.is_empty() {
+                break;
+            }
+            waiting.extend(batch.drain(..).filter(|&value| !found.is_held(value)));
+        }
+        link.queue.refill(waiting.iter().copied());
+        for in_flight in link.slots.in_flight() {
+            self.peek(link, in_flight, |batch| waiting.extend(batch.iter().copied()));
+        }
+        found.send.retain(|value| !waiting.contains(value));
+    }
+
     pub(super) fn send_sync(
         &self,
         now: Time,
@@ -345,8 +380,6 @@ impl LockFree {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -363,7 +396,7 @@ mod tests {
         loop {
             let (mine, theirs) = if to_b { (&mut *b, &mut *a) } else { (&mut *a, &mut *b) };
             let values: Vec<Value> = mine.iter().copied().collect();
-            let Difference { send, ask, compare } = Difference::between(&values, &step);
+            let Difference { send, ask, compare, .. } = Difference::between(&values, &step);
             sent += send.len();
             theirs.extend(send);
             if !to_b && ask.is_empty() && compare.is_empty() {
@@ -426,6 +459,16 @@ mod tests {
         let few = Range { first: 0, last: 20, count: 0, fingerprint: 0 };
         let theirs = Sync { ranges: vec![few; 1000], wants: vec![all; 1000], ..Sync::default() };
         assert_eq!(Difference::between(&mine, &theirs).send.len(), 21 + mine.len());
+    }
+
+    #[test]
+    fn what_lies_where_both_hold_the_same_is_held() {
+        let (mine, theirs): (Vec<Value>, Vec<Value>) =
+            ((0..320).collect(), (0..320).filter(|v| v % 64 != 40).collect());
+        let found = Difference::between(&mine, &sync(&theirs));
+        let held: Vec<Value> = (-1..321).filter(|&value| found.is_held(value)).collect();
+        assert!(held.iter().all(|value| theirs.contains(value) || !mine.contains(value)));
+        assert!(held.len() > 100 && found.send.iter().all(|value| !held.contains(value)), "{held:?}");
     }
 
     #[test]
