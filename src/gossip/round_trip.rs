@@ -118,7 +118,9 @@ impl RoundTrip {
         let is_off = error > 4 * deviation + micros(TIMER);
         // A message may be late for many reasons, but is hardly early for any.
         let off = were_off + if took < mean { 2 } else { 1 };
-        let (mean, deviation, samples, off) = if word == 0 || is_off && off >= OFF_MAX {
+        // If there are few, those so far above it were late.
+        let is_better = 4 * took < mean && samples < SAMPLES_MIN;
+        let (mean, deviation, samples, off) = if word == 0 || is_off && (off >= OFF_MAX || is_better) {
             // The first one; or the last of a few from another network than the one that was measured. Half of it, as
             // the RFC has it, would be a fear that costs messages.
             (took, took / 8, 1, 0)
@@ -169,6 +171,12 @@ mod tests {
         }
         let estimate = after(steady.into_iter().chain([1000; 3]));
         assert_eq!(estimate.mean, ms(1000));
+    }
+
+    #[test]
+    fn a_first_one_that_was_late_counts_until_there_is_a_better_one() {
+        assert_eq!(after([3000, 200]), after([200]));
+        assert_eq!(after([200, 3000]).mean, ms(200));
     }
 
     #[test]
