@@ -6,14 +6,15 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::{Node, Outbox, Time};
+use natter::protocol::LineBuf;
 use natter::simple::Simple;
 use serde_json::{Value as Json, json};
 
 /// Requests in one measured batch.
 const REQUESTS: usize = 1000;
 
-fn line(src: &str, body: &Json) -> Vec<u8> {
-    json!({ "src": src, "dest": "n0", "body": body }).to_string().into_bytes()
+fn line(src: &str, body: &Json) -> LineBuf {
+    json!({ "src": src, "dest": "n0", "body": body }).to_string().into()
 }
 
 /// A node with the values 0 to `values` in a cluster of `nodes`.
@@ -28,18 +29,19 @@ fn node<N: Node>(new: fn(Config, u64) -> N, nodes: usize, values: i64) -> N {
     node
 }
 
-fn handle<N: Node>(node: &N, lines: &[Vec<u8>]) -> Outbox {
+fn handle<N: Node>(node: &N, lines: &[LineBuf]) -> Outbox {
     let mut lines = lines.to_vec();
     let (mut scratch, mut out) = (N::Scratch::default(), Outbox::default());
     for line in &mut lines {
-        node.handle(Time::ZERO, line, &mut scratch, &mut out);
+        node.handle(Time::ZERO, line.line(), &mut scratch, &mut out);
     }
     out
 }
 
 /// The bodies of what a node said.
 fn bodies(out: &Outbox) -> Vec<Json> {
-    let lines = out.lines().split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let lines = out.lines();
+    let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice::<Json>(line).expect("JSON")["body"].take()).collect()
 }
 
@@ -53,7 +55,7 @@ fn load<N: Node>(
     check: fn(&[Json]),
 ) {
     let src = if requests[0]["type"] == "delta" { "n1" } else { "c1" };
-    let lines: Vec<Vec<u8>> = requests.iter().map(|body| line(src, body)).collect();
+    let lines: Vec<LineBuf> = requests.iter().map(|body| line(src, body)).collect();
     let replies = bodies(&handle(&node(new, nodes, values), &lines));
     assert_eq!(replies.len(), requests.len());
     check(&replies);
@@ -66,7 +68,7 @@ fn load<N: Node>(
             || (node(new, nodes, values), lines.clone(), N::Scratch::default(), Outbox::default()),
             |(node, lines, scratch, out)| {
                 for line in lines {
-                    node.handle(Time::ZERO, line, scratch, out);
+                    node.handle(Time::ZERO, line.line(), scratch, out);
                 }
             },
             BatchSize::LargeInput,

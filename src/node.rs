@@ -3,11 +3,12 @@
 //! A [`Node`] owns no clock, thread or file. Whoever drives it (the runtime, a test, a bench) tells it the
 //! time and carries its [`Outbox`] away.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-use crate::protocol::Value;
+use crate::protocol::{Line, Rope, Value};
 
 /// A point in time: nanoseconds since an origin that the driver chose. Never compared between drivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,10 +79,10 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 /// What a call to a [`Node`] wants done: messages to send and things an operator should hear of.
 ///
 /// Messages are encoded as they are sent, each one line of JSON with its newline, one after the other in one
-/// buffer, so that a driver writes many of them at once.
+/// rope, so that a driver writes many of them at once.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    lines: Vec<u8>,
+    rope: Rope,
     reports: Vec<Report>,
 }
 
@@ -97,20 +98,42 @@ pub enum Report {
 impl Outbox {
     /// Where to append the next message: whole lines only.
     pub fn lines_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.lines
+        self.rope.own_mut()
     }
 
-    /// The messages so far: whole lines.
-    #[must_use]
-    pub fn lines(&self) -> &[u8] {
-        &self.lines
+    /// Where to append it if a part of it is shared.
+    pub fn rope_mut(&mut self) -> &mut Rope {
+        &mut self.rope
     }
 
-    /// Exchanges the buffer of messages for `buffer`, which must be empty.
+    /// The messages so far: whole lines. Copied if a part of them is shared.
     #[must_use]
-    pub fn replace_lines(&mut self, buffer: Vec<u8>) -> Vec<u8> {
-        debug_assert!(buffer.is_empty());
-        std::mem::replace(&mut self.lines, buffer)
+    pub fn lines(&self) -> Cow<'_, [u8]> {
+        self.rope.bytes()
+    }
+
+    /// How many bytes they are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rope.len()
+    }
+
+    /// Whether there are no messages.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rope.is_empty()
+    }
+
+    /// Exchanges the messages for `rope`, which must be empty.
+    #[must_use]
+    pub fn replace(&mut self, rope: Rope) -> Rope {
+        debug_assert!(rope.is_empty());
+        std::mem::replace(&mut self.rope, rope)
+    }
+
+    /// Throws the messages away, as they have been written.
+    pub fn clear(&mut self) {
+        self.rope.clear();
     }
 
     /// A line of input can't be taken as a message. Off the message path: it allocates.
@@ -137,8 +160,8 @@ pub trait Node: Send + Sync {
     /// Working memory of one thread that handles lines, such as a parser's buffers.
     type Scratch: Default + Send;
 
-    /// Handles one line of input, without its newline. The line is scratch space: parsers may overwrite it.
-    fn handle(&self, now: Time, line: &mut [u8], scratch: &mut Self::Scratch, out: &mut Outbox);
+    /// Handles one line of input.
+    fn handle(&self, now: Time, line: Line<'_>, scratch: &mut Self::Scratch, out: &mut Outbox);
 
     /// Does what is due: flushes, retries. Calling it too early or too often does no harm.
     fn tick(&self, now: Time, out: &mut Outbox);
@@ -188,10 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn replaced_lines_come_out_once() {
+    fn replaced_messages_come_out_once() {
         let mut out = Outbox::default();
         out.lines_mut().extend_from_slice(b"{}\n");
-        assert_eq!(out.replace_lines(Vec::new()), b"{}\n");
-        assert!(out.lines().is_empty());
+        assert_eq!(&*out.replace(Rope::default()).bytes(), b"{}\n");
+        assert!(out.is_empty() && out.lines().is_empty());
     }
 }

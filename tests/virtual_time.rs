@@ -10,6 +10,7 @@ use std::time::Duration;
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::{Node, Outbox, Time};
+use natter::protocol::Line;
 use natter::simple::Simple;
 use natter::workbench::challenge::Challenge;
 use natter::workbench::check::Valid;
@@ -112,8 +113,8 @@ struct FloodState {
 impl Node for Flood {
     type Scratch = ();
 
-    fn handle(&self, _: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
-        let message: Json = serde_json::from_slice(line).expect("JSON");
+    fn handle(&self, _: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
+        let message: Json = serde_json::from_slice(line.bytes()).expect("JSON");
         let mut state = self.0.lock().expect("no panic");
         let mut send = |src: &str, dest: &Json, body: Json| {
             let message = json!({ "src": src, "dest": dest, "body": body });
@@ -176,7 +177,7 @@ fn a_node_that_forgets_loses_values_and_is_found_out() {
     struct Forgetful(Flood);
     impl Node for Forgetful {
         type Scratch = ();
-        fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
+        fn handle(&self, now: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
             self.0.handle(now, line, &mut (), out);
             let mut state = self.0.0.lock().expect("no panic");
             if state.seen.last().is_some_and(|value| value % 10 == 0) {
@@ -202,7 +203,7 @@ struct Parrot(&'static str);
 
 impl Node for Parrot {
     type Scratch = ();
-    fn handle(&self, _: Time, _: &mut [u8], (): &mut (), out: &mut Outbox) {
+    fn handle(&self, _: Time, _: Line<'_>, (): &mut (), out: &mut Outbox) {
         out.lines_mut().extend(self.0.bytes());
     }
     fn tick(&self, _: Time, _: &mut Outbox) {}
@@ -237,8 +238,8 @@ fn an_answer_with_a_field_that_maelstrom_would_reject_is_not_ok() {
     struct Chatty;
     impl Node for Chatty {
         type Scratch = ();
-        fn handle(&self, _: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
-            let message: Json = serde_json::from_slice(line).expect("JSON");
+        fn handle(&self, _: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
+            let message: Json = serde_json::from_slice(line.bytes()).expect("JSON");
             let mut body = message["body"].clone();
             body["type"] = json!(format!("{}_ok", body["type"].as_str().expect("a type")));
             body["in_reply_to"] = body["msg_id"].clone();
@@ -264,8 +265,8 @@ fn a_node_that_never_answers_leaves_operations_unknown_and_reads_failed() {
     struct Mute(Simple);
     impl Node for Mute {
         type Scratch = ();
-        fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
-            let text = String::from_utf8_lossy(line).into_owned();
+        fn handle(&self, now: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
+            let text = String::from_utf8_lossy(line.bytes()).into_owned();
             if text.contains("\"init\"") || text.contains("\"topology\"") {
                 self.0.handle(now, line, &mut (), out);
             }
@@ -364,8 +365,8 @@ struct Listening(Simple, std::sync::Arc<std::sync::Mutex<Vec<Json>>>);
 
 impl Node for Listening {
     type Scratch = ();
-    fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
-        let message: Json = serde_json::from_slice(line).expect("JSON");
+    fn handle(&self, now: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
+        let message: Json = serde_json::from_slice(line.bytes()).expect("JSON");
         self.1.lock().expect("no panic").push(message["body"].clone());
         self.0.handle(now, line, &mut (), out);
     }
@@ -408,8 +409,10 @@ fn a_restarted_node_that_does_not_answer_init_is_named() {
     struct Sound(Option<Simple>);
     impl Node for Sound {
         type Scratch = ();
-        fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
-            self.0.iter().for_each(|node| node.handle(now, line, &mut (), out));
+        fn handle(&self, now: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
+            if let Some(node) = &self.0 {
+                node.handle(now, line, &mut (), out);
+            }
         }
         fn tick(&self, now: Time, out: &mut Outbox) {
             self.0.iter().for_each(|node| node.tick(now, out));

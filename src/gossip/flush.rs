@@ -175,7 +175,7 @@ impl LockFree {
             age: age.map_or(0, micros),
             all: !relay,
             now: again || self.is_curious_about(members, peer),
-            values: claim.batch().clone(),
+            values: claim.batch(),
         };
         planted!(BaseOffByOne => delta.base = delta.base.map(|base| Generation((base.0 + 1) & Generation::LAST.0)));
         encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
@@ -318,24 +318,19 @@ impl LockFree {
 
     /// Sends all that is queued, slots or no slots: nobody will be there for the acknowledgements.
     pub(super) fn flush_all(&self, now: Time, members: &Membership, out: &mut Outbox) {
+        let mut batch = Batch::new();
         for (peer, link) in members.links() {
-            let mut delta = Delta {
-                generation: Generation(self.random.name()),
-                base: None,
-                age: 0,
-                all: false,
-                now: false,
-                values: Batch::new(),
-            };
+            let mut generation = Generation(self.random.name());
             loop {
-                link.queue.drain_into(&mut delta.values, self.config.batch_max);
-                if delta.values.is_empty() {
+                batch.clear();
+                link.queue.drain_into(&mut batch, self.config.batch_max);
+                if batch.is_empty() {
                     break;
                 }
                 let header = self.header(now, members, (peer, link));
+                let delta = Delta { generation, base: None, age: 0, all: false, now: false, values: &batch };
                 encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
-                delta.generation.0 += 1;
-                delta.values.clear();
+                generation.0 += 1;
             }
         }
     }

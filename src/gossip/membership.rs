@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use foldhash::fast::FixedState;
+
 use super::link::Link;
 use crate::node::Time;
 
@@ -19,7 +21,7 @@ pub(super) struct Membership {
     /// My place among all nodes: those before me come first in `peers`.
     rank: usize,
     peers: Box<[Peer]>,
-    by_name: HashMap<String, PeerIndex>,
+    by_name: HashMap<Box<str>, PeerIndex, FixedState>,
     started: AtomicBool,
     pub(super) grace_ends: Time,
 }
@@ -31,16 +33,16 @@ struct Peer {
 }
 
 impl Membership {
-    /// `node_ids` are all nodes, `me` among them.
-    pub(super) fn new(me: &str, node_ids: &[&str], grace_ends: Time) -> Self {
-        let mut by_name = HashMap::new();
+    /// `node_ids` are all nodes, `me` among them. `seed` scatters their names over a table.
+    pub(super) fn new(me: &str, node_ids: &[&str], seed: u64, grace_ends: Time) -> Self {
+        let mut by_name = HashMap::with_hasher(FixedState::with_seed(seed));
         let mut peers = Vec::new();
         let mut rank = 0;
         for &name in node_ids {
             if name == me {
                 rank = peers.len();
             } else if !by_name.contains_key(name) {
-                by_name.insert(name.to_owned(), PeerIndex(peers.len()));
+                by_name.insert(name.into(), PeerIndex(peers.len()));
                 peers.push(Peer { name: name.to_owned(), link: OnceLock::new() });
             }
         }

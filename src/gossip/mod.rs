@@ -28,8 +28,8 @@ use crate::node::{Node, Outbox, Time};
 use crate::planted::planted;
 use crate::protocol::encode;
 use crate::protocol::link::{Delta, Header};
-use crate::protocol::{Batch, Body, Excerpt, Reason, Refusal, Request, Scratch, Value, parse};
-use crate::queue::{Deadline, Pool, SeenSet};
+use crate::protocol::{Batch, Body, Excerpt, Line, Reason, Refusal, Request, Scratch, Value, parse};
+use crate::queue::{Deadline, Pool, ReadyText, SeenSet};
 use crate::random::Random;
 
 use self::membership::{Membership, PeerIndex};
@@ -52,6 +52,8 @@ pub struct LockFree {
     id_life: u64,
     ids_made: AtomicU64,
     seen: SeenSet,
+    /// What a read shows of them.
+    text: ReadyText,
     batches: Pool<Box<Batch>>,
     membership: OnceLock<Membership>,
     route: Route,
@@ -72,6 +74,7 @@ impl LockFree {
             life: random.name(),
             id_life: random.bits(),
             seen: SeenSet::new(random.bits()),
+            text: ReadyText::default(),
             random,
             ids_made: AtomicU64::new(0),
             batches: Pool::new(BATCHES_KEPT),
@@ -122,7 +125,9 @@ impl LockFree {
                     encode::read_ok(out.lines_mut(), route, twice);
                     return Ok(());
                 });
-                encode::read_ok(out.lines_mut(), route, self.seen.iter());
+                if !encode::read_ok_ready(out.rope_mut(), route, |out| self.text.show(out)) {
+                    encode::read_ok(out.lines_mut(), route, self.seen.iter());
+                }
             }
         }
         Ok(())
@@ -133,7 +138,7 @@ impl LockFree {
             return Err(Reason::NotAMember);
         }
         let grace_ends = now + self.config.start_grace;
-        let membership = Membership::new(node_id, node_ids, grace_ends);
+        let membership = Membership::new(node_id, node_ids, self.id_life, grace_ends);
         self.membership.set(membership).map_err(|_| Reason::AlreadyInitialised)?;
         self.deadline.bring_forward(grace_ends);
         Ok(())
@@ -160,6 +165,7 @@ impl LockFree {
         let all_hear = to_all && !members.links().any(|(_, link)| link.is_down());
         planted!(ForgedValue => if values.len() == 7 { self.seen.insert(-values[0]); });
         let new: Batch = values.iter().copied().filter(|&value| self.seen.insert(value)).collect();
+        self.text.add(&new);
         if new.is_empty() || !onward {
             return;
         }
@@ -202,7 +208,7 @@ impl LockFree {
         now: Time,
         members: &Membership,
         message: encode::Route<'_>,
-        (delta, header): (&Delta, Option<&Header>),
+        (delta, header): (&Delta<'_>, Option<&Header>),
         out: &mut Outbox,
     ) {
         let peer = members.find(message.dest);
@@ -227,7 +233,7 @@ impl LockFree {
             self.learn(now, members, &delta.values[..delta.values.len().div_ceil(2)], origin);
             return self.acknowledge(now, message, delta, natters, out);
         });
-        self.learn(now, members, &delta.values, origin);
+        self.learn(now, members, delta.values, origin);
         // Only now that the values are in the seen set.
         self.acknowledge(now, message, delta, natters, out);
     }
@@ -236,7 +242,7 @@ impl LockFree {
         &self,
         now: Time,
         message: encode::Route<'_>,
-        delta: &Delta,
+        delta: &Delta<'_>,
         link: Option<&link::Link>,
         out: &mut Outbox,
     ) {
@@ -257,7 +263,7 @@ impl LockFree {
 impl Node for LockFree {
     type Scratch = Scratch;
 
-    fn handle(&self, now: Time, line: &mut [u8], scratch: &mut Scratch, out: &mut Outbox) {
+    fn handle(&self, now: Time, line: Line<'_>, scratch: &mut Scratch, out: &mut Outbox) {
         let message = match parse(line, scratch) {
             Ok(message) => message,
             Err(error) => return out.skip(&error),
@@ -266,7 +272,9 @@ impl Node for LockFree {
         // Before `init` the node has no name but the one it is called by.
         let me = members.map_or(message.dest, Membership::me);
         let route = |in_reply_to| encode::Route { src: me, dest: message.src, in_reply_to };
-        if let Some(members) = members.filter(|members| members.find(message.src).is_some()) {
+        let waits_for_peer =
+            |members: &&Membership| !members.has_started() && members.find(message.src).is_some();
+        if let Some(members) = members.filter(waits_for_peer) {
             self.start(now, members, false);
         }
         match message.body {

@@ -191,7 +191,7 @@ impl LockFree {
         link.begin_round(now, round);
         let ranges =
             if link.take_call() { Vec::new() } else { divide(&self.seen.sorted(), Value::MIN, Value::MAX) };
-        let sync = Sync { round, ranges, values, ..Sync::default() };
+        let sync = Sync { round, ranges, values: values.to_vec(), ..Sync::default() };
         self.send_sync(now, members, (peer, link), sync, out);
         link.repair_at.bring_forward(now + self.answer_within(members, (peer, link)));
     }
@@ -274,10 +274,10 @@ impl LockFree {
         let is_complete = answer && ask.is_empty() && compare.is_empty();
         #[cfg(feature = "planted-bugs")]
         let is_complete = is_complete && !crate::planted::is(crate::planted::Bug::RepairWithoutEnd);
-        let mut values = Batch::new();
+        let mut values = Vec::new();
         if !is_complete && send.len() <= self.config.batch_max {
             // If that is lost, the round is tried again.
-            values.extend_from_slice(&send);
+            values = send;
         } else if !send.is_empty() {
             link.note_relay();
             link.queue.refill(send.into_iter());

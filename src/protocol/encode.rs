@@ -9,7 +9,7 @@ use simd_json::BorrowedValue;
 use simd_json::prelude::*;
 
 use super::link::{Acked, Delta, Header, HubPlan, Range, Sync, Want};
-use super::{ErrorCode, Generation, Value};
+use super::{ErrorCode, Generation, Rope, Value};
 
 /// Who answers whom, and what.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,24 @@ pub fn read_ok(out: &mut Vec<u8>, route: Route<'_>, values: impl Iterator<Item =
     close(out);
 }
 
+/// `read_ok` with the text of the values, which `show` appends; nothing if that says that it can't.
+pub fn read_ok_ready(out: &mut Rope, route: Route<'_>, show: impl FnOnce(&mut Rope) -> bool) -> bool {
+    let own = out.own_mut();
+    let before = own.len();
+    open_reply(own, route, "read_ok");
+    name(own, "messages");
+    own.push(b'[');
+    let shown = show(out);
+    let own = out.own_mut();
+    if shown {
+        own.push(b']');
+        close(own);
+    } else {
+        own.truncate(before);
+    }
+    shown
+}
+
 /// `error`.
 pub fn error(out: &mut Vec<u8>, route: Route<'_>, code: ErrorCode, text: &dyn Display) {
     open_reply(out, route, "error");
@@ -65,7 +83,7 @@ pub fn error(out: &mut Vec<u8>, route: Route<'_>, code: ErrorCode, text: &dyn Di
 }
 
 /// `delta`: values for a peer.
-pub fn delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta, header: &Header) {
+pub fn delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>, header: &Header) {
     let Delta { generation, base, age, all, now, values } = delta;
     open(out, src, dest, "delta");
     number(out, "generation", generation.0);
@@ -228,7 +246,7 @@ fn string(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Body, Scratch, parse};
+    use super::super::{Body, LineBuf, Scratch, parse};
     use super::*;
     use serde_json::json;
 
@@ -276,7 +294,8 @@ mod tests {
     fn read_back(write: impl FnOnce(&mut Vec<u8>), check: impl FnOnce(Body<'_>)) {
         let mut out = Vec::new();
         write(&mut out);
-        let message = parse(&mut out, &mut Scratch::default()).expect("a message");
+        let (mut line, mut scratch) = (LineBuf::from(out), Scratch::default());
+        let message = parse(line.line(), &mut scratch).expect("a message");
         assert_eq!((message.src, message.dest), ("n1", "n2"));
         check(message.body.expect("understood"));
     }
@@ -300,7 +319,7 @@ mod tests {
                 age: 6,
                 all: true,
                 now: true,
-                values: [3, -4].into_iter().collect(),
+                values: &[3, -4],
             };
             read_back(
                 |out| delta(out, "n1", "n2", &told, &header),
@@ -318,7 +337,7 @@ mod tests {
                 answer: true,
                 ranges: vec![range; 2],
                 wants: vec![Want { first: -1, last: 1, count: 3 }],
-                values: [3].into_iter().collect(),
+                values: vec![3],
                 unreachable: vec![7, 8],
             };
             for step in [Sync::default(), step] {

@@ -1,10 +1,61 @@
 //! Framing: bytes in, lines out, in place.
 
+use std::ops::Range;
+
+/// How many bytes after a line its parser may read: it looks at so many at a time.
+const PADDING: usize = simd_json::INPUT_PADDING;
+
+/// A line, without its newline. It is scratch space: whoever reads it may overwrite it.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// The line, and [`PADDING`] bytes of anything.
+    padded: &'a mut [u8],
+}
+
+impl<'a> Line<'a> {
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.padded[..self.len()]
+    }
+
+    fn len(&self) -> usize {
+        self.padded.len() - PADDING
+    }
+
+    /// Its bytes with those after it, and how many are its own.
+    pub(super) fn into_padded(self) -> (&'a mut [u8], usize) {
+        let len = self.len();
+        (self.padded, len)
+    }
+}
+
+/// A line that owns its bytes, for who doesn't get it from [`Lines`].
+#[derive(Clone, Debug)]
+pub struct LineBuf {
+    padded: Vec<u8>,
+}
+
+impl LineBuf {
+    /// The line, for one reader: it may be overwritten.
+    pub fn line(&mut self) -> Line<'_> {
+        Line { padded: &mut self.padded }
+    }
+}
+
+impl<T: Into<Vec<u8>>> From<T> for LineBuf {
+    fn from(bytes: T) -> Self {
+        let mut padded = bytes.into();
+        padded.resize(padded.len() + PADDING, 0);
+        Self { padded }
+    }
+}
+
 /// What [`Lines::next_line`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Line<'a> {
-    /// A line, without its newline, with something else than white space in it.
-    Complete(&'a mut [u8]),
+#[derive(Debug)]
+pub enum NextLine<'a> {
+    /// A line with something else than white space in it.
+    Complete(Line<'a>),
     /// A line longer than the limit, of which nothing was kept. Said once for each.
     TooLong,
 }
@@ -12,6 +63,7 @@ pub enum Line<'a> {
 /// Splits a stream of bytes into lines. Holds at most one line's limit and one read's worth of bytes.
 #[derive(Debug)]
 pub struct Lines {
+    /// With room for the padding of the last line.
     buffer: Vec<u8>,
     /// Where the unread bytes start.
     start: usize,
@@ -42,30 +94,30 @@ impl Lines {
             self.searched -= self.start;
             self.start = 0;
         }
-        if self.buffer.len() < self.end + READ_SIZE {
+        if self.buffer.len() < self.end + READ_SIZE + PADDING {
             // Doubling, so that a long line is copied a bounded number of times.
-            self.buffer.resize((self.end + READ_SIZE).max(2 * self.end), 0);
+            self.buffer.resize((self.end + READ_SIZE).max(2 * self.end) + PADDING, 0);
         }
-        &mut self.buffer[self.end..]
+        let last = self.buffer.len() - PADDING;
+        &mut self.buffer[self.end..last]
     }
 
     /// The first `count` bytes of the last [`room`](Lines::room) have been filled.
     pub fn filled(&mut self, count: usize) {
         self.end += count;
-        debug_assert!(self.end <= self.buffer.len());
+        debug_assert!(self.end + PADDING <= self.buffer.len());
     }
 
     /// The next whole line, if there is one. Blank lines are passed over.
-    pub fn next_line(&mut self) -> Option<Line<'_>> {
+    pub fn next_line(&mut self) -> Option<NextLine<'_>> {
         loop {
-            let newline = self.buffer[self.searched..self.end].iter().position(|&b| b == b'\n');
-            let Some(length) = newline else {
+            let Some(length) = memchr::memchr(b'\n', &self.buffer[self.searched..self.end]) else {
                 self.searched = self.end;
                 if self.end - self.start > self.limit {
                     self.start = self.end;
                     if !self.skipping {
                         self.skipping = true;
-                        return Some(Line::TooLong);
+                        return Some(NextLine::TooLong);
                     }
                 }
                 return None;
@@ -77,23 +129,30 @@ impl Lines {
                 continue;
             }
             if line.len() > self.limit {
-                return Some(Line::TooLong);
+                return Some(NextLine::TooLong);
             }
-            if !self.buffer[line.clone()].trim_ascii().is_empty() {
-                return Some(Line::Complete(&mut self.buffer[line]));
+            if !is_blank(&self.buffer[line.clone()]) {
+                return Some(NextLine::Complete(self.line(line)));
             }
         }
     }
 
     /// What is left after the last newline: at the end of input, a line all the same.
-    pub fn rest(&mut self) -> Option<&mut [u8]> {
+    pub fn rest(&mut self) -> Option<Line<'_>> {
         let rest = self.start..self.end;
         self.start = self.end;
         self.searched = self.end;
-        let wanted =
-            !std::mem::take(&mut self.skipping) && !self.buffer[rest.clone()].trim_ascii().is_empty();
-        wanted.then(|| &mut self.buffer[rest])
+        let wanted = !std::mem::take(&mut self.skipping) && !is_blank(&self.buffer[rest.clone()]);
+        wanted.then(|| self.line(rest))
     }
+
+    fn line(&mut self, line: Range<usize>) -> Line<'_> {
+        Line { padded: &mut self.buffer[line.start..line.end + PADDING] }
+    }
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(u8::is_ascii_whitespace)
 }
 
 #[cfg(test)]
@@ -110,8 +169,8 @@ mod tests {
             bytes = &bytes[count..];
             while let Some(line) = lines.next_line() {
                 found.push(match line {
-                    Line::Complete(line) => String::from_utf8_lossy(line).into_owned(),
-                    Line::TooLong => "<too long>".to_owned(),
+                    NextLine::Complete(line) => String::from_utf8_lossy(line.bytes()).into_owned(),
+                    NextLine::TooLong => "<too long>".to_owned(),
                 });
             }
         }
@@ -125,8 +184,8 @@ mod tests {
             let mut lines = Lines::new(100);
             let found: Vec<String> = text.chunks(size).flat_map(|chunk| feed(&mut lines, chunk)).collect();
             assert_eq!(found, ["one", "two"], "chunks of {size}");
-            assert_eq!(lines.rest().as_deref(), Some(&b"three"[..]));
-            assert_eq!(lines.rest(), None);
+            assert_eq!(lines.rest().expect("a line").bytes(), b"three");
+            assert!(lines.rest().is_none());
         }
     }
 
@@ -146,7 +205,7 @@ mod tests {
         let found: Vec<String> = (0..1000).flat_map(|_| feed(&mut lines, &[b'x'; 65536])).collect();
         assert_eq!(found, ["<too long>"]);
         assert!(lines.buffer.len() <= 2 * ((1 << 20) + READ_SIZE), "{}", lines.buffer.len());
-        assert_eq!(lines.rest(), None);
+        assert!(lines.rest().is_none());
         assert_eq!(feed(&mut lines, b"ok\n"), ["ok"]);
     }
 }

@@ -1,6 +1,6 @@
 //! What natter nodes tell each other beside the values: how their link is, and how two sets compare.
 
-use super::{Batch, Generation, Value};
+use super::{Generation, Value};
 
 /// What every message between two nodes says of their link, in its object `link`.
 ///
@@ -62,7 +62,7 @@ pub struct HubPlan {
 
 /// Values for a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delta {
+pub struct Delta<'a> {
     /// Names it, for the acknowledgement.
     pub generation: Generation,
     /// All before this one are settled: the receiver need not wait for them.
@@ -74,7 +74,7 @@ pub struct Delta {
     /// Whether the acknowledgement is wanted at once.
     pub now: bool,
     /// The values. Any number, if the peer isn't one of ours.
-    pub values: Batch,
+    pub values: &'a [Value],
 }
 
 /// A step of a repair: two nodes compare their sets, and find the difference.
@@ -89,7 +89,7 @@ pub struct Sync {
     /// The sender wants all that the receiver holds there.
     pub wants: Vec<Want>,
     /// Values that the receiver may lack, in case that nothing else gets through.
-    pub values: Batch,
+    pub values: Vec<Value>,
     /// Nodes, by their place among all, that the sender should have told something and can't.
     pub unreachable: Vec<u64>,
 }

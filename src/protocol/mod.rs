@@ -20,13 +20,15 @@ mod error;
 mod lines;
 pub mod link;
 mod parse;
+mod rope;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 pub use self::error::{ErrorCode, Excerpt, LineError, Reason, Refusal};
-pub use self::lines::{Line, Lines};
+pub use self::lines::{Line, LineBuf, Lines, NextLine};
 pub use self::parse::{Body, Message, Request, Scratch, parse};
+pub use self::rope::Rope;
 
 /// A value that is broadcast.
 pub type Value = i64;

@@ -5,13 +5,16 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use simd_json::{BorrowedValue, Buffers};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use simd_json::{BorrowedValue, Buffers, Tape};
 
 use super::error::{LineError, Reason, Refusal};
 use super::link::{Acked, Delta, Header, HubPlan, Range, Sync, Want};
-use super::{Batch, Generation, Value};
+use super::{Generation, Line, Value};
 
 const STRING: &str = "a string";
 const INTEGER: &str = "a 64-bit signed integer";
@@ -24,10 +27,20 @@ const BOUNDS: &str = "an array of integers, three for each range";
 const STRINGS: &str = "an array of strings";
 const NEIGHBOURS: &str = "an object whose values are arrays of strings";
 
-/// The parser's working memory, for one thread. Grows to the longest line seen.
-#[derive(Default)]
+/// The parser's working memory, for one thread. Grows to what a line needs, and stays so unless that was a lot.
 pub struct Scratch {
     buffers: Buffers,
+    tape: Tape<'static>,
+    values: Vec<Value>,
+}
+
+/// A line with more parts than this takes the working memory with it.
+const PARTS_KEPT_MAX: usize = 1 << 14;
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { buffers: Buffers::default(), tape: Tape(Vec::new()), values: Vec::new() }
+    }
 }
 
 impl fmt::Debug for Scratch {
@@ -62,7 +75,7 @@ pub enum Body<'a> {
         /// The sender's number for the message, if it gave one.
         msg_id: Option<i64>,
         /// What it brings.
-        delta: Delta,
+        delta: Delta<'a>,
         /// None if the peer isn't one of ours.
         header: Option<Header>,
     },
@@ -109,15 +122,27 @@ pub enum Request<'a> {
     Read,
 }
 
-/// Parses one line, without its newline, in place: the line's bytes are overwritten where strings have
-/// escapes, and the message borrows from them.
+/// Parses one line in place: its bytes are overwritten where strings have escapes, and the message borrows from them
+/// and from the working memory. Nothing is allocated for a message without arrays of names or ranges, once that has
+/// grown.
 ///
 /// # Errors
 /// If the line can't be taken as a message from anybody. If it can, but is wrong, the message's body says so.
-pub fn parse<'a>(line: &'a mut [u8], scratch: &mut Scratch) -> Result<Message<'a>, LineError> {
-    let raw: RawMessage<'a> =
-        simd_json::serde::from_slice_with_buffers(line, &mut scratch.buffers).map_err(line_error)?;
-    raw.judge()
+pub fn parse<'a>(line: Line<'a>, scratch: &'a mut Scratch) -> Result<Message<'a>, LineError> {
+    if scratch.tape.0.capacity() > PARTS_KEPT_MAX {
+        *scratch = Scratch::default();
+    }
+    let Scratch { buffers, tape: kept, values } = scratch;
+    values.clear();
+    let (padded, len) = line.into_padded();
+    let mut tape: Tape<'a> = mem::replace(kept, Tape(Vec::new()));
+    let filled = simd_json::fill_tape_padded(padded, len, buffers, &mut tape);
+    let mut deserializer = simd_json::Deserializer::from_tape(tape);
+    let mut raw = RawMessage::default();
+    let read = filled.and_then(|()| deserializer.deserialize_map(MessageFields { raw: &mut raw, values }));
+    *kept = deserializer.into_tape().reset();
+    read.map_err(line_error)?;
+    raw.judge(values)
 }
 
 fn line_error(error: simd_json::Error) -> LineError {
@@ -148,7 +173,8 @@ struct RawBody<'a> {
     node_ids: Field<Vec<&'a str>>,
     topology: Field<Vec<(&'a str, Vec<&'a str>)>>,
     generation: Field<i64>,
-    values: Field<Batch>,
+    /// They are in the working memory.
+    values: Field<()>,
     base: Field<i64>,
     age: Field<i64>,
     all: Field<bool>,
@@ -214,7 +240,7 @@ impl RawHeader {
 }
 
 impl<'a> RawMessage<'a> {
-    fn judge(self) -> Result<Message<'a>, LineError> {
+    fn judge(self, values: &'a [Value]) -> Result<Message<'a>, LineError> {
         let src = self.src.required("src", STRING).map_err(not_message)?;
         let dest = self.dest.required("dest", STRING).map_err(not_message)?;
         let body = self.body.ok_or_else(|| not_message(Reason::Missing("body")))?;
@@ -222,7 +248,7 @@ impl<'a> RawMessage<'a> {
             return Err(not_message(Reason::Missing("type")));
         }
         let in_reply_to = if let Field::Is(id) = body.msg_id { Some(id) } else { None };
-        let body = body.judge().map_err(|reason| Refusal { in_reply_to, reason });
+        let body = body.judge(values).map_err(|reason| Refusal { in_reply_to, reason });
         Ok(Message { src, dest, body })
     }
 }
@@ -232,14 +258,14 @@ fn not_message(reason: Reason<'_>) -> LineError {
 }
 
 impl<'a> RawBody<'a> {
-    fn judge(self) -> Result<Body<'a>, Reason<'a>> {
+    fn judge(self, values: &'a [Value]) -> Result<Body<'a>, Reason<'a>> {
         let kind = match self.kind {
             Field::Is(kind) => kind,
             Field::Missing => return Err(Reason::Missing("type")),
             Field::Wrong => return Err(Reason::WrongType { field: "type", expected: STRING }),
         };
         let msg_id = match kind {
-            "delta" => return self.delta(),
+            "delta" => return self.delta(values),
             "delta_ok" => {
                 let header = header(self.link)?;
                 let generation = match header {
@@ -248,7 +274,7 @@ impl<'a> RawBody<'a> {
                 };
                 return Ok(Body::DeltaOk { generation, header });
             }
-            "sync" => return self.sync(),
+            "sync" => return self.sync(values),
             _ if !matches!(self.in_reply_to, Field::Missing) => return Ok(Body::Reply { kind }),
             "init" | "topology" | "echo" | "generate" | "broadcast" | "read" => {
                 self.msg_id.required("msg_id", INTEGER)?
@@ -269,7 +295,7 @@ impl<'a> RawBody<'a> {
         Ok(Body::Request { msg_id, request })
     }
 
-    fn delta(self) -> Result<Body<'a>, Reason<'a>> {
+    fn delta(self, values: &'a [Value]) -> Result<Body<'a>, Reason<'a>> {
         let msg_id = self.msg_id.optional("msg_id", INTEGER)?;
         let header = header(self.link)?;
         let delta = Delta {
@@ -278,12 +304,12 @@ impl<'a> RawBody<'a> {
             age: non_negative("age", self.age)?.unwrap_or(0),
             all: self.all.optional("all", BOOLEAN)?.unwrap_or(false),
             now: self.now.optional("now", BOOLEAN)?.unwrap_or(false),
-            values: self.values.required("values", INTEGERS)?,
+            values: self.values.required("values", INTEGERS).map(|()| values)?,
         };
         Ok(Body::Delta { msg_id, delta, header })
     }
 
-    fn sync(self) -> Result<Body<'a>, Reason<'a>> {
+    fn sync(self, values: &'a [Value]) -> Result<Body<'a>, Reason<'a>> {
         let header = header(self.link)?.ok_or(Reason::Missing("link"))?;
         let ranges = self.ranges.optional("ranges", RANGES)?.unwrap_or_default();
         let wants = self.wants.optional("wants", BOUNDS)?.unwrap_or_default();
@@ -310,7 +336,7 @@ impl<'a> RawBody<'a> {
             answer: self.answer.optional("answer", BOOLEAN)?.unwrap_or(false),
             ranges: ranges.chunks_exact(4).map(range).collect(),
             wants: wants.chunks_exact(3).map(want).collect(),
-            values: self.values.optional("values", INTEGERS)?.unwrap_or_default(),
+            values: self.values.optional("values", INTEGERS)?.map_or_else(Vec::new, |()| values.to_vec()),
             unreachable: unreachable.into_iter().filter_map(|place| u64::try_from(place).ok()).collect(),
         };
         Ok(Body::Sync { sync, header })
@@ -338,83 +364,96 @@ fn generation<'a>(field: Field<i64>) -> Result<Generation, Reason<'a>> {
     optional_generation("generation", field)?.ok_or(Reason::Missing("generation"))
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for RawMessage<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = RawMessage<'de>;
+/// Reads a message's fields to where they are wanted, as moving them there costs more than reading them.
+struct MessageFields<'r, 'de> {
+    raw: &'r mut RawMessage<'de>,
+    values: &'r mut Vec<Value>,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> Visitor<'de> for MessageFields<'_, 'de> {
+    type Value = ();
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut raw = RawMessage::default();
-                while let Some(key) = map.next_key::<&'de str>()? {
-                    match key {
-                        "src" => raw.src = map.next_value()?,
-                        "dest" => raw.dest = map.next_value()?,
-                        "body" => {
-                            let body =
-                                map.next_value().map_err(|_| A::Error::custom("`body` is not an object"));
-                            raw.body = Some(body?);
-                        }
-                        _ => drop(map.next_value::<IgnoredAny>()?),
-                    }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { raw, values } = self;
+        while let Some(key) = map.next_key::<&'de str>()? {
+            match key {
+                "src" => raw.src = map.next_value()?,
+                "dest" => raw.dest = map.next_value()?,
+                "body" => {
+                    let raw = raw.body.insert(RawBody::default());
+                    let body = map.next_value_seed(BodyFields { raw, values });
+                    body.map_err(|_| A::Error::custom("`body` is not an object"))?;
                 }
-                Ok(raw)
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        deserializer.deserialize_map(Fields)
+        Ok(())
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for RawBody<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = RawBody<'de>;
+/// The same for its body.
+struct BodyFields<'r, 'de> {
+    raw: &'r mut RawBody<'de>,
+    values: &'r mut Vec<Value>,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> DeserializeSeed<'de> for BodyFields<'_, 'de> {
+    type Value = ();
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut raw = RawBody::default();
-                while let Some(key) = map.next_key::<&'de str>()? {
-                    match key {
-                        "type" => raw.kind = map.next_value()?,
-                        "msg_id" => raw.msg_id = map.next_value()?,
-                        "in_reply_to" => raw.in_reply_to = map.next_value()?,
-                        "echo" => raw.echo = Some(map.next_value()?),
-                        "message" => raw.message = map.next_value()?,
-                        "node_id" => raw.node_id = map.next_value()?,
-                        "node_ids" => raw.node_ids = map.next_value()?,
-                        "topology" => raw.topology = map.next_value()?,
-                        "generation" => raw.generation = map.next_value()?,
-                        "values" => raw.values = map.next_value()?,
-                        "base" => raw.base = map.next_value()?,
-                        "age" => raw.age = map.next_value()?,
-                        "all" => raw.all = map.next_value()?,
-                        "now" => raw.now = map.next_value()?,
-                        "round" => raw.round = map.next_value()?,
-                        "answer" => raw.answer = map.next_value()?,
-                        "ranges" => raw.ranges = map.next_value()?,
-                        "unreachable" => raw.unreachable = map.next_value()?,
-                        "wants" => raw.wants = map.next_value()?,
-                        "link" => raw.link = Some(map.next_value()?),
-                        _ => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(raw)
-            }
-        }
-        deserializer.deserialize_map(Fields)
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Wanted<'de> for RawHeader {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+impl<'de> Visitor<'de> for BodyFields<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { raw, values } = self;
+        while let Some(key) = map.next_key::<&'de str>()? {
+            match key {
+                "type" => raw.kind = map.next_value()?,
+                "msg_id" => raw.msg_id = map.next_value()?,
+                "in_reply_to" => raw.in_reply_to = map.next_value()?,
+                "echo" => raw.echo = Some(map.next_value()?),
+                "message" => raw.message = map.next_value()?,
+                "node_id" => raw.node_id = map.next_value()?,
+                "node_ids" => raw.node_ids = map.next_value()?,
+                "topology" => raw.topology = map.next_value()?,
+                "generation" => raw.generation = map.next_value()?,
+                "values" => {
+                    values.clear();
+                    raw.values = map.next_value_seed(Integers(values))?;
+                }
+                "base" => raw.base = map.next_value()?,
+                "age" => raw.age = map.next_value()?,
+                "all" => raw.all = map.next_value()?,
+                "now" => raw.now = map.next_value()?,
+                "round" => raw.round = map.next_value()?,
+                "answer" => raw.answer = map.next_value()?,
+                "ranges" => raw.ranges = map.next_value()?,
+                "unreachable" => raw.unreachable = map.next_value()?,
+                "wants" => raw.wants = map.next_value()?,
+                "link" => raw.link = Some(map.next_value()?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Wanted<'de> for PhantomData<RawHeader> {
+    type Found = RawHeader;
+
+    fn take_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<RawHeader>, A::Error> {
         let mut raw = RawHeader::default();
         while let Some(key) = map.next_key::<&'de str>()? {
             match key {
@@ -460,63 +499,76 @@ impl<T> Field<T> {
     }
 }
 
-/// What a [`Field`] may hold: says which JSON values it can be made from. Anything else is read past.
+/// What makes something from a field's value: says which JSON values it can be made from. Anything else is read past.
 trait Wanted<'de>: Sized {
-    fn from_bool(_: bool) -> Option<Self> {
+    type Found;
+
+    fn take_bool(self, _: bool) -> Option<Self::Found> {
         None
     }
 
-    fn from_int(_: i64) -> Option<Self> {
+    fn take_int(self, _: i64) -> Option<Self::Found> {
         None
     }
 
-    fn from_str(_: &'de str) -> Option<Self> {
+    fn take_str(self, _: &'de str) -> Option<Self::Found> {
         None
     }
 
-    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
+    fn take_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Option<Self::Found>, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(None)
     }
 
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+    fn take_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Self::Found>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(None)
     }
 }
 
-impl<'de> Wanted<'de> for bool {
-    fn from_bool(bool: bool) -> Option<Self> {
+impl Wanted<'_> for PhantomData<bool> {
+    type Found = bool;
+
+    fn take_bool(self, bool: bool) -> Option<bool> {
         Some(bool)
     }
 }
 
-impl<'de> Wanted<'de> for i64 {
-    fn from_int(int: i64) -> Option<Self> {
+impl Wanted<'_> for PhantomData<i64> {
+    type Found = i64;
+
+    fn take_int(self, int: i64) -> Option<i64> {
         Some(int)
     }
 }
 
-impl<'de> Wanted<'de> for &'de str {
-    fn from_str(str: &'de str) -> Option<Self> {
+impl<'de> Wanted<'de> for PhantomData<&'de str> {
+    type Found = &'de str;
+
+    fn take_str(self, str: &'de str) -> Option<&'de str> {
         Some(str)
     }
 }
 
-impl<'de> Wanted<'de> for Batch {
-    fn from_seq<A: SeqAccess<'de>>(seq: A) -> Result<Option<Self>, A::Error> {
-        collect(seq)
+impl<'de, T> Wanted<'de> for PhantomData<Vec<T>>
+where
+    PhantomData<T>: Wanted<'de, Found = T>,
+{
+    type Found = Vec<T>;
+
+    fn take_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Option<Vec<T>>, A::Error> {
+        let mut all = Vec::new();
+        Ok(collect::<T, A>(seq, &mut all)?.map(|()| all))
     }
 }
 
-impl<'de, T: Wanted<'de>> Wanted<'de> for Vec<T> {
-    fn from_seq<A: SeqAccess<'de>>(seq: A) -> Result<Option<Self>, A::Error> {
-        collect(seq)
-    }
-}
+impl<'de, T> Wanted<'de> for PhantomData<Vec<(&'de str, T)>>
+where
+    PhantomData<T>: Wanted<'de, Found = T>,
+{
+    type Found = Vec<(&'de str, T)>;
 
-impl<'de, T: Wanted<'de>> Wanted<'de> for Vec<(&'de str, T)> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+    fn take_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Self::Found>, A::Error> {
         let mut entries = Some(Vec::new());
         while let Some((key, value)) = map.next_entry::<&'de str, Field<T>>()? {
             match (&mut entries, value) {
@@ -528,68 +580,89 @@ impl<'de, T: Wanted<'de>> Wanted<'de> for Vec<(&'de str, T)> {
     }
 }
 
-/// All elements, or none if one of them is wrong. Reads to the end in either case.
-fn collect<'de, T, C, A>(mut seq: A) -> Result<Option<C>, A::Error>
+/// Where an array's integers are wanted.
+struct Integers<'r>(&'r mut Vec<Value>);
+
+impl<'de> Wanted<'de> for Integers<'_> {
+    type Found = ();
+
+    fn take_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Option<()>, A::Error> {
+        collect::<Value, A>(seq, self.0)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Integers<'_> {
+    type Value = Field<()>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field<()>, D::Error> {
+        deserializer.deserialize_any(FieldVisitor(self))
+    }
+}
+
+/// Collects all elements; nothing if one of them is wrong. Reads to the end in either case.
+fn collect<'de, T, A>(mut seq: A, all: &mut Vec<T>) -> Result<Option<()>, A::Error>
 where
-    T: Wanted<'de>,
-    C: Default + Extend<T> + IntoIterator<Item = T>,
+    PhantomData<T>: Wanted<'de, Found = T>,
     A: SeqAccess<'de>,
 {
-    let mut all = Some(C::default());
+    let mut found = Some(());
     while let Some(element) = seq.next_element::<Field<T>>()? {
-        match (&mut all, element) {
-            (Some(all), Field::Is(element)) => all.extend([element]),
-            _ => all = None,
+        match element {
+            Field::Is(element) => all.push(element),
+            Field::Missing | Field::Wrong => found = None,
         }
     }
-    Ok(all)
+    Ok(found)
 }
 
-impl<'de, T: Wanted<'de>> Deserialize<'de> for Field<T> {
+impl<'de, T> Deserialize<'de> for Field<T>
+where
+    PhantomData<T>: Wanted<'de, Found = T>,
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldVisitor(PhantomData))
+        deserializer.deserialize_any(FieldVisitor(PhantomData::<T>))
     }
 }
 
-struct FieldVisitor<T>(PhantomData<T>);
+struct FieldVisitor<W>(W);
 
-impl<'de, T: Wanted<'de>> Visitor<'de> for FieldVisitor<T> {
-    type Value = Field<T>;
+impl<'de, W: Wanted<'de>> Visitor<'de> for FieldVisitor<W> {
+    type Value = Field<W::Found>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Field<T>, E> {
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
         Ok(Field::Missing)
     }
 
-    fn visit_bool<E>(self, bool: bool) -> Result<Field<T>, E> {
-        Ok(found(T::from_bool(bool)))
+    fn visit_bool<E>(self, bool: bool) -> Result<Self::Value, E> {
+        Ok(found(self.0.take_bool(bool)))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Field<T>, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
         Ok(Field::Wrong)
     }
 
-    fn visit_i64<E>(self, int: i64) -> Result<Field<T>, E> {
-        Ok(found(T::from_int(int)))
+    fn visit_i64<E>(self, int: i64) -> Result<Self::Value, E> {
+        Ok(found(self.0.take_int(int)))
     }
 
-    fn visit_u64<E>(self, int: u64) -> Result<Field<T>, E> {
-        Ok(found(i64::try_from(int).ok().and_then(T::from_int)))
+    fn visit_u64<E>(self, int: u64) -> Result<Self::Value, E> {
+        Ok(found(i64::try_from(int).ok().and_then(|int| self.0.take_int(int))))
     }
 
-    fn visit_borrowed_str<E>(self, str: &'de str) -> Result<Field<T>, E> {
-        Ok(found(T::from_str(str)))
+    fn visit_borrowed_str<E>(self, str: &'de str) -> Result<Self::Value, E> {
+        Ok(found(self.0.take_str(str)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Field<T>, A::Error> {
-        T::from_seq(seq).map(found)
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        self.0.take_seq(seq).map(found)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Field<T>, A::Error> {
-        T::from_map(map).map(found)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        self.0.take_map(map).map(found)
     }
 }
 
@@ -599,11 +672,11 @@ fn found<T>(value: Option<T>) -> Field<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LineBuf;
     use super::*;
 
     fn with<R>(line: &str, check: impl FnOnce(Result<Message<'_>, LineError>) -> R) -> R {
-        let mut bytes = line.as_bytes().to_vec();
-        check(parse(&mut bytes, &mut Scratch::default()))
+        check(parse(LineBuf::from(line).line(), &mut Scratch::default()))
     }
 
     fn body_is(body: &str, expected: Result<Body<'_>, Refusal<'_>>) {
@@ -644,7 +717,7 @@ mod tests {
         let values: Vec<String> = (0..100).map(|v| v.to_string()).collect();
         body_is(
             &format!(r#"{{"type":"delta","msg_id":4,"generation":9,"values":[{}]}}"#, values.join(",")),
-            Ok(Body::Delta { msg_id: Some(4), delta: delta_of(0..100), header: None }),
+            Ok(Body::Delta { msg_id: Some(4), delta: delta_of(&(0..100).collect::<Vec<_>>()), header: None }),
         );
         body_is(
             r#"{"type":"delta_ok","in_reply_to":4,"generation":9}"#,
@@ -652,9 +725,8 @@ mod tests {
         );
     }
 
-    fn delta_of(values: std::ops::Range<i64>) -> Delta {
-        let (generation, values) = (Generation(9), values.collect());
-        Delta { generation, base: None, age: 0, all: false, now: false, values }
+    fn delta_of(values: &[Value]) -> Delta<'_> {
+        Delta { generation: Generation(9), base: None, age: 0, all: false, now: false, values }
     }
 
     #[test]
@@ -664,7 +736,7 @@ mod tests {
         for good in [r#"{"life":1,"at":2}"#, r#"{"x":[{}],"at":2,"echo":null,"life":1,"up":false}"#] {
             body_is(
                 &delta(good),
-                Ok(Body::Delta { msg_id: None, delta: delta_of(0..0), header: Some(header) }),
+                Ok(Body::Delta { msg_id: None, delta: delta_of(&[]), header: Some(header) }),
             );
         }
         for bad in
@@ -788,7 +860,8 @@ mod tests {
         let mut line = br#"{"src":"a","dest":"b","body":{"type":"X"}}"#.to_vec();
         let x = line.iter().position(|&b| b == b'X').expect("an X");
         line[x] = 0xff;
-        assert!(matches!(parse(&mut line, &mut Scratch::default()), Err(LineError::NotJson(_))));
+        let mut line = LineBuf::from(line);
+        assert!(matches!(parse(line.line(), &mut Scratch::default()), Err(LineError::NotJson(_))));
     }
 
     #[test]

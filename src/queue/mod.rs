@@ -1,4 +1,4 @@
-//! Small, dumb, concurrent containers: the seen set, a peer's queue, its in-flight slots, pools of buffers.
+//! Small, dumb, concurrent containers: the seen set and its text, a peer's queue, its in-flight slots, pools of buffers.
 //!
 //! They own no lifecycle: nothing here knows of topologies, intervals or retries, and nothing here sends.
 //! Each may be used from any number of threads at once, and none of our own code takes a lock.
@@ -9,6 +9,7 @@ mod pool;
 mod receipts;
 mod seen;
 mod slots;
+mod text;
 
 pub use self::deadline::Deadline;
 pub use self::peer_queue::PeerQueue;
@@ -16,3 +17,4 @@ pub use self::pool::{Pool, Reuse};
 pub use self::receipts::{Arrival, Receipts};
 pub use self::seen::SeenSet;
 pub use self::slots::{Ack, Claim, InFlight, SLOTS, SlotRing};
+pub use self::text::ReadyText;

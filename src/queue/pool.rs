@@ -3,7 +3,7 @@
 use crossbeam::queue::ArrayQueue;
 
 use crate::planted::planted;
-use crate::protocol::Batch;
+use crate::protocol::{Batch, Rope};
 
 /// A thing that a [`Pool`] may hand out again.
 pub trait Reuse: Default {
@@ -51,10 +51,10 @@ impl Reuse for Box<Batch> {
 /// The largest buffer of messages that is kept. A few large reads must not hold memory for ever.
 const BUFFER_KEPT_MAX: usize = 1 << 20;
 
-impl Reuse for Vec<u8> {
+impl Reuse for Rope {
     fn reset(&mut self) -> bool {
         self.clear();
-        self.capacity() <= BUFFER_KEPT_MAX
+        self.kept() <= BUFFER_KEPT_MAX
     }
 }
 
@@ -62,27 +62,33 @@ impl Reuse for Vec<u8> {
 mod tests {
     use super::*;
 
+    fn rope(capacity: usize) -> Rope {
+        let mut rope = Rope::default();
+        rope.own_mut().reserve_exact(capacity);
+        rope
+    }
+
     #[test]
     fn a_buffer_given_is_taken_again_and_empty() {
-        let pool = Pool::<Vec<u8>>::new(1);
-        let mut buffer = Vec::with_capacity(100);
-        buffer.push(1);
-        let address = buffer.as_ptr();
+        let pool = Pool::<Rope>::new(1);
+        let mut buffer = rope(100);
+        buffer.own_mut().push(1);
+        let address = buffer.own_mut().as_ptr();
         pool.give(buffer);
-        let again = pool.take();
-        assert!(again.is_empty() && again.as_ptr() == address);
-        assert_eq!(pool.take().capacity(), 0, "the pool was empty");
+        let mut again = pool.take();
+        assert!(again.is_empty() && again.own_mut().as_ptr() == address);
+        assert_eq!(pool.take().kept(), 0, "the pool was empty");
     }
 
     #[test]
     fn a_full_pool_and_an_outsized_buffer_keep_nothing() {
-        let pool = Pool::<Vec<u8>>::new(1);
-        pool.give(Vec::with_capacity(BUFFER_KEPT_MAX + 1));
-        assert_eq!(pool.take().capacity(), 0);
-        pool.give(Vec::with_capacity(10));
-        pool.give(Vec::with_capacity(20));
-        assert_eq!(pool.take().capacity(), 10);
-        assert_eq!(pool.take().capacity(), 0);
+        let pool = Pool::<Rope>::new(1);
+        pool.give(rope(BUFFER_KEPT_MAX + 1));
+        assert_eq!(pool.take().kept(), 0);
+        pool.give(rope(10));
+        pool.give(rope(20));
+        assert_eq!(pool.take().kept(), 10);
+        assert_eq!(pool.take().kept(), 0);
     }
 
     #[test]

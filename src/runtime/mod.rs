@@ -31,7 +31,7 @@ use self::log::Log;
 use self::sink::{Locked, Piped, Sink};
 use self::ticker::Ticker;
 use crate::node::{Node, Outbox, Time};
-use crate::protocol::{Line, LineError};
+use crate::protocol::{LineError, NextLine};
 
 /// Why a node could not go on.
 #[derive(Debug, Error)]
@@ -122,10 +122,10 @@ fn read_all<N: Node, S: Sink>(
 ) -> io::Result<()> {
     let mut scratch = N::Scratch::default();
     let limit = input.line_limit();
-    let mut handle = |line: Line<'_>, now: Time, out: &mut Outbox| {
+    let mut handle = |line: NextLine<'_>, now: Time, out: &mut Outbox| {
         match line {
-            Line::Complete(line) => node.handle(now, line, &mut scratch, out),
-            Line::TooLong => out.skip(&LineError::TooLong { limit }),
+            NextLine::Complete(line) => node.handle(now, line, &mut scratch, out),
+            NextLine::TooLong => out.skip(&LineError::TooLong { limit }),
         }
         log.print(out, now);
         sink.offer(out);
@@ -144,7 +144,7 @@ fn read_all<N: Node, S: Sink>(
         idle();
     }
     if let Some(rest) = input.lines.rest() {
-        handle(Line::Complete(rest), clock.now(), out);
+        handle(NextLine::Complete(rest), clock.now(), out);
     }
     Ok(())
 }

@@ -1,16 +1,18 @@
 //! How replies get from their makers to stdout: two ways, one for each design.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use rustix::event::{PollFd, PollFlags, poll};
+use smallvec::SmallVec;
 
 use super::input::Wake;
 use crate::node::Outbox;
+use crate::protocol::Rope;
 use crate::queue::Pool;
 
 /// Takes replies from the reader and the ticker.
@@ -44,10 +46,10 @@ impl Sink for Locked<'_> {
     }
 
     fn flush(&self, out: &mut Outbox) {
-        if !out.lines().is_empty() {
+        if !out.is_empty() {
             let mut stdout = self.stdout.lock().unwrap_or_else(PoisonError::into_inner);
-            self.failed.unless(|| write_all(&mut stdout, out.lines()));
-            out.lines_mut().clear();
+            self.failed.unless(|| write_all(&mut stdout, &mut [IoSlice::new(&out.lines())]));
+            out.clear();
         }
     }
 
@@ -75,8 +77,8 @@ const BUFFERS_KEPT: usize = BUFFERS_WAITING + 1 + 1 + 1;
 /// either the second try finds room, or the note is there when room is next made.
 #[derive(Debug)]
 pub(super) struct Piped<'a> {
-    ready: ArrayQueue<Vec<u8>>,
-    buffers: Pool<Vec<u8>>,
+    ready: ArrayQueue<Rope>,
+    buffers: Pool<Rope>,
     writer: OnceLock<Thread>,
     blocked: SegQueue<Thread>,
     closed: AtomicBool,
@@ -111,7 +113,7 @@ impl<'a> Piped<'a> {
                 while let Some(maker) = self.blocked.pop() {
                     maker.unpark();
                 }
-                self.failed.unless(|| write_all(&mut stdout, &buffer));
+                self.failed.unless(|| write_rope(&mut stdout, &buffer));
                 self.buffers.give(buffer);
             } else if closed {
                 return;
@@ -130,16 +132,16 @@ impl<'a> Piped<'a> {
 
 impl Sink for Piped<'_> {
     fn offer(&self, out: &mut Outbox) {
-        if out.lines().len() >= BUFFER_FULL {
+        if out.len() >= BUFFER_FULL {
             self.flush(out);
         }
     }
 
     fn flush(&self, out: &mut Outbox) {
-        if out.lines().is_empty() {
+        if out.is_empty() {
             return;
         }
-        let mut buffer = out.replace_lines(self.buffers.take());
+        let mut buffer = out.replace(self.buffers.take());
         while let Err(back) = self.ready.push(buffer) {
             self.blocked.push(thread::current());
             match self.ready.push(back) {
@@ -200,12 +202,25 @@ impl<'a> Failed<'a> {
     }
 }
 
+/// How many pieces a system call writes.
+const PIECES: usize = 64;
+
+fn write_rope(stdout: &mut File, rope: &Rope) -> io::Result<()> {
+    let mut pieces = rope.pieces().peekable();
+    while pieces.peek().is_some() {
+        let mut slices: SmallVec<[IoSlice<'_>; PIECES]> =
+            pieces.by_ref().take(PIECES).map(IoSlice::new).collect();
+        write_all(stdout, &mut slices)?;
+    }
+    Ok(())
+}
+
 /// Writes everything, also to a stream that somebody made non-blocking.
-fn write_all(stdout: &mut File, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match stdout.write(bytes) {
+fn write_all(stdout: &mut File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !slices.is_empty() {
+        match stdout.write_vectored(slices) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
+            Ok(count) => IoSlice::advance_slices(&mut slices, count),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 match poll(&mut [PollFd::new(stdout, PollFlags::OUT)], None) {

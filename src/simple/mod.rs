@@ -25,7 +25,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::config::Config;
 use crate::node::{Inspect, Node, Outbox, Time};
 use crate::planted::planted;
-use crate::protocol::{Excerpt, Reason, Value};
+use crate::protocol::{Excerpt, Line, Reason, Value};
 use crate::random::Random;
 
 /// A node of the simple design.
@@ -379,8 +379,8 @@ impl Simple {
 impl Node for Simple {
     type Scratch = ();
 
-    fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
-        match serde_json::from_slice::<Json>(line) {
+    fn handle(&self, now: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
+        match serde_json::from_slice::<Json>(line.bytes()) {
             Ok(message) => {
                 if let Err(reason) = self.message(now, &message, out) {
                     out.skip(&format_args!("not a message: {reason}"));

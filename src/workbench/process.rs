@@ -28,7 +28,7 @@ use super::scenario::{Scenario, Verbosity};
 use super::store::RunDir;
 use super::trial::{Cluster, Fault, Results, Snapshot, Trial};
 use crate::node::Time;
-use crate::protocol::{Line, Lines};
+use crate::protocol::{Lines, NextLine};
 use crate::runtime::Clock;
 
 /// The longest line that a node may print. A read of ten million values fits.
@@ -440,8 +440,10 @@ impl Process {
         }
         while let Some(line) = self.lines.next_line() {
             match line {
-                Line::Complete(line) => receive(line)?,
-                Line::TooLong => return Ok(Some(format!("printed a line of more than {LINE_MAX} bytes"))),
+                NextLine::Complete(line) => receive(line.bytes())?,
+                NextLine::TooLong => {
+                    return Ok(Some(format!("printed a line of more than {LINE_MAX} bytes")));
+                }
             }
         }
         Ok(None)

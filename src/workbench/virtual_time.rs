@@ -13,6 +13,7 @@ use super::nemesis::{TRUE_PPM, Trouble};
 use super::scenario::{Scenario, Verbosity};
 use super::trial::{Cluster, Fault, Results, Trial};
 use crate::node::{Node, Outbox, Time};
+use crate::protocol::LineBuf;
 
 /// After so many rounds without any passing of time a run is stuck.
 const ROUNDS_AT_ONCE_MAX: u32 = 100_000;
@@ -261,13 +262,14 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
         any
     }
 
-    fn handle(&mut self, index: usize, line: String) {
+    fn handle(&mut self, index: usize, mut line: String) {
+        // Its newline.
+        line.pop();
         let host = &mut self.hosts[index];
         host.free_at = self.now;
-        let mut line = line.into_bytes();
-        line.pop();
-        self.watch.receives(index, &line);
-        host.node.handle(host.clock.local(self.now), &mut line, &mut host.scratch, &mut self.out);
+        let mut line = LineBuf::from(line);
+        self.watch.receives(index, line.line().bytes());
+        host.node.handle(host.clock.local(self.now), line.line(), &mut host.scratch, &mut self.out);
         self.acted(index);
     }
 
@@ -276,14 +278,16 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
         self.out.take_reports();
         let Host { node, clock, .. } = &self.hosts[index];
         let local = clock.local(self.now);
-        let act = Act { now: self.now, local, index, node, printed: self.out.lines() };
+        let act = Act { now: self.now, local, index, node, printed: &self.out.lines() };
         if let Err(what) = self.watch.acted(act) {
             self.fault.get_or_insert(Fault::Broken { node: index, what });
         }
-        if !self.out.lines().is_empty() {
+        if !self.out.is_empty() {
             let mut spare = self.spare.pop().unwrap_or_default();
             spare.clear();
-            self.printed.push((index, self.out.replace_lines(spare)));
+            spare.extend_from_slice(&self.out.lines());
+            self.out.clear();
+            self.printed.push((index, spare));
         }
     }
 
@@ -386,6 +390,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::gossip::LockFree;
+    use crate::protocol::Line;
     use crate::workbench::scenario::WorkloadKind;
 
     #[test]
@@ -438,8 +443,8 @@ mod tests {
     impl Node for Diary {
         type Scratch = ();
 
-        fn handle(&self, now: Time, line: &mut [u8], (): &mut (), out: &mut Outbox) {
-            let message: serde_json::Value = serde_json::from_slice(line).expect("JSON");
+        fn handle(&self, now: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
+            let message: serde_json::Value = serde_json::from_slice(line.bytes()).expect("JSON");
             let mut body = message["body"].clone();
             body["in_reply_to"] = body["msg_id"].take();
             let kind = format!("{}_ok", body["type"].as_str().expect("a type"));
@@ -627,7 +632,7 @@ mod tests {
         struct Restless;
         impl Node for Restless {
             type Scratch = ();
-            fn handle(&self, _: Time, _: &mut [u8], (): &mut (), _: &mut Outbox) {}
+            fn handle(&self, _: Time, _: Line<'_>, (): &mut (), _: &mut Outbox) {}
             fn tick(&self, _: Time, _: &mut Outbox) {}
             fn next_deadline(&self) -> Option<Time> {
                 Some(Time::ZERO)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::{Node, Outbox, Time};
+use natter::protocol::LineBuf;
 use natter::simple::Simple;
 use serde_json::{Value as Json, json};
 
@@ -155,14 +156,13 @@ impl<N: Design> Cluster<N> {
     /// Hands a node a line; returns what it says at once, to anybody.
     pub(crate) fn line(&mut self, index: usize, line: &[u8]) -> Vec<Message> {
         let mut out = Outbox::default();
-        let mut line = line.to_vec();
-        self.nodes[index].handle(self.now, &mut line, &mut self.scratch, &mut out);
+        self.nodes[index].handle(self.now, LineBuf::from(line).line(), &mut self.scratch, &mut out);
         self.said(&mut out)
     }
 
     fn said(&mut self, out: &mut Outbox) -> Vec<Message> {
         self.reports += out.take_reports().len();
-        messages(out.lines())
+        messages(&out.lines())
     }
 
     fn post(&mut self, message: Message) {

@@ -211,6 +211,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::node::{Node, Outbox};
+    use crate::protocol::LineBuf;
     use crate::simple::Simple;
     use serde_json::json;
     use std::time::Duration;
@@ -226,8 +227,8 @@ mod tests {
         let line = json!({ "src": "c9", "dest": format!("n{index}"), "body": body }).to_string();
         let (mut out, node) = (Outbox::default(), &nodes[index]);
         Watch::<Simple>::receives(auditor, index, line.as_bytes());
-        node.handle(at, &mut line.into_bytes(), &mut (), &mut out);
-        auditor.acted(Act { now: at, local: at, index, node, printed: out.lines() })
+        node.handle(at, LineBuf::from(line).line(), &mut (), &mut out);
+        auditor.acted(Act { now: at, local: at, index, node, printed: &out.lines() })
     }
 
     fn delta(values: &[Value]) -> serde_json::Value {
