@@ -532,3 +532,26 @@ fn a_plan_for_nothing_sensible_is_refused() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(255), 0));
     assert!(stderr(&output).contains("cannot write to no-such-folder/plan.svg"), "{}", stderr(&output));
 }
+
+#[test]
+fn two_designs_are_compared_on_the_loads_that_were_named() {
+    let folder = folder();
+    let output = natter(folder.path(), &["compare", "read", "echo", "--messages", "50"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('|').split('|').take(3).map(|cell| cell.trim().to_owned()).collect()
+    };
+    assert_eq!(
+        printed.lines().skip(2).map(cells).collect::<Vec<_>>(),
+        [
+            ["read", "lock-free", "50"],
+            ["read", "simple", "50"],
+            ["echo", "lock-free", "50"],
+            ["echo", "simple", "50"]
+        ]
+    );
+    let rows = stdout_json(&natter(folder.path(), &["compare", "delta", "--messages", "5", "--json"]));
+    assert_eq!(rows[0]["load"], "delta");
+    assert!(rows[0]["cpu-ratio"].is_number() && rows[0]["simple"]["cpu-us-per-message"].is_number());
+}

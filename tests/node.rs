@@ -2,9 +2,10 @@
 
 #![cfg(not(loom))]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value as Json, json};
 
 const DESIGNS: [&str; 2] = ["lock-free", "simple"];
@@ -336,6 +337,62 @@ fn a_reader_that_is_slow_to_come_gets_everything() {
         assert_eq!((held, count), (true, REQUESTS), "{design}");
         assert!(child.wait().expect("it ends").success());
     }
+}
+
+/// The most memory that a process has had resident.
+fn peak_kib(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("Linux");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    peak.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_node_that_is_not_read_waits_in_bounded_memory_and_loses_nothing() {
+    // A node that is asked to read has much more to say than it hears.
+    const VALUES: usize = 10_000;
+    for design in DESIGNS {
+        let mut child = program(design, &[]).spawn().expect("natter-node starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let values = Vec::from_iter(0..VALUES);
+        stdin.write_all(init(&["n0"]).as_bytes()).expect("it listens");
+        let delta = json!({ "type": "delta", "generation": 1, "values": values });
+        stdin.write_all(request("n1", &delta).as_bytes()).expect("it listens");
+        rustix::io::ioctl_fionbio(&stdin, true).expect("a pipe");
+        let read = request("c1", &json!({ "type": "read", "msg_id": 2 }));
+        let (mut reads, mut written) = (0, 0);
+        let stuck = Timespec { tv_sec: 1, tv_nsec: 0 };
+        while poll(&mut [PollFd::new(&stdin, PollFlags::OUT)], Some(&stuck)).expect("a pipe") > 0 {
+            match stdin.write(&read.as_bytes()[written..]) {
+                Ok(count) => written += count,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            reads += written / read.len();
+            written %= read.len();
+        }
+        let peak = peak_kib(&child);
+        assert!(peak < 16 << 10, "{design}: {peak} KiB, with {reads} reads waiting");
+        rustix::io::ioctl_fionbio(&stdin, false).expect("a pipe");
+        let rest = read.as_bytes()[written..].to_owned();
+        let answers = std::thread::scope(|scope| {
+            scope.spawn(move || stdin.write_all(&rest).expect("it listens again"));
+            stdout.lines().map_while(Result::ok).filter(|line| line.contains("read_ok")).count()
+        });
+        assert_eq!(answers, reads + 1, "{design}");
+        assert!(child.wait().expect("it ends").success());
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_idle_node_takes_less_than_8_mib() {
+    let mut node = Session::start("lock-free", &[]);
+    node.send(&init(&["n0"]));
+    assert_eq!(node.receive()["body"]["type"], "init_ok");
+    let peak = peak_kib(&node.child);
+    assert!(peak < 8 << 10, "{peak} KiB");
+    node.end();
 }
 
 #[test]

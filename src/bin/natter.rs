@@ -14,6 +14,7 @@ use mimalloc::MiMalloc;
 use natter::runtime::cli::{self, Design, NodeArgs};
 use natter::workbench::challenge::{Challenge, Row, failed, table};
 use natter::workbench::check::Valid;
+use natter::workbench::compare::{self, Load};
 use natter::workbench::frontier::{self, Row as Budget, Setting, picture::picture};
 use natter::workbench::history::History;
 use natter::workbench::process::{self, NodeCommand, RunError, Signals};
@@ -56,6 +57,8 @@ enum Command {
     Simulate(SimulateArgs),
     /// Print what each latency budget should cost in messages and time, and what it does
     Plan(PlanArgs),
+    /// Run both designs of natter's node on the same loads, as processes, and print what time and memory they take
+    Compare(CompareArgs),
     /// Plant each known bug in natter's own nodes, and see how many simulated seeds it takes to find it
     #[cfg(feature = "planted-bugs")]
     Planted(Options),
@@ -145,6 +148,21 @@ struct PlanArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct CompareArgs {
+    /// Which loads, in that order
+    #[arg(value_enum, value_name = "LOAD", default_values_t = Load::ALL)]
+    loads: Vec<Load>,
+
+    /// How many messages of each [default: as many as take the simple design some seconds]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    messages: Option<u64>,
+
+    /// Print the table as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// What `natter challenge --json` prints.
 #[derive(Serialize)]
 struct Verdict<'a> {
@@ -179,6 +197,7 @@ fn main() -> ExitCode {
         Command::Challenge(args) => challenge(&args),
         Command::Simulate(args) => simulate(&args),
         Command::Plan(args) => plan(&args),
+        Command::Compare(args) => compare(&args),
         #[cfg(feature = "planted-bugs")]
         Command::Planted(args) => planted(&args),
         Command::Node(args) => match args.config() {
@@ -338,6 +357,21 @@ fn plan(args: &PlanArgs) -> anyhow::Result<u8> {
     Ok(if valid { 0 } else { INVALID })
 }
 
+fn compare(args: &CompareArgs) -> anyhow::Result<u8> {
+    let program = own_program()?;
+    let mut rows = Vec::new();
+    for &load in &args.loads {
+        let messages = args.messages.unwrap_or(load.messages());
+        rows.push(compare::Row::measure(&program, &["node"], load, messages)?);
+    }
+    if args.json {
+        print(&(serde_json::to_string_pretty(&rows)? + "\n"))?;
+    } else {
+        print(&format!("{}\n", compare::table(&rows)))?;
+    }
+    Ok(0)
+}
+
 /// A picture's file. What was there before stays until there is something to replace it.
 struct Svg<'a> {
     path: &'a Path,
@@ -377,9 +411,12 @@ fn planted(options: &Options) -> anyhow::Result<u8> {
 /// This program in its role as a node: what `natter test` and `natter challenge` run by default, so that
 /// both are always of the same build.
 fn own_node(node_args: Vec<String>) -> anyhow::Result<NodeCommand> {
-    let program = std::env::current_exe().context("cannot find natter's own program")?;
     let args = std::iter::once("node".to_owned()).chain(node_args).collect();
-    Ok(NodeCommand::new(&program, args)?)
+    Ok(NodeCommand::new(&own_program()?, args)?)
+}
+
+fn own_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot find natter's own program")
 }
 
 /// Runs a scenario with a progress line.

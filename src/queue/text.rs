@@ -9,7 +9,7 @@ use crossbeam::queue::SegQueue;
 use crate::protocol::{Rope, Value};
 
 /// A chunk of text is shared with whoever writes it from this size on: less is copied faster than it is counted.
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 32 * 1024;
 
 /// The text of a set of values that only grows: decimal numbers with commas between them.
 ///

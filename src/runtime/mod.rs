@@ -75,7 +75,7 @@ pub fn run<N: Node>(
     let stdout = File::from(stdout);
     let (watch, watching) = signals::watch().map_err(Failure::Start)?;
     thread::scope(|scope| {
-        scope.spawn(|| watch.run(wake));
+        named("signals").spawn_scoped(scope, || watch.run(wake)).map_err(Failure::Start)?;
         // Dropped when this scope ends, also by a panic: the threads wait for it.
         let _watching = watching;
         match output {
@@ -83,7 +83,8 @@ pub fn run<N: Node>(
             Output::WriterThread => {
                 let sink = Piped::new(wake);
                 thread::scope(|scope| {
-                    let writer = scope.spawn(|| sink.write_all(stdout));
+                    let writer = named("writer").spawn_scoped(scope, || sink.write_all(stdout));
+                    let writer = writer.map_err(Failure::Start)?;
                     let _closing = sink.start(writer.thread().clone());
                     converse(node, input, &sink)
                 })?;
@@ -93,6 +94,11 @@ pub fn run<N: Node>(
     })
 }
 
+/// A thread that debuggers and profilers show by its name.
+fn named(name: &str) -> thread::Builder {
+    thread::Builder::new().name(name.to_owned())
+}
+
 /// The reader's loop, with a ticker beside it, and the last words after both.
 fn converse<N: Node, S: Sink>(node: &N, mut input: Input, sink: &S) -> Result<(), Failure> {
     let clock = Clock::start();
@@ -100,13 +106,15 @@ fn converse<N: Node, S: Sink>(node: &N, mut input: Input, sink: &S) -> Result<()
     let ticker = Ticker::default();
     let mut out = Outbox::default();
     let read = thread::scope(|scope| {
-        let ticking = scope.spawn(|| ticker.run(node, &clock, sink, &log));
+        let ticking = named("ticker").spawn_scoped(scope, || ticker.run(node, &clock, sink, &log));
+        let ticking = ticking.map_err(Failure::Start)?;
         let stopping = ticker.stop_at_end(ticking.thread().clone());
-        read_all(node, &mut input, sink, &clock, &log, &mut out, || stopping.wake_for(node.next_deadline()))
+        let idle = || stopping.wake_for(node.next_deadline());
+        read_all(node, &mut input, sink, &clock, &log, &mut out, idle).map_err(Failure::Input)
     });
     node.finish(clock.now(), &mut out);
     sink.flush(&mut out);
-    read.map_err(Failure::Input)?;
+    read?;
     sink.failure().map_or(Ok(()), |error| Err(Failure::Output(error)))
 }
 

@@ -5,7 +5,7 @@
 //! the history, and no clock, thread or process. A driver tells it the time, hands it what nodes print, and
 //! delivers what it wants delivered: [`process`] with real processes, [`virtual_time`] with nodes in this process.
 //! [`simulate`] runs thousands of the latter, under [`hazards`], and checks them at every step. [`frontier`] sets what
-//! they cost beside what they should.
+//! they cost beside what they should. [`compare`] measures what processor time and memory they take.
 //!
 //! What Maelstrom does, this does the same way, from option names to the checker's arithmetic, so that a
 //! figure here means what it means there. The differences:
@@ -22,6 +22,7 @@
 pub mod challenge;
 pub mod check;
 mod clients;
+pub mod compare;
 pub mod frontier;
 pub mod hazards;
 pub mod history;

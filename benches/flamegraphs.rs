@@ -1,0 +1,119 @@
+//! Draws where processor time goes: `cargo bench --bench flamegraphs` writes one SVG for each design and load into
+//! `flamegraphs/`. As a test, with `cargo test --benches`, it draws one, and writes none.
+//!
+//! A node runs in this process, on pipes, and a timer's signal looks at the stack of whichever thread is running:
+//! that takes no special rights. The threads that feed the node and hear it are left out.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::thread;
+
+use natter::config::Config;
+use natter::gossip::LockFree;
+use natter::runtime::{Output, run};
+use natter::simple::Simple;
+use natter::workbench::compare::{Input, Load};
+use pprof::flamegraph::Options;
+use pprof::{ProfilerGuardBuilder, Report};
+
+/// Looks a second of processor time: no round number, so as not to keep step with anything.
+const FREQUENCY: i32 = 997;
+
+/// The threads of a node.
+const THREADS: [&str; 3] = ["reader", "ticker", "writer"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Design {
+    LockFree,
+    Simple,
+}
+
+impl Design {
+    fn name(self) -> &'static str {
+        match self {
+            Self::LockFree => "lock-free",
+            Self::Simple => "simple",
+        }
+    }
+
+    fn run(self, stdin: OwnedFd, stdout: OwnedFd) {
+        let limit = 16 << 20;
+        let done = match self {
+            Self::LockFree => {
+                run(&LockFree::new(Config::default(), 1), stdin, stdout, Output::WriterThread, limit)
+            }
+            Self::Simple => run(&Simple::new(Config::default(), 1), stdin, stdout, Output::EachReply, limit),
+        };
+        done.expect("its streams work");
+    }
+}
+
+fn hear(mut stdout: impl Read) -> u64 {
+    let (mut lines, mut buffer) = (0, vec![0; 1 << 20]);
+    loop {
+        match stdout.read(&mut buffer).expect("a pipe") {
+            0 => return lines,
+            count => lines += memchr::memchr_iter(b'\n', &buffer[..count]).count() as u64,
+        }
+    }
+}
+
+/// Runs a node under the profiler.
+fn profile(design: Design, input: &Input) -> Report {
+    let (stdin, mut feed) = io::pipe().expect("a pipe");
+    let (heard, stdout) = io::pipe().expect("a pipe");
+    let guard = ProfilerGuardBuilder::default()
+        .frequency(FREQUENCY)
+        .blocklist(&["libc", "libgcc", "pthread", "vdso"])
+        .build()
+        .expect("a profiler");
+    let lines = thread::scope(|scope| {
+        let named = |name: &str| thread::Builder::new().name(name.to_owned());
+        let node = || design.run(stdin.into(), stdout.into());
+        named("reader").spawn_scoped(scope, node).expect("a thread");
+        let feeding = move || {
+            feed.write_all(input.preamble.as_bytes()).expect("it reads");
+            feed.write_all(input.lines.as_bytes()).expect("it reads");
+        };
+        named("feeder").spawn_scoped(scope, feeding).expect("a thread");
+        hear(heard)
+    });
+    assert_eq!(lines, input.preamble.lines().count() as u64 + input.messages);
+    let mut report = guard.report().build().expect("a report");
+    report.data.retain(|frames, _| THREADS.contains(&frames.thread_name.as_str()));
+    report
+}
+
+fn draw(title: String, report: &Report, out: impl Write) {
+    let mut options = Options::default();
+    options.title = title;
+    options.subtitle = Some("processor time of each thread, by function; from its name upwards".to_owned());
+    report.flamegraph_with_options(out, &mut options).expect("it can be written");
+}
+
+#[expect(clippy::disallowed_macros, reason = "it is a program")]
+fn main() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("flamegraphs");
+    if !std::env::args().any(|arg| arg == "--bench") {
+        let report = profile(Design::LockFree, &Input::new(Load::Echo, 100_000));
+        let mut drawn = Vec::new();
+        draw("echo".to_owned(), &report, &mut drawn);
+        assert!(drawn.starts_with(b"<?xml"), "it is a picture");
+        return;
+    }
+    fs::create_dir_all(&folder).expect("a folder");
+    for design in [Design::LockFree, Design::Simple] {
+        // The faster one is looked at for longer, so that there is as much to see.
+        let times = if design == Design::LockFree { 8 } else { 1 };
+        for load in Load::ALL {
+            let report = profile(design, &Input::new(load, load.messages() * times));
+            let looks: isize = report.data.values().sum();
+            let name = format!("{}-{}.svg", design.name(), load.name());
+            let file = File::create(folder.join(&name)).expect("it can be written");
+            draw(format!("{}, {}", design.name(), load.name()), &report, file);
+            println!("{name}: {looks} samples");
+        }
+    }
+}
