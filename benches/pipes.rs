@@ -262,7 +262,7 @@ impl Program {
             String::from_utf8_lossy(&said).trim().parse::<u64>().expect("a count")
         };
         let first = messages / 100;
-        (count(messages) - count(first)) as f64 / (messages - first) as f64
+        (count(messages) as f64 - count(first) as f64) / (messages - first) as f64
     }
 }
 

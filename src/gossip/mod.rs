@@ -164,7 +164,8 @@ impl LockFree {
         // Then nobody need pass them on.
         let all_hear = to_all && !members.links().any(|(_, link)| link.is_down());
         planted!(ForgedValue => if values.len() == 7 { self.seen.insert(-values[0]); });
-        let new: Batch = values.iter().copied().filter(|&value| self.seen.insert(value)).collect();
+        let mut new = Batch::new();
+        self.seen.insert_all(values, |value| new.push(value));
         self.text.add(&new);
         if new.is_empty() || !onward {
             return;
@@ -290,7 +291,7 @@ impl Node for LockFree {
             }
             Ok(Body::Delta { msg_id, delta, header }) => {
                 if let Some(members) = members {
-                    self.delta(now, members, route(msg_id), (&delta, header.as_ref()), out);
+                    self.delta(now, members, route(msg_id), (&delta, header), out);
                 }
             }
             Ok(Body::DeltaOk { header, .. }) => {
@@ -298,12 +299,12 @@ impl Node for LockFree {
                     (header, self.link_to(members, message.src))
                 {
                     planted!(AckOfAck => link.acknowledge_again(now + self.config.ack_delay));
-                    self.heard(now, members, (peer, link), &header, false);
+                    self.heard(now, members, (peer, link), header, false);
                 }
             }
             Ok(Body::Sync { sync, header }) => {
                 if let Some((members, peer, link)) = self.link_to(members, message.src) {
-                    self.heard(now, members, (peer, link), &header, !sync.answer);
+                    self.heard(now, members, (peer, link), header, !sync.answer);
                     // They are late already: they are not to wait for a whole period.
                     let born = now.before(self.config.latency_budget / 2);
                     let origin = Origin { from: Some(peer), born, onward: true };

@@ -324,12 +324,15 @@ mod tests {
             read_back(
                 |out| delta(out, "n1", "n2", &told, &header),
                 |body| {
-                    assert_eq!(body, Body::Delta { msg_id: None, delta: told.clone(), header: Some(header) });
+                    assert_eq!(
+                        body,
+                        Body::Delta { msg_id: None, delta: told.clone(), header: Some(&header) }
+                    );
                 },
             );
             read_back(
                 |out| ack(out, "n1", "n2", &header),
-                |body| assert_eq!(body, Body::DeltaOk { generation: None, header: Some(header) }),
+                |body| assert_eq!(body, Body::DeltaOk { generation: None, header: Some(&header) }),
             );
             let range = Range { first: i64::MIN, last: i64::MAX, count: 3, fingerprint: u64::MAX };
             let step = Sync {
@@ -343,7 +346,7 @@ mod tests {
             for step in [Sync::default(), step] {
                 read_back(
                     |out| sync(out, "n1", "n2", &step, &header),
-                    |body| assert_eq!(body, Body::Sync { sync: step.clone(), header }),
+                    |body| assert_eq!(body, Body::Sync { sync: step.clone(), header: &header }),
                 );
             }
         }

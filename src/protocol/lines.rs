@@ -76,8 +76,8 @@ pub struct Lines {
     skipping: bool,
 }
 
-/// The room offered to a read. A pipe holds 64 KiB by default; more would rarely be filled.
-const READ_SIZE: usize = 64 * 1024;
+/// The room offered to a read: what the pipes of a node hold at the most.
+const READ_SIZE: usize = 256 * 1024;
 
 impl Lines {
     /// Lines of at most `limit` bytes, newline not counted.

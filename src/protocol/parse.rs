@@ -31,7 +31,16 @@ const NEIGHBOURS: &str = "an object whose values are arrays of strings";
 pub struct Scratch {
     buffers: Buffers,
     tape: Tape<'static>,
+    large: Large,
+    /// The header that was read, if it is as it should be.
+    header: Option<Header>,
+}
+
+/// Parts of a message that cost more to move than to read: they are read to where they stay.
+#[derive(Default)]
+struct Large {
     values: Vec<Value>,
+    header: RawHeader,
 }
 
 /// A line with more parts than this takes the working memory with it.
@@ -39,7 +48,7 @@ const PARTS_KEPT_MAX: usize = 1 << 14;
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { buffers: Buffers::default(), tape: Tape(Vec::new()), values: Vec::new() }
+        Self { buffers: Buffers::default(), tape: Tape(Vec::new()), large: Large::default(), header: None }
     }
 }
 
@@ -77,21 +86,21 @@ pub enum Body<'a> {
         /// What it brings.
         delta: Delta<'a>,
         /// None if the peer isn't one of ours.
-        header: Option<Header>,
+        header: Option<&'a Header>,
     },
     /// A peer's acknowledgement that travels alone.
     DeltaOk {
         /// The one delta that it acknowledges, if the peer isn't one of ours.
         generation: Option<Generation>,
         /// Acknowledges what it says.
-        header: Option<Header>,
+        header: Option<&'a Header>,
     },
     /// A step of a repair.
     Sync {
         /// What is compared, asked and told.
         sync: Sync,
         /// How the link is.
-        header: Header,
+        header: &'a Header,
     },
     /// An answer that nobody here waits for.
     Reply {
@@ -132,17 +141,17 @@ pub fn parse<'a>(line: Line<'a>, scratch: &'a mut Scratch) -> Result<Message<'a>
     if scratch.tape.0.capacity() > PARTS_KEPT_MAX {
         *scratch = Scratch::default();
     }
-    let Scratch { buffers, tape: kept, values } = scratch;
-    values.clear();
+    let Scratch { buffers, tape: kept, large, header } = scratch;
     let (padded, len) = line.into_padded();
     let mut tape: Tape<'a> = mem::replace(kept, Tape(Vec::new()));
     let filled = simd_json::fill_tape_padded(padded, len, buffers, &mut tape);
     let mut deserializer = simd_json::Deserializer::from_tape(tape);
     let mut raw = RawMessage::default();
-    let read = filled.and_then(|()| deserializer.deserialize_map(MessageFields { raw: &mut raw, values }));
+    let read = filled.and_then(|()| deserializer.deserialize_map(MessageFields { raw: &mut raw, large }));
     *kept = deserializer.into_tape().reset();
     read.map_err(line_error)?;
-    raw.judge(values)
+    *header = if let Some(Field::Is(())) = raw.body.link { large.header.judge() } else { None };
+    raw.judge(&large.values, header.as_ref())
 }
 
 fn line_error(error: simd_json::Error) -> LineError {
@@ -159,7 +168,8 @@ fn line_error(error: simd_json::Error) -> LineError {
 struct RawMessage<'a> {
     src: Field<&'a str>,
     dest: Field<&'a str>,
-    body: Option<RawBody<'a>>,
+    has_body: bool,
+    body: RawBody<'a>,
 }
 
 #[derive(Default)]
@@ -173,7 +183,7 @@ struct RawBody<'a> {
     node_ids: Field<Vec<&'a str>>,
     topology: Field<Vec<(&'a str, Vec<&'a str>)>>,
     generation: Field<i64>,
-    /// They are in the working memory.
+    /// They are elsewhere, and so is the object `link`.
     values: Field<()>,
     base: Field<i64>,
     age: Field<i64>,
@@ -185,7 +195,7 @@ struct RawBody<'a> {
     wants: Field<Vec<i64>>,
     unreachable: Field<Vec<i64>>,
     /// Not missing even if it is null: that is no header either.
-    link: Option<Field<RawHeader>>,
+    link: Option<Field<()>>,
 }
 
 /// The object `link` of a message between nodes.
@@ -207,9 +217,9 @@ struct RawHeader {
 
 impl RawHeader {
     /// Nothing if it is not as it should be.
-    fn judge(self) -> Option<Header> {
+    fn judge(&self) -> Option<Header> {
         let Self { life, to, at, echo, ack, later, up, root, next, margin, every, far } = self;
-        let number = |field: Field<i64>| match field {
+        let number = |field: &Field<i64>| match *field {
             Field::Missing => Some(None),
             Field::Is(number) => u64::try_from(number).ok().map(Some),
             Field::Wrong => None,
@@ -240,15 +250,18 @@ impl RawHeader {
 }
 
 impl<'a> RawMessage<'a> {
-    fn judge(self, values: &'a [Value]) -> Result<Message<'a>, LineError> {
+    fn judge(mut self, values: &'a [Value], header: Option<&'a Header>) -> Result<Message<'a>, LineError> {
         let src = self.src.required("src", STRING).map_err(not_message)?;
         let dest = self.dest.required("dest", STRING).map_err(not_message)?;
-        let body = self.body.ok_or_else(|| not_message(Reason::Missing("body")))?;
+        if !self.has_body {
+            return Err(not_message(Reason::Missing("body")));
+        }
+        let body = &mut self.body;
         if matches!((&body.kind, &body.msg_id), (Field::Missing, Field::Missing)) {
             return Err(not_message(Reason::Missing("type")));
         }
         let in_reply_to = if let Field::Is(id) = body.msg_id { Some(id) } else { None };
-        let body = body.judge(values).map_err(|reason| Refusal { in_reply_to, reason });
+        let body = body.judge(values, header).map_err(|reason| Refusal { in_reply_to, reason });
         Ok(Message { src, dest, body })
     }
 }
@@ -258,23 +271,23 @@ fn not_message(reason: Reason<'_>) -> LineError {
 }
 
 impl<'a> RawBody<'a> {
-    fn judge(self, values: &'a [Value]) -> Result<Body<'a>, Reason<'a>> {
+    fn judge(&mut self, values: &'a [Value], header: Option<&'a Header>) -> Result<Body<'a>, Reason<'a>> {
         let kind = match self.kind {
             Field::Is(kind) => kind,
             Field::Missing => return Err(Reason::Missing("type")),
             Field::Wrong => return Err(Reason::WrongType { field: "type", expected: STRING }),
         };
         let msg_id = match kind {
-            "delta" => return self.delta(values),
+            "delta" => return self.delta(values, header),
             "delta_ok" => {
-                let header = header(self.link)?;
+                let header = self.link(header)?;
                 let generation = match header {
-                    Some(_) => optional_generation("generation", self.generation)?,
-                    None => Some(generation(self.generation)?),
+                    Some(_) => optional_generation("generation", &mut self.generation)?,
+                    None => Some(generation(&mut self.generation)?),
                 };
                 return Ok(Body::DeltaOk { generation, header });
             }
-            "sync" => return self.sync(values),
+            "sync" => return self.sync(values, header),
             _ if !matches!(self.in_reply_to, Field::Missing) => return Ok(Body::Reply { kind }),
             "init" | "topology" | "echo" | "generate" | "broadcast" | "read" => {
                 self.msg_id.required("msg_id", INTEGER)?
@@ -287,7 +300,7 @@ impl<'a> RawBody<'a> {
                 node_ids: self.node_ids.required("node_ids", STRINGS)?,
             },
             "topology" => Request::Topology(self.topology.required("topology", NEIGHBOURS)?),
-            "echo" => Request::Echo(self.echo.ok_or(Reason::Missing("echo"))?),
+            "echo" => Request::Echo(self.echo.take().ok_or(Reason::Missing("echo"))?),
             "generate" => Request::Generate,
             "broadcast" => Request::Broadcast(self.message.required("message", INTEGER)?),
             _ => Request::Read,
@@ -295,13 +308,13 @@ impl<'a> RawBody<'a> {
         Ok(Body::Request { msg_id, request })
     }
 
-    fn delta(self, values: &'a [Value]) -> Result<Body<'a>, Reason<'a>> {
+    fn delta(&mut self, values: &'a [Value], header: Option<&'a Header>) -> Result<Body<'a>, Reason<'a>> {
         let msg_id = self.msg_id.optional("msg_id", INTEGER)?;
-        let header = header(self.link)?;
+        let header = self.link(header)?;
         let delta = Delta {
-            generation: generation(self.generation)?,
-            base: optional_generation("base", self.base)?,
-            age: non_negative("age", self.age)?.unwrap_or(0),
+            generation: generation(&mut self.generation)?,
+            base: optional_generation("base", &mut self.base)?,
+            age: non_negative("age", &mut self.age)?.unwrap_or(0),
             all: self.all.optional("all", BOOLEAN)?.unwrap_or(false),
             now: self.now.optional("now", BOOLEAN)?.unwrap_or(false),
             values: self.values.required("values", INTEGERS).map(|()| values)?,
@@ -309,8 +322,8 @@ impl<'a> RawBody<'a> {
         Ok(Body::Delta { msg_id, delta, header })
     }
 
-    fn sync(self, values: &'a [Value]) -> Result<Body<'a>, Reason<'a>> {
-        let header = header(self.link)?.ok_or(Reason::Missing("link"))?;
+    fn sync(&mut self, values: &'a [Value], header: Option<&'a Header>) -> Result<Body<'a>, Reason<'a>> {
+        let header = self.link(header)?.ok_or(Reason::Missing("link"))?;
         let ranges = self.ranges.optional("ranges", RANGES)?.unwrap_or_default();
         let wants = self.wants.optional("wants", BOUNDS)?.unwrap_or_default();
         let unreachable = self.unreachable.optional("unreachable", INTEGERS)?.unwrap_or_default();
@@ -332,7 +345,7 @@ impl<'a> RawBody<'a> {
             count: u64::try_from(numbers[2]).unwrap_or(0),
         };
         let sync = Sync {
-            round: non_negative("round", self.round)?.ok_or(Reason::Missing("round"))?,
+            round: non_negative("round", &mut self.round)?.ok_or(Reason::Missing("round"))?,
             answer: self.answer.optional("answer", BOOLEAN)?.unwrap_or(false),
             ranges: ranges.chunks_exact(4).map(range).collect(),
             wants: wants.chunks_exact(3).map(want).collect(),
@@ -341,33 +354,34 @@ impl<'a> RawBody<'a> {
         };
         Ok(Body::Sync { sync, header })
     }
+
+    /// The header, if there is an object `link`.
+    fn link(&self, header: Option<&'a Header>) -> Result<Option<&'a Header>, Reason<'a>> {
+        let wrong = Reason::WrongType { field: "link", expected: HEADER };
+        if self.link.is_none() { Ok(None) } else { header.map(Some).ok_or(wrong) }
+    }
 }
 
-fn header<'a>(raw: Option<Field<RawHeader>>) -> Result<Option<Header>, Reason<'a>> {
-    let judge = |raw| if let Field::Is(raw) = raw { RawHeader::judge(raw) } else { None };
-    raw.map(|raw| judge(raw).ok_or(Reason::WrongType { field: "link", expected: HEADER })).transpose()
-}
-
-fn non_negative<'a>(field: &'static str, number: Field<i64>) -> Result<Option<u64>, Reason<'a>> {
+fn non_negative<'a>(field: &'static str, number: &mut Field<i64>) -> Result<Option<u64>, Reason<'a>> {
     let wrong = |_| Reason::WrongType { field, expected: NON_NEGATIVE };
     number.optional(field, NON_NEGATIVE)?.map(|number| u64::try_from(number).map_err(wrong)).transpose()
 }
 
 fn optional_generation<'a>(
     field: &'static str,
-    number: Field<i64>,
+    number: &mut Field<i64>,
 ) -> Result<Option<Generation>, Reason<'a>> {
     Ok(non_negative(field, number)?.map(Generation))
 }
 
-fn generation<'a>(field: Field<i64>) -> Result<Generation, Reason<'a>> {
+fn generation<'a>(field: &mut Field<i64>) -> Result<Generation, Reason<'a>> {
     optional_generation("generation", field)?.ok_or(Reason::Missing("generation"))
 }
 
 /// Reads a message's fields to where they are wanted, as moving them there costs more than reading them.
 struct MessageFields<'r, 'de> {
     raw: &'r mut RawMessage<'de>,
-    values: &'r mut Vec<Value>,
+    large: &'r mut Large,
 }
 
 impl<'de> Visitor<'de> for MessageFields<'_, 'de> {
@@ -378,14 +392,16 @@ impl<'de> Visitor<'de> for MessageFields<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { raw, values } = self;
+        let Self { raw, large } = self;
         while let Some(key) = map.next_key::<&'de str>()? {
             match key {
                 "src" => raw.src = map.next_value()?,
                 "dest" => raw.dest = map.next_value()?,
                 "body" => {
-                    let raw = raw.body.insert(RawBody::default());
-                    let body = map.next_value_seed(BodyFields { raw, values });
+                    if mem::replace(&mut raw.has_body, true) {
+                        raw.body = RawBody::default();
+                    }
+                    let body = map.next_value_seed(BodyFields { raw: &mut raw.body, large });
                     body.map_err(|_| A::Error::custom("`body` is not an object"))?;
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
@@ -398,7 +414,7 @@ impl<'de> Visitor<'de> for MessageFields<'_, 'de> {
 /// The same for its body.
 struct BodyFields<'r, 'de> {
     raw: &'r mut RawBody<'de>,
-    values: &'r mut Vec<Value>,
+    large: &'r mut Large,
 }
 
 impl<'de> DeserializeSeed<'de> for BodyFields<'_, 'de> {
@@ -417,7 +433,7 @@ impl<'de> Visitor<'de> for BodyFields<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { raw, values } = self;
+        let Self { raw, large } = self;
         while let Some(key) = map.next_key::<&'de str>()? {
             match key {
                 "type" => raw.kind = map.next_value()?,
@@ -429,10 +445,7 @@ impl<'de> Visitor<'de> for BodyFields<'_, 'de> {
                 "node_ids" => raw.node_ids = map.next_value()?,
                 "topology" => raw.topology = map.next_value()?,
                 "generation" => raw.generation = map.next_value()?,
-                "values" => {
-                    values.clear();
-                    raw.values = map.next_value_seed(Integers(values))?;
-                }
+                "values" => raw.values = map.next_value_seed(Integers(&mut large.values))?,
                 "base" => raw.base = map.next_value()?,
                 "age" => raw.age = map.next_value()?,
                 "all" => raw.all = map.next_value()?,
@@ -442,7 +455,7 @@ impl<'de> Visitor<'de> for BodyFields<'_, 'de> {
                 "ranges" => raw.ranges = map.next_value()?,
                 "unreachable" => raw.unreachable = map.next_value()?,
                 "wants" => raw.wants = map.next_value()?,
-                "link" => raw.link = Some(map.next_value()?),
+                "link" => raw.link = Some(map.next_value_seed(HeaderFields(&mut large.header))?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -450,11 +463,15 @@ impl<'de> Visitor<'de> for BodyFields<'_, 'de> {
     }
 }
 
-impl<'de> Wanted<'de> for PhantomData<RawHeader> {
-    type Found = RawHeader;
+/// Where the fields of the object `link` are wanted.
+struct HeaderFields<'r>(&'r mut RawHeader);
 
-    fn take_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<RawHeader>, A::Error> {
-        let mut raw = RawHeader::default();
+impl<'de> Wanted<'de> for HeaderFields<'_> {
+    type Found = ();
+
+    fn take_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<()>, A::Error> {
+        let raw = self.0;
+        *raw = RawHeader::default();
         while let Some(key) = map.next_key::<&'de str>()? {
             match key {
                 "life" => raw.life = map.next_value()?,
@@ -472,7 +489,7 @@ impl<'de> Wanted<'de> for PhantomData<RawHeader> {
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(Some(raw))
+        Ok(Some(()))
     }
 }
 
@@ -486,12 +503,14 @@ enum Field<T> {
 }
 
 impl<T> Field<T> {
-    fn required<'a>(self, field: &'static str, expected: &'static str) -> Result<T, Reason<'a>> {
+    /// Takes it out.
+    fn required<'a>(&mut self, field: &'static str, expected: &'static str) -> Result<T, Reason<'a>> {
         self.optional(field, expected)?.ok_or(Reason::Missing(field))
     }
 
-    fn optional<'a>(self, field: &'static str, expected: &'static str) -> Result<Option<T>, Reason<'a>> {
-        match self {
+    /// Takes it out, if it is there.
+    fn optional<'a>(&mut self, field: &'static str, expected: &'static str) -> Result<Option<T>, Reason<'a>> {
+        match mem::take(self) {
             Field::Missing => Ok(None),
             Field::Wrong => Err(Reason::WrongType { field, expected }),
             Field::Is(value) => Ok(Some(value)),
@@ -587,11 +606,20 @@ impl<'de> Wanted<'de> for Integers<'_> {
     type Found = ();
 
     fn take_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Option<()>, A::Error> {
+        self.0.clear();
         collect::<Value, A>(seq, self.0)
     }
 }
 
 impl<'de> DeserializeSeed<'de> for Integers<'_> {
+    type Value = Field<()>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field<()>, D::Error> {
+        deserializer.deserialize_any(FieldVisitor(self))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for HeaderFields<'_> {
     type Value = Field<()>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field<()>, D::Error> {
@@ -736,7 +764,7 @@ mod tests {
         for good in [r#"{"life":1,"at":2}"#, r#"{"x":[{}],"at":2,"echo":null,"life":1,"up":false}"#] {
             body_is(
                 &delta(good),
-                Ok(Body::Delta { msg_id: None, delta: delta_of(&[]), header: Some(header) }),
+                Ok(Body::Delta { msg_id: None, delta: delta_of(&[]), header: Some(&header) }),
             );
         }
         for bad in
@@ -762,7 +790,7 @@ mod tests {
                     wants: vec![Want { first: 3, last: 4, count: 1 }],
                     ..Sync::default()
                 },
-                header,
+                header: &header,
             }),
         );
         let refused = |body: &str, reason| body_is(body, Err(Refusal { in_reply_to: None, reason }));

@@ -69,6 +69,8 @@ pub fn run<N: Node>(
     output: Output,
     line_limit: usize,
 ) -> Result<(), Failure> {
+    widen(&stdin);
+    widen(&stdout);
     let (woken, wake) = io::pipe().map_err(Failure::Start)?;
     let wake = &Wake::new(wake);
     let input = Input::new(stdin, woken, line_limit);
@@ -93,6 +95,19 @@ pub fn run<N: Node>(
         }
     })
 }
+
+/// What a pipe is asked to hold: its writer and its reader wake each other the more seldom.
+#[cfg(target_os = "linux")]
+const PIPE_SIZE: usize = 256 * 1024;
+
+/// Lets a stream hold more, if it is a pipe, and its owner may have so much; it works all the same if not.
+#[cfg(target_os = "linux")]
+fn widen(stream: &OwnedFd) {
+    let _ = rustix::pipe::fcntl_setpipe_size(stream, PIPE_SIZE);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn widen(_: &OwnedFd) {}
 
 /// A thread that debuggers and profilers show by its name.
 fn named(name: &str) -> thread::Builder {

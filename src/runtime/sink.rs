@@ -58,9 +58,9 @@ impl Sink for Locked<'_> {
     }
 }
 
-/// Hand over at this size: what a pipe holds. Also the most a reply can wait for others while input is
+/// Hand over at this size: half of what a pipe holds, so that writing and reading it overlap. Also the most a reply can wait for others while input is
 /// plenty; when there is none, everything is handed over at once.
-const BUFFER_FULL: usize = 64 * 1024;
+const BUFFER_FULL: usize = 128 * 1024;
 
 /// Buffers that may wait for the writer. With stdout stuck, this many times [`BUFFER_FULL`] (or the largest
 /// read, if that is more) is all that is held; then the makers wait, and the input with them.
