@@ -10,19 +10,26 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
 
+use mimalloc::MiMalloc;
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::runtime::{Output, run};
 use natter::simple::Simple;
 use natter::workbench::compare::{Input, Load};
 use pprof::flamegraph::Options;
-use pprof::{ProfilerGuardBuilder, Report};
+use pprof::{Frames, ProfilerGuardBuilder, Report};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Looks a second of processor time: no round number, so as not to keep step with anything.
 const FREQUENCY: i32 = 997;
 
 /// The threads of a node.
 const THREADS: [&str; 3] = ["reader", "ticker", "writer"];
+
+/// What the reader and the writer do.
+const LOOPS: [&str; 2] = ["read_all", "write_all"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Design {
@@ -60,16 +67,40 @@ fn hear(mut stdout: impl Read) -> u64 {
     }
 }
 
-/// Runs a node under the profiler.
-fn profile(design: Design, input: &Input) -> Report {
-    let (stdin, mut feed) = io::pipe().expect("a pipe");
-    let (heard, stdout) = io::pipe().expect("a pipe");
+/// Runs one node after the other under the profiler.
+fn profile(design: Design, input: &Input, times: u32) -> Report {
     let guard = ProfilerGuardBuilder::default()
         .frequency(FREQUENCY)
-        .blocklist(&["libc", "libgcc", "pthread", "vdso"])
+        // The unwinder can't interrupt itself.
+        .blocklist(&["libgcc", "vdso"])
         .build()
         .expect("a profiler");
-    let lines = thread::scope(|scope| {
+    for _ in 0..times {
+        let lines = converse(design, input);
+        assert_eq!(lines, input.preamble.lines().count() as u64 + input.messages);
+    }
+    let mut report = guard.report().frames_post_processor(leave_out_setting_up).build().expect("a report");
+    report.data.retain(|frames, _| THREADS.contains(&frames.thread_name.as_str()));
+    report
+}
+
+/// What threads are started through is the same in each of them.
+fn leave_out_setting_up(frames: &mut Frames) {
+    let is_own = |name: &str| LOOPS.iter().any(|own| name.contains(own));
+    for frame in (0..frames.frames.len()).rev() {
+        if let Some(symbol) = frames.frames[frame].iter().rposition(|symbol| is_own(&symbol.name())) {
+            frames.frames.truncate(frame + 1);
+            frames.frames[frame].truncate(symbol + 1);
+            return;
+        }
+    }
+}
+
+/// Runs a node; returns how many lines it said.
+fn converse(design: Design, input: &Input) -> u64 {
+    let (stdin, mut feed) = io::pipe().expect("a pipe");
+    let (heard, stdout) = io::pipe().expect("a pipe");
+    thread::scope(|scope| {
         let named = |name: &str| thread::Builder::new().name(name.to_owned());
         let node = || design.run(stdin.into(), stdout.into());
         named("reader").spawn_scoped(scope, node).expect("a thread");
@@ -79,17 +110,13 @@ fn profile(design: Design, input: &Input) -> Report {
         };
         named("feeder").spawn_scoped(scope, feeding).expect("a thread");
         hear(heard)
-    });
-    assert_eq!(lines, input.preamble.lines().count() as u64 + input.messages);
-    let mut report = guard.report().build().expect("a report");
-    report.data.retain(|frames, _| THREADS.contains(&frames.thread_name.as_str()));
-    report
+    })
 }
 
 fn draw(title: String, report: &Report, out: impl Write) {
     let mut options = Options::default();
     options.title = title;
-    options.subtitle = Some("processor time of each thread, by function; from its name upwards".to_owned());
+    options.subtitle = Some("processor time of each thread, from its name upwards".to_owned());
     report.flamegraph_with_options(out, &mut options).expect("it can be written");
 }
 
@@ -97,7 +124,7 @@ fn draw(title: String, report: &Report, out: impl Write) {
 fn main() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("flamegraphs");
     if !std::env::args().any(|arg| arg == "--bench") {
-        let report = profile(Design::LockFree, &Input::new(Load::Echo, 100_000));
+        let report = profile(Design::LockFree, &Input::new(Load::Echo, 100_000), 2);
         let mut drawn = Vec::new();
         draw("echo".to_owned(), &report, &mut drawn);
         assert!(drawn.starts_with(b"<?xml"), "it is a picture");
@@ -106,9 +133,9 @@ fn main() {
     fs::create_dir_all(&folder).expect("a folder");
     for design in [Design::LockFree, Design::Simple] {
         // The faster one is looked at for longer, so that there is as much to see.
-        let times = if design == Design::LockFree { 8 } else { 1 };
+        let times = if design == Design::LockFree { 20 } else { 4 };
         for load in Load::ALL {
-            let report = profile(design, &Input::new(load, load.messages() * times));
+            let report = profile(design, &Input::new(load, load.messages()), times);
             let looks: isize = report.data.values().sum();
             let name = format!("{}-{}.svg", design.name(), load.name());
             let file = File::create(folder.join(&name)).expect("it can be written");

@@ -112,11 +112,15 @@ fn nodes(criterion: &mut Criterion) {
         assert!(generations.eq((0..100).map(Some)));
     });
     let reads: Vec<Json> = (0..10).map(|i| json!({ "type": "read", "msg_id": i })).collect();
-    both(criterion, "read of 10000 values", (1, 10_000), &reads, |replies| {
-        assert!(
-            replies.iter().all(|reply| reply["messages"].as_array().is_some_and(|all| all.len() == 10_000))
-        );
+    both(criterion, "read of 100 values", (1, 100), &reads, |replies| all_show(replies, 100));
+    both(criterion, "read of 10000 values", (1, 10_000), &reads, |replies| all_show(replies, 10_000));
+    both(criterion, "read of 1000000 values", (1, 1_000_000), &reads[..1], |replies| {
+        all_show(replies, 1_000_000);
     });
+}
+
+fn all_show(replies: &[Json], values: usize) {
+    assert!(replies.iter().all(|reply| reply["messages"].as_array().is_some_and(|all| all.len() == values)));
 }
 
 criterion_group!(benches, nodes);

@@ -73,8 +73,9 @@ const BUFFERS_KEPT: usize = BUFFERS_WAITING + 1 + 1 + 1;
 ///
 /// Whoever pushes unparks the writer; the writer parks only after it found the queue empty, and `park`
 /// remembers an unpark that came between. A maker that finds the queue full notes its thread in `blocked`
-/// and tries again before it parks; the writer, after every buffer it takes, unparks all that are noted. So
-/// either the second try finds room, or the note is there when room is next made.
+/// and tries again before it parks; the writer unparks all that are noted whenever it takes a buffer and leaves the
+/// queue half empty, so that they have some room. So either the second try finds room, or the note is there when the
+/// writer gets that far, as it does from a full queue.
 #[derive(Debug)]
 pub(super) struct Piped<'a> {
     ready: ArrayQueue<Rope>,
@@ -110,8 +111,10 @@ impl<'a> Piped<'a> {
             // Acquire: pairs with the release in `Closing::drop`; what was pushed before is found below.
             let closed = self.closed.load(Ordering::Acquire);
             if let Some(buffer) = self.ready.pop() {
-                while let Some(maker) = self.blocked.pop() {
-                    maker.unpark();
+                if self.ready.len() <= BUFFERS_WAITING / 2 {
+                    while let Some(maker) = self.blocked.pop() {
+                        maker.unpark();
+                    }
                 }
                 self.failed.unless(|| write_rope(&mut stdout, &buffer));
                 self.buffers.give(buffer);

@@ -1,0 +1,131 @@
+//! Parsing and encoding, one message of each type at a time.
+//!
+//! What is encoded is what is parsed, so each checks the other, outside the time that is measured.
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use natter::protocol::link::{Acked, Delta, Header, HubPlan, Range, Sync};
+use natter::protocol::{Generation, LineBuf, Rope, Scratch, Value, encode, parse};
+
+const ROUTE: encode::Route<'_> = encode::Route { src: "n0", dest: "c12", in_reply_to: Some(1234) };
+
+fn header() -> Header {
+    Header {
+        life: 821_779_212_715_609,
+        to: Some(4_234_194_873_589_004),
+        at: 12_158_448,
+        echo: Some(12_058_448),
+        acked: Some(Acked { next: Generation(3_901_765_758_350_710), later: 3 }),
+        up: true,
+        root: 0,
+        plan: Some(HubPlan { next: Some(12_345), margin: 5000, every: 363_000, far: 100_000 }),
+    }
+}
+
+fn values() -> Vec<Value> {
+    (100_000..100_064).collect()
+}
+
+/// A message's name, and what appends it.
+type Encoder = (&'static str, Box<dyn Fn(&mut Vec<u8>)>);
+
+/// A message of each type that nodes send.
+fn encoders() -> Vec<Encoder> {
+    let (header, values) = (header(), values());
+    let range = |first: Value| Range { first, last: first + 99, count: 100, fingerprint: 1 << 63 };
+    let step = Sync { round: 7, ranges: (0..128).map(|k| range(100 * k)).collect(), ..Sync::default() };
+    let read: Vec<Value> = (0..10_000).collect();
+    vec![
+        ("broadcast_ok", Box::new(|out| encode::ok(out, ROUTE, "broadcast_ok"))),
+        ("echo_ok", Box::new(|out| encode::echo_ok(out, ROUTE, &"Please echo 12".into()))),
+        ("generate_ok", Box::new(|out| encode::generate_ok(out, ROUTE, "n0-821779212715609-17"))),
+        ("read_ok of 10000 values", Box::new(move |out| encode::read_ok(out, ROUTE, read.iter().copied()))),
+        (
+            "delta of 64 values",
+            Box::new(move |out| {
+                let generation = Generation(3_901_765_758_350_711);
+                let base = Some(generation);
+                let delta = Delta { generation, base, age: 462_950, all: false, now: false, values: &values };
+                encode::delta(out, "n0", "n12", &delta, &header);
+            }),
+        ),
+        ("delta_ok", Box::new(move |out| encode::ack(out, "n0", "n12", &header))),
+        ("sync of 128 ranges", Box::new(move |out| encode::sync(out, "n0", "n12", &step, &header))),
+    ]
+}
+
+fn encoding(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    for (name, encode) in encoders() {
+        let mut out = Vec::new();
+        encode(&mut out);
+        let mut line = LineBuf::from(&out[..out.len() - 1]);
+        assert!(
+            parse(line.line(), &mut Scratch::default()).is_ok_and(|message| message.body.is_ok()),
+            "{name}"
+        );
+        group.throughput(Throughput::Bytes(out.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                encode(&mut out);
+            });
+        });
+    }
+    group.finish();
+}
+
+fn parsing(criterion: &mut Criterion) {
+    let request = |body: &str| format!(r#"{{"id":7,"src":"c12","dest":"n0","body":{body}}}"#).into_bytes();
+    let members: Vec<String> = (0..25).map(|index| format!("n{index}")).collect();
+    let mut lines = vec![
+        ("init", request(&format!(r#"{{"type":"init","msg_id":1,"node_id":"n0","node_ids":{members:?}}}"#))),
+        (
+            "topology",
+            request(&format!(r#"{{"type":"topology","msg_id":1,"topology":{{"n0":{members:?}}}}}"#)),
+        ),
+        ("echo", request(r#"{"type":"echo","msg_id":1,"echo":"Please echo 12"}"#)),
+        ("generate", request(r#"{"type":"generate","msg_id":1}"#)),
+        ("broadcast", request(r#"{"type":"broadcast","msg_id":1,"message":12345}"#)),
+        ("read", request(r#"{"type":"read","msg_id":1}"#)),
+    ];
+    let between_nodes =
+        encoders().into_iter().filter(|(name, _)| !name.contains("_ok") || *name == "delta_ok");
+    lines.extend(between_nodes.map(|(name, encode)| {
+        let mut out = Vec::new();
+        encode(&mut out);
+        out.pop();
+        (name, out)
+    }));
+    let mut group = criterion.benchmark_group("parse");
+    for (name, line) in lines {
+        let (line, mut scratch) = (LineBuf::from(line), Scratch::default());
+        let bytes = line.clone().line().bytes().len();
+        let mut check = line.clone();
+        assert!(parse(check.line(), &mut scratch).is_ok_and(|message| message.body.is_ok()), "{name}");
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_function(name, |bencher| {
+            // Parsed in place: each needs a line of its own.
+            bencher.iter_batched_ref(
+                || line.clone(),
+                |line| parse(line.line(), &mut scratch).is_ok(),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+fn ropes(criterion: &mut Criterion) {
+    let text: std::sync::Arc<[u8]> = vec![b'7'; 32 * 1024].into();
+    let mut rope = Rope::default();
+    criterion.bench_function("rope: share 100 pieces", |bencher| {
+        bencher.iter(|| {
+            rope.clear();
+            (0..100).for_each(|_| rope.share(&text));
+            assert_eq!(rope.len(), 100 * text.len());
+        });
+    });
+}
+
+criterion_group!(benches, parsing, encoding, ropes);
+criterion_main!(benches);
