@@ -250,7 +250,7 @@ impl RawHeader {
 }
 
 impl<'a> RawMessage<'a> {
-    fn judge(mut self, values: &'a [Value], header: Option<&'a Header>) -> Result<Message<'a>, LineError> {
+    fn judge(&mut self, values: &'a [Value], header: Option<&'a Header>) -> Result<Message<'a>, LineError> {
         let src = self.src.required("src", STRING).map_err(not_message)?;
         let dest = self.dest.required("dest", STRING).map_err(not_message)?;
         if !self.has_body {
