@@ -10,7 +10,7 @@
 //! | [`protocol`] | messages, parser, encoder, framing |
 //! | [`node`] | what a node is: the [`Node`](node::Node) trait, [`Time`](node::Time), the [`Outbox`](node::Outbox) |
 //! | [`config`] | a node's settings and their defaults |
-//! | [`queue`] | concurrent containers: seen set, peer queue, in-flight slots, pools |
+//! | [`queue`] | concurrent containers: seen set and its text, peer queue, in-flight slots, pools |
 //! | [`gossip`] | the lock-free design |
 //! | [`simple`] | the simple design: one mutex, one timer a peer |
 //! | [`runtime`] | threads, clocks and stdio for a node |
@@ -31,9 +31,9 @@
 //!
 //! From a line's arrival to its reply, and from a value's arrival to its last retry, the lock-free design
 //! takes no lock of its own: no thread waits in code of ours for another one to move on. What a stalled thread
-//! has in hand does wait: a batch, and with it the later ones to the same peer. Below it, `DashMap` locks one of its shards for the length of a probe, `SegQueue`'s pop may spin while a push to the
-//! same place is stalled, and the allocator is the allocator. What happens once (`init`, making a link) goes
-//! through `OnceLock`.
+//! has in hand does wait: a batch, and with it the later ones to the same peer. Below it, `DashMap` locks one of its
+//! shards for the length of a probe, `SegQueue`'s pop may spin while a push to the same place is stalled, and the
+//! allocator is the allocator. What happens once (`init`, making a link) goes through `OnceLock`.
 
 pub mod config;
 pub mod gossip;
