@@ -100,10 +100,13 @@ pub fn run<N: Node>(
 #[cfg(target_os = "linux")]
 const PIPE_SIZE: usize = 256 * 1024;
 
-/// Lets a stream hold more, if it is a pipe, and its owner may have so much; it works all the same if not.
+/// Lets a stream hold more, if it is a pipe that holds less, and its owner may have so much; it works all the same if
+/// not.
 #[cfg(target_os = "linux")]
 fn widen(stream: &OwnedFd) {
-    let _ = rustix::pipe::fcntl_setpipe_size(stream, PIPE_SIZE);
+    if rustix::pipe::fcntl_getpipe_size(stream).is_ok_and(|size| size < PIPE_SIZE) {
+        let _ = rustix::pipe::fcntl_setpipe_size(stream, PIPE_SIZE);
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
