@@ -17,6 +17,7 @@
 
 pub mod encode;
 mod error;
+mod field;
 mod lines;
 pub mod link;
 mod parse;

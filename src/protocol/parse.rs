@@ -4,15 +4,13 @@
 //! was. So each field is read leniently, as [`Field`], and judged when the message's type is known.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::mem;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use simd_json::{BorrowedValue, Buffers, Tape};
 
 use super::error::{LineError, Reason, Refusal};
+use super::field::{Field, FieldVisitor, Integers, Wanted};
 use super::link::{Acked, Delta, Header, HubPlan, Range, Sync, Want};
 use super::{Generation, Line, Value};
 
@@ -493,209 +491,12 @@ impl<'de> Wanted<'de> for HeaderFields<'_> {
     }
 }
 
-/// A field that may be missing or of another type than hoped for; null counts as missing.
-#[derive(Debug, Default)]
-enum Field<T> {
-    #[default]
-    Missing,
-    Wrong,
-    Is(T),
-}
-
-impl<T> Field<T> {
-    /// Takes it out.
-    fn required<'a>(&mut self, field: &'static str, expected: &'static str) -> Result<T, Reason<'a>> {
-        self.optional(field, expected)?.ok_or(Reason::Missing(field))
-    }
-
-    /// Takes it out, if it is there.
-    fn optional<'a>(&mut self, field: &'static str, expected: &'static str) -> Result<Option<T>, Reason<'a>> {
-        match mem::take(self) {
-            Field::Missing => Ok(None),
-            Field::Wrong => Err(Reason::WrongType { field, expected }),
-            Field::Is(value) => Ok(Some(value)),
-        }
-    }
-}
-
-/// What makes something from a field's value: says which JSON values it can be made from. Anything else is read past.
-trait Wanted<'de>: Sized {
-    type Found;
-
-    fn take_bool(self, _: bool) -> Option<Self::Found> {
-        None
-    }
-
-    fn take_int(self, _: i64) -> Option<Self::Found> {
-        None
-    }
-
-    fn take_str(self, _: &'de str) -> Option<Self::Found> {
-        None
-    }
-
-    fn take_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Option<Self::Found>, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-
-    fn take_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Self::Found>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-}
-
-impl Wanted<'_> for PhantomData<bool> {
-    type Found = bool;
-
-    fn take_bool(self, bool: bool) -> Option<bool> {
-        Some(bool)
-    }
-}
-
-impl Wanted<'_> for PhantomData<i64> {
-    type Found = i64;
-
-    fn take_int(self, int: i64) -> Option<i64> {
-        Some(int)
-    }
-}
-
-impl<'de> Wanted<'de> for PhantomData<&'de str> {
-    type Found = &'de str;
-
-    fn take_str(self, str: &'de str) -> Option<&'de str> {
-        Some(str)
-    }
-}
-
-impl<'de, T> Wanted<'de> for PhantomData<Vec<T>>
-where
-    PhantomData<T>: Wanted<'de, Found = T>,
-{
-    type Found = Vec<T>;
-
-    fn take_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Option<Vec<T>>, A::Error> {
-        let mut all = Vec::new();
-        Ok(collect::<T, A>(seq, &mut all)?.map(|()| all))
-    }
-}
-
-impl<'de, T> Wanted<'de> for PhantomData<Vec<(&'de str, T)>>
-where
-    PhantomData<T>: Wanted<'de, Found = T>,
-{
-    type Found = Vec<(&'de str, T)>;
-
-    fn take_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Self::Found>, A::Error> {
-        let mut entries = Some(Vec::new());
-        while let Some((key, value)) = map.next_entry::<&'de str, Field<T>>()? {
-            match (&mut entries, value) {
-                (Some(entries), Field::Is(value)) => entries.push((key, value)),
-                _ => entries = None,
-            }
-        }
-        Ok(entries)
-    }
-}
-
-/// Where an array's integers are wanted.
-struct Integers<'r>(&'r mut Vec<Value>);
-
-impl<'de> Wanted<'de> for Integers<'_> {
-    type Found = ();
-
-    fn take_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Option<()>, A::Error> {
-        self.0.clear();
-        collect::<Value, A>(seq, self.0)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Integers<'_> {
-    type Value = Field<()>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field<()>, D::Error> {
-        deserializer.deserialize_any(FieldVisitor(self))
-    }
-}
-
 impl<'de> DeserializeSeed<'de> for HeaderFields<'_> {
     type Value = Field<()>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field<()>, D::Error> {
         deserializer.deserialize_any(FieldVisitor(self))
     }
-}
-
-/// Collects all elements; nothing if one of them is wrong. Reads to the end in either case.
-fn collect<'de, T, A>(mut seq: A, all: &mut Vec<T>) -> Result<Option<()>, A::Error>
-where
-    PhantomData<T>: Wanted<'de, Found = T>,
-    A: SeqAccess<'de>,
-{
-    let mut found = Some(());
-    while let Some(element) = seq.next_element::<Field<T>>()? {
-        match element {
-            Field::Is(element) => all.push(element),
-            Field::Missing | Field::Wrong => found = None,
-        }
-    }
-    Ok(found)
-}
-
-impl<'de, T> Deserialize<'de> for Field<T>
-where
-    PhantomData<T>: Wanted<'de, Found = T>,
-{
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldVisitor(PhantomData::<T>))
-    }
-}
-
-struct FieldVisitor<W>(W);
-
-impl<'de, W: Wanted<'de>> Visitor<'de> for FieldVisitor<W> {
-    type Value = Field<W::Found>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Field::Missing)
-    }
-
-    fn visit_bool<E>(self, bool: bool) -> Result<Self::Value, E> {
-        Ok(found(self.0.take_bool(bool)))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Field::Wrong)
-    }
-
-    fn visit_i64<E>(self, int: i64) -> Result<Self::Value, E> {
-        Ok(found(self.0.take_int(int)))
-    }
-
-    fn visit_u64<E>(self, int: u64) -> Result<Self::Value, E> {
-        Ok(found(i64::try_from(int).ok().and_then(|int| self.0.take_int(int))))
-    }
-
-    fn visit_borrowed_str<E>(self, str: &'de str) -> Result<Self::Value, E> {
-        Ok(found(self.0.take_str(str)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        self.0.take_seq(seq).map(found)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        self.0.take_map(map).map(found)
-    }
-}
-
-fn found<T>(value: Option<T>) -> Field<T> {
-    value.map_or(Field::Wrong, Field::Is)
 }
 
 #[cfg(test)]
