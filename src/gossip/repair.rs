@@ -9,7 +9,6 @@
 //! complete when an answer leaves nothing to compare: whatever was held when its last try began is then known to the
 //! peer or on its way, and whatever was learnt since has been queued.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::node::{Outbox, Time};
@@ -310,16 +309,7 @@ impl LockFree {
 
     /// What waits for the peer or is under way to it is not sent once more; and what it was found to hold waits no more.
     fn leave_out_what_waits(&self, link: &Link, found: &mut Difference) {
-        let mut waiting = BTreeSet::new();
-        let mut batch = Batch::new();
-        loop {
-            link.queue.drain_into(&mut batch, self.config.batch_max);
-            if batch.is_empty() {
-                break;
-            }
-            waiting.extend(batch.drain(..).filter(|&value| !found.is_held(value)));
-        }
-        link.queue.refill(waiting.iter().copied());
+        let mut waiting = link.queue.sift(|value| !found.is_held(value));
         for in_flight in link.slots.in_flight() {
             self.peek(link, in_flight, |batch| waiting.extend(batch.iter().copied()));
         }
@@ -380,6 +370,8 @@ impl LockFree {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -1,5 +1,6 @@
 //! The values that wait to be sent to one peer.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam::queue::SegQueue;
@@ -58,6 +59,15 @@ impl PeerQueue {
             self.len.fetch_add(1, Ordering::Relaxed);
             self.values.push(value);
         }
+    }
+
+    /// Keeps what is wanted of what waits, each value once, and says what that is. The limit stays what it was.
+    pub fn sift(&self, is_wanted: impl Fn(Value) -> bool) -> BTreeSet<Value> {
+        let taken: Vec<Value> = (0..self.values.len()).map_while(|_| self.values.pop()).collect();
+        let kept: BTreeSet<Value> = taken.iter().copied().filter(|&value| is_wanted(value)).collect();
+        kept.iter().for_each(|&value| self.values.push(value));
+        self.len.fetch_sub(taken.len() - kept.len(), Ordering::Relaxed);
+        kept
     }
 
     /// Moves values to `batch` until that holds `max` of them (at most [`BATCH_MAX`]) or none is left.
@@ -150,6 +160,20 @@ mod tests {
         while !drain(&queue, 64).is_empty() {}
         (0..3).for_each(|v| queue.push(v));
         assert!(queue.take_overflow(), "once it has been empty, the old limit holds");
+    }
+
+    #[test]
+    fn a_sifted_queue_keeps_what_is_wanted_once_and_its_limit() {
+        let queue = PeerQueue::new(4);
+        [3, 1, 3, 2].into_iter().for_each(|v| queue.push(v));
+        for _ in 0..3 {
+            assert_eq!(queue.sift(|v| v != 2).into_iter().collect::<Vec<_>>(), [1, 3]);
+        }
+        (4..6).for_each(|v| queue.push(v));
+        assert!(!queue.take_overflow() && queue.audit().is_ok());
+        queue.push(6);
+        assert!(queue.take_overflow(), "sifting makes no room but what it leaves");
+        assert_eq!(drain(&queue, 64).as_slice(), [1, 3, 4, 5]);
     }
 
     #[test]
