@@ -135,14 +135,6 @@ impl<'de> Wanted<'de> for Integers<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Integers<'_> {
-    type Value = Field<()>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field<()>, D::Error> {
-        deserializer.deserialize_any(FieldVisitor(self))
-    }
-}
-
 /// Collects all elements; nothing if one of them is wrong. Reads to the end in either case.
 fn collect<'de, T, A>(mut seq: A, all: &mut Vec<T>) -> Result<Option<()>, A::Error>
 where
@@ -164,11 +156,20 @@ where
     PhantomData<T>: Wanted<'de, Found = T>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldVisitor(PhantomData::<T>))
+        FieldVisitor(PhantomData::<T>).deserialize(deserializer)
     }
 }
 
+/// Reads a field for whoever wants something of it.
 pub(super) struct FieldVisitor<W>(pub(super) W);
+
+impl<'de, W: Wanted<'de>> DeserializeSeed<'de> for FieldVisitor<W> {
+    type Value = Field<W::Found>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
 impl<'de, W: Wanted<'de>> Visitor<'de> for FieldVisitor<W> {
     type Value = Field<W::Found>;
@@ -177,35 +178,35 @@ impl<'de, W: Wanted<'de>> Visitor<'de> for FieldVisitor<W> {
         f.write_str("any JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+    fn visit_unit<E>(self) -> Result<Field<W::Found>, E> {
         Ok(Field::Missing)
     }
 
-    fn visit_bool<E>(self, bool: bool) -> Result<Self::Value, E> {
+    fn visit_bool<E>(self, bool: bool) -> Result<Field<W::Found>, E> {
         Ok(found(self.0.take_bool(bool)))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Field<W::Found>, E> {
         Ok(Field::Wrong)
     }
 
-    fn visit_i64<E>(self, int: i64) -> Result<Self::Value, E> {
+    fn visit_i64<E>(self, int: i64) -> Result<Field<W::Found>, E> {
         Ok(found(self.0.take_int(int)))
     }
 
-    fn visit_u64<E>(self, int: u64) -> Result<Self::Value, E> {
+    fn visit_u64<E>(self, int: u64) -> Result<Field<W::Found>, E> {
         Ok(found(i64::try_from(int).ok().and_then(|int| self.0.take_int(int))))
     }
 
-    fn visit_borrowed_str<E>(self, str: &'de str) -> Result<Self::Value, E> {
+    fn visit_borrowed_str<E>(self, str: &'de str) -> Result<Field<W::Found>, E> {
         Ok(found(self.0.take_str(str)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Field<W::Found>, A::Error> {
         self.0.take_seq(seq).map(found)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Field<W::Found>, A::Error> {
         self.0.take_map(map).map(found)
     }
 }

@@ -443,7 +443,7 @@ impl<'de> Visitor<'de> for BodyFields<'_, 'de> {
                 "node_ids" => raw.node_ids = map.next_value()?,
                 "topology" => raw.topology = map.next_value()?,
                 "generation" => raw.generation = map.next_value()?,
-                "values" => raw.values = map.next_value_seed(Integers(&mut large.values))?,
+                "values" => raw.values = map.next_value_seed(FieldVisitor(Integers(&mut large.values)))?,
                 "base" => raw.base = map.next_value()?,
                 "age" => raw.age = map.next_value()?,
                 "all" => raw.all = map.next_value()?,
@@ -453,7 +453,9 @@ impl<'de> Visitor<'de> for BodyFields<'_, 'de> {
                 "ranges" => raw.ranges = map.next_value()?,
                 "unreachable" => raw.unreachable = map.next_value()?,
                 "wants" => raw.wants = map.next_value()?,
-                "link" => raw.link = Some(map.next_value_seed(HeaderFields(&mut large.header))?),
+                "link" => {
+                    raw.link = Some(map.next_value_seed(FieldVisitor(HeaderFields(&mut large.header)))?);
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -488,14 +490,6 @@ impl<'de> Wanted<'de> for HeaderFields<'_> {
             }
         }
         Ok(Some(()))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for HeaderFields<'_> {
-    type Value = Field<()>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field<()>, D::Error> {
-        deserializer.deserialize_any(FieldVisitor(self))
     }
 }
 
