@@ -55,7 +55,7 @@ impl Rope {
         if self.shared.is_empty() {
             (&self.own[..]).into()
         } else {
-            self.pieces().flatten().copied().collect()
+            self.pieces().collect::<Vec<_>>().concat().into()
         }
     }
 

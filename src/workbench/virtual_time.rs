@@ -277,17 +277,17 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
         self.last = index;
         self.out.take_reports();
         let Host { node, clock, .. } = &self.hosts[index];
-        let local = clock.local(self.now);
-        let act = Act { now: self.now, local, index, node, printed: &self.out.lines() };
+        let (local, printed) = (clock.local(self.now), self.out.lines());
+        let act = Act { now: self.now, local, index, node, printed: &printed };
         if let Err(what) = self.watch.acted(act) {
             self.fault.get_or_insert(Fault::Broken { node: index, what });
         }
-        if !self.out.is_empty() {
+        if !printed.is_empty() {
             let mut spare = self.spare.pop().unwrap_or_default();
             spare.clear();
-            spare.extend_from_slice(&self.out.lines());
-            self.out.clear();
+            spare.extend_from_slice(&printed);
             self.printed.push((index, spare));
+            self.out.clear();
         }
     }
 
