@@ -6,15 +6,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
 
 use mimalloc::MiMalloc;
 use natter::config::Config;
-use natter::gossip::LockFree;
-use natter::runtime::{Output, run};
-use natter::simple::Simple;
+use natter::runtime::cli::Design;
 use natter::workbench::compare::{Input, Load};
 use pprof::flamegraph::Options;
 use pprof::{Frames, ProfilerGuardBuilder, Report};
@@ -30,32 +27,6 @@ const THREADS: [&str; 3] = ["reader", "ticker", "writer"];
 
 /// What the reader and the writer do.
 const LOOPS: [&str; 2] = ["read_all", "write_all"];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Design {
-    LockFree,
-    Simple,
-}
-
-impl Design {
-    fn name(self) -> &'static str {
-        match self {
-            Self::LockFree => "lock-free",
-            Self::Simple => "simple",
-        }
-    }
-
-    fn run(self, stdin: OwnedFd, stdout: OwnedFd) {
-        let limit = 16 << 20;
-        let done = match self {
-            Self::LockFree => {
-                run(&LockFree::new(Config::default(), 1), stdin, stdout, Output::WriterThread, limit)
-            }
-            Self::Simple => run(&Simple::new(Config::default(), 1), stdin, stdout, Output::EachReply, limit),
-        };
-        done.expect("its streams work");
-    }
-}
 
 fn hear(mut stdout: impl Read) -> u64 {
     let (mut lines, mut buffer) = (0, vec![0; 1 << 20]);
@@ -102,7 +73,8 @@ fn converse(design: Design, input: &Input) -> u64 {
     let (heard, stdout) = io::pipe().expect("a pipe");
     thread::scope(|scope| {
         let named = |name: &str| thread::Builder::new().name(name.to_owned());
-        let node = || design.run(stdin.into(), stdout.into());
+        let streams = (stdin.into(), stdout.into());
+        let node = || design.serve(Config::default(), 1, streams, usize::MAX).expect("its streams work");
         named("reader").spawn_scoped(scope, node).expect("a thread");
         let feeding = move || {
             feed.write_all(input.preamble.as_bytes()).expect("it reads");

@@ -10,7 +10,7 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::env;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,9 +22,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use mimalloc::MiMalloc;
 use natter::config::Config;
-use natter::gossip::LockFree;
-use natter::runtime::{Output, run};
-use natter::simple::Simple;
+use natter::runtime::cli::Design;
 use natter::workbench::compare::{self, Cost, Input, Load};
 use serde::Deserialize;
 use simd_json::{Buffers, INPUT_PADDING, Tape};
@@ -94,21 +92,22 @@ impl Role {
     fn play(self) -> io::Result<()> {
         let own = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned();
         let (stdin, stdout) = (own(&io::stdin())?, own(&io::stdout())?);
-        let failed = |failure| io::Error::other(format!("{failure}"));
         match self {
             Self::Echo => echo(stdin.into(), stdout.into()),
             Self::Write => write(stdin.into(), stdout.into()),
             Self::Copy => copy(stdin.into(), stdout.into()),
-            Self::CountLockFree => {
-                let node = LockFree::new(Config::default(), 1);
-                run(&node, stdin, stdout, Output::WriterThread, 16 << 20).map_err(failed)
-            }
-            Self::CountSimple => {
-                let node = Simple::new(Config::default(), 1);
-                run(&node, stdin, stdout, Output::EachReply, 16 << 20).map_err(failed)
-            }
+            Self::CountLockFree => count(Design::LockFree, (stdin, stdout)),
+            Self::CountSimple => count(Design::Simple, (stdin, stdout)),
         }
     }
+}
+
+/// Is a node that says how often it allocated.
+#[expect(clippy::disallowed_macros, reason = "it is a program")]
+fn count(design: Design, streams: (OwnedFd, OwnedFd)) -> io::Result<()> {
+    design.serve(Config::default(), 1, streams, usize::MAX).map_err(io::Error::other)?;
+    eprintln!("{}", ALLOCATOR.allocations.load(Ordering::Relaxed));
+    Ok(())
 }
 
 /// The size of reads and writes of the least processes.
@@ -197,8 +196,7 @@ fn write(stdin: File, mut stdout: File) -> io::Result<()> {
         values.join(","),
         "\n"
     );
-    let mut is_read = memchr::memmem::Finder::new("\"read\"");
-    let is_read = &mut is_read;
+    let is_read = memchr::memmem::Finder::new("\"read\"");
     for_each_line(stdin, |line| match line {
         Some((line, length)) if is_read.find(&line[..length]).is_some() => {
             stdout.write_all(answer.as_bytes())
@@ -313,18 +311,6 @@ fn latencies(program: &Program, rate: u32, requests: u32) -> Histogram<u64> {
     latencies
 }
 
-/// What must hold, on a machine that is not at fault itself.
-struct Verdicts {
-    table: Table,
-}
-
-impl Verdicts {
-    fn judge(&mut self, what: &str, figure: f64, most: f64) {
-        let verdict = if figure <= most { "yes" } else { "NO" };
-        self.table.add_row([what, &format!("{figure:.3}"), &format!("≤ {most:.3}"), verdict]);
-    }
-}
-
 fn table<const N: usize>(header: [&str; N], text_columns: usize) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(header);
@@ -356,18 +342,19 @@ fn peer() -> Program {
 fn main() {
     let cli = Cli::parse();
     if let Some(role) = cli.role {
-        role.play().expect("streams work");
-        if matches!(role, Role::CountLockFree | Role::CountSimple) {
-            eprintln!("{}", ALLOCATOR.allocations.load(Ordering::Relaxed));
-        }
-        return;
+        return role.play().expect("streams work");
     }
     // As a test, nothing is judged but that all is answered: that little says nothing of the cost of much.
     let (runs, share) = if cli.bench { (cli.runs, 1) } else { (1, 500) };
     let mut costs =
         table(["load", "process", "CPU µs a message", "wall s", "peak MiB", "allocations a message"], 2);
     let header = ["what", "figure", "must be", "met"];
-    let mut verdicts = Verdicts { table: table(header, 1) };
+    // What must hold, on a machine that is not at fault itself.
+    let mut verdicts = table(header, 1);
+    let mut judge = |what: &str, figure: f64, most: f64| {
+        let verdict = if figure <= most { "yes" } else { "NO" };
+        verdicts.add_row([what, &format!("{figure:.3}"), &format!("≤ {most:.3}"), verdict]);
+    };
     for load in Load::ALL {
         let input = Input::new(load, load.messages() / share);
         let mut cost = |name: &str, program: &Program, input: &Input, allocations: Option<f64>| {
@@ -393,10 +380,10 @@ fn main() {
         };
         let name = load.name();
         let of_simple = if load == Load::Read { 1.0 / 12.0 } else { 1.0 / 8.0 };
-        verdicts.judge(&format!("{name}: CPU, of simple's"), lock_free / simple, of_simple);
+        judge(&format!("{name}: CPU, of simple's"), lock_free / simple, of_simple);
         if let Some((what, role, most)) = least {
             let least = cost(what, &Program::role(role), &input, None);
-            verdicts.judge(&format!("{name}: CPU, of the least"), lock_free / least, most);
+            judge(&format!("{name}: CPU, of the least"), lock_free / least, most);
         }
         if load == Load::Echo && cli.peer {
             // It takes its time.
@@ -404,7 +391,7 @@ fn main() {
             cost("maelstrom-node 0.1.6", &peer(), &input, None);
         }
         let most = if load == Load::Read { 1.0 } else { 0.05 };
-        verdicts.judge(&format!("{name}: allocations a message"), allocations, most);
+        judge(&format!("{name}: allocations a message"), allocations, most);
     }
     println!("{costs}\n");
 
@@ -427,9 +414,9 @@ fn main() {
     time("simple", &Program::node("simple"));
     let copied = time("copy lines", &Program::role("copy"));
     println!("{rate} requests a second:\n{times}\n");
-    verdicts.judge("p99 µs, more than to copy lines", node - copied, 100.0);
+    judge("p99 µs, more than to copy lines", node - copied, 100.0);
 
     if cli.bench {
-        println!("{}", verdicts.table);
+        println!("{verdicts}");
     }
 }

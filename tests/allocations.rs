@@ -1,5 +1,7 @@
 //! How often nodes allocate, and how much: an allocator that counts, for the thread that asks.
 
+#![cfg(all(feature = "workbench", not(loom)))]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The node's command line, which `natter-node` and `natter node` share.
 
 use std::io::{Write, stderr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -105,6 +105,25 @@ impl Design {
             Design::Simple => "simple",
         }
     }
+
+    /// Runs a node of this design on two streams, as [`run`] does.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn serve(
+        self,
+        config: Config,
+        seed: u64,
+        (stdin, stdout): (OwnedFd, OwnedFd),
+        line_limit: usize,
+    ) -> Result<(), Failure> {
+        match self {
+            Design::LockFree => {
+                run(&LockFree::new(config, seed), stdin, stdout, Output::WriterThread, line_limit)
+            }
+            Design::Simple => run(&Simple::new(config, seed), stdin, stdout, Output::EachReply, line_limit),
+        }
+    }
 }
 
 impl NodeArgs {
@@ -161,11 +180,7 @@ fn serve(args: &NodeArgs, config: Config) -> Result<(), Failure> {
     let own = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().map_err(Failure::Start);
     let (stdin, stdout) = (own(&std::io::stdin())?, own(&std::io::stdout())?);
     let seed = args.seed.unwrap_or_else(entropy);
-    let limit = bounded(args.line_limit);
-    match args.design {
-        Design::LockFree => run(&LockFree::new(config, seed), stdin, stdout, Output::WriterThread, limit),
-        Design::Simple => run(&Simple::new(config, seed), stdin, stdout, Output::EachReply, limit),
-    }
+    args.design.serve(config, seed, (stdin, stdout), bounded(args.line_limit))
 }
 
 /// Sixty-four bits from the operating system, by way of the keys that std draws for its hash maps.
