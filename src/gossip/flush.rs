@@ -211,7 +211,7 @@ impl LockFree {
         header: &Header,
         asks: bool,
     ) {
-        let reborn = link.hear(now, header);
+        let reborn = link.hear(now, header, self.config.latency_budget);
         #[cfg(feature = "planted-bugs")]
         let reborn = reborn && !crate::planted::is(crate::planted::Bug::AckOfFormerLife);
         if reborn {

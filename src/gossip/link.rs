@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::round_trip::RoundTrip;
+use super::round_trip::{LONGEST, RoundTrip};
 use crate::config::Config;
-use crate::node::Time;
+use crate::node::{Time, micros};
 use crate::planted::planted;
 use crate::protocol::Generation;
 use crate::protocol::link::{Header, HubPlan};
@@ -175,8 +175,8 @@ impl Link {
     // What comes.
 
     /// Takes up what a message says of the link, but for its acknowledgements. True if it tells of another life than
-    /// the one known: what the peer held is gone.
-    pub(super) fn hear(&self, now: Time, header: &Header) -> bool {
+    /// the one known: what the peer held is gone. No hub's period is longer than `budget`.
+    pub(super) fn hear(&self, now: Time, header: &Header, budget: Duration) -> bool {
         let known = self.life.load(Ordering::Relaxed);
         let reborn = known != header.life;
         if reborn {
@@ -197,14 +197,18 @@ impl Link {
             // told so handled no sooner.
             self.child.store(header.up, Ordering::Release);
             if let Some(HubPlan { next, margin, every, far }) = header.plan {
+                // Whatever the peer makes up, no period is longer, and no round trip than any measured.
+                let within = micros(budget);
+                let (next, margin) = (next.map(|next| next.min(within)), margin.min(within));
+                let (every, far) = (every.clamp(1, within.max(1)), far.min(micros(LONGEST / 2)));
                 let mean = self.smooth(ahead_by, reborn);
                 // As if the message had taken as long as most do.
                 let phase = next.map_or(NO_PHASE, |next| header.at.wrapping_add(mean).wrapping_add(next));
                 self.phase.store(phase, Ordering::Relaxed);
                 self.margin.store(margin, Ordering::Relaxed);
                 self.far.store(far, Ordering::Relaxed);
-                self.round_trip.assume(Duration::from_micros(far.saturating_mul(2)));
-                self.every.store(every.max(1), Ordering::Relaxed);
+                self.round_trip.assume(Duration::from_micros(2 * far));
+                self.every.store(every, Ordering::Relaxed);
             }
         }
         reborn && known != 0
@@ -560,12 +564,27 @@ mod tests {
     fn of_two_messages_of_one_moment_the_later_counts_in_whatever_order_they_come() {
         let (now, mine, theirs) = (Time::from_nanos(5000), link(), link());
         let header = |up| mine.header(now, mine.stamp(now), 1, up);
+        let hear = |header| theirs.hear(now, &header, Duration::from_secs(1));
         let (no_child, child) = (header(false), header(true));
-        theirs.hear(now, &child);
-        theirs.hear(now, &no_child);
+        hear(child);
+        hear(no_child);
         assert!(theirs.is_child());
-        theirs.hear(now, &header(false));
+        hear(header(false));
         assert!(!theirs.is_child());
+    }
+
+    #[test]
+    fn of_a_period_that_is_made_up_no_more_is_believed_than_the_budget() {
+        let (now, hub, budget) = (Time::from_nanos(5000), link(), Duration::from_secs(1));
+        for made_up in [0, u64::MAX] {
+            let plan = HubPlan { next: Some(made_up), margin: made_up, every: made_up, far: made_up };
+            let header =
+                Header { life: 1, at: now.as_micros() + made_up / 2, plan: Some(plan), ..Header::default() };
+            hub.hear(now, &header, budget);
+            assert!(hub.every().is_some_and(|every| !every.is_zero() && every <= budget));
+            assert!(hub.aligned(now) <= now + budget && hub.parents_flush(now) <= Some(now + budget));
+            assert!(hub.far() <= Some(LONGEST / 2));
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Default for RoundTrip {
 }
 
 /// The longest that is taken for a round trip; clocks that jump show longer ones.
-const LONGEST: Duration = Duration::from_secs(4);
+pub(super) const LONGEST: Duration = Duration::from_secs(4);
 
 const SAMPLES_MIN: u64 = 4;
 const DEVIATION_MAX: u64 = (1 << 26) - 1;
