@@ -2,89 +2,15 @@
 
 #![cfg(not(loom))]
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+#[path = "common/process.rs"]
+mod process;
 
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::process::{Child, Command};
+
+use process::{DESIGNS, Session, bodies, feed, init, program, replies_to, request, stderr, terminate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value as Json, json};
-
-const DESIGNS: [&str; 2] = ["lock-free", "simple"];
-
-fn program(design: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_natter-node"));
-    command.args(["--design", design]).args(args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// Feeds a node its whole input and returns what came of it.
-fn feed(design: &str, args: &[&str], input: &[u8]) -> Output {
-    let mut child = program(design, args).spawn().expect("natter-node starts");
-    let mut stdin = child.stdin.take().expect("piped");
-    std::thread::scope(|scope| {
-        // Beside the reading of its output, or both would wait.
-        scope.spawn(move || {
-            // A node that ends early closes its end.
-            let _ = stdin.write_all(input);
-        });
-        child.wait_with_output().expect("it ends")
-    })
-}
-
-fn request(src: &str, body: &Json) -> String {
-    format!("{}\n", json!({ "src": src, "dest": "n0", "body": body }))
-}
-
-fn init(nodes: &[&str]) -> String {
-    request("c0", &json!({ "type": "init", "msg_id": 1, "node_id": "n0", "node_ids": nodes }))
-}
-
-fn bodies(output: &Output) -> Vec<Json> {
-    let text = std::str::from_utf8(&output.stdout).expect("UTF-8");
-    assert!(text.is_empty() || text.ends_with('\n'), "whole lines");
-    text.lines().map(|line| serde_json::from_str::<Json>(line).expect("JSON")["body"].clone()).collect()
-}
-
-fn replies_to(bodies: &[Json], msg_id: i64) -> Vec<&Json> {
-    bodies.iter().filter(|body| body["in_reply_to"] == msg_id).collect()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A node that is talked to step by step.
-struct Session {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Session {
-    fn start(design: &str, args: &[&str]) -> Self {
-        let mut child = program(design, args).spawn().expect("natter-node starts");
-        let stdin = child.stdin.take();
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        Self { child, stdin, stdout }
-    }
-
-    fn send(&mut self, text: &str) {
-        self.stdin.as_mut().expect("open").write_all(text.as_bytes()).expect("it listens");
-    }
-
-    fn receive(&mut self) -> Json {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("readable");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-    }
-
-    fn end(mut self) -> (Output, Vec<u8>) {
-        drop(self.stdin.take());
-        let mut rest = Vec::new();
-        self.stdout.read_to_end(&mut rest).expect("readable");
-        (self.child.wait_with_output().expect("it ends"), rest)
-    }
-}
 
 #[test]
 fn a_conversation_gets_its_answers_without_waiting_for_more_input() {
@@ -444,11 +370,6 @@ fn two_signals_at_once_are_one_wish() {
         assert!(status.expect("kill runs").success());
         assert_eq!(node.child.wait().expect("it ends").code(), Some(0), "{design}");
     }
-}
-
-fn terminate(child: &Child) {
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
 }
 
 #[test]
