@@ -1,19 +1,145 @@
-//! The atomics that [`queue`](crate::queue) is built on, from std and crossbeam, or from loom when the crate
-//! is compiled with `--cfg loom`, so that a model run explores the algorithms that ship.
+//! What threads meet in, from std and crossbeam, or from loom when the crate is compiled with `--cfg loom`, so that a
+//! model run explores the algorithms that ship.
 
 #[cfg(not(loom))]
 pub(crate) use crossbeam::atomic::AtomicCell;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use crossbeam::atomic::AtomicCell as SwapCell;
+#[cfg(not(loom))]
+pub(crate) use crossbeam::queue::{ArrayQueue, SegQueue};
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+#[cfg(not(loom))]
+pub(crate) use std::thread::{Thread, current, park, park_timeout};
 
 #[cfg(loom)]
-pub(crate) use self::model::AtomicCell;
+pub(crate) use self::model::{ArrayQueue, AtomicCell, SegQueue, SwapCell, park_timeout};
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+#[cfg(loom)]
+pub(crate) use loom::thread::{Thread, current, park};
+
+/// What unparks a thread.
+#[cfg(not(loom))]
+pub(crate) fn unparker(thread: &Thread) -> Thread {
+    thread.clone()
+}
+
+/// No model starts threads as a node does.
+#[cfg(loom)]
+pub(crate) fn unparker(_: &std::thread::Thread) -> Thread {
+    unimplemented!("a model has threads of its own")
+}
 
 #[cfg(loom)]
 mod model {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
     use loom::cell::UnsafeCell;
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+    use loom::thread;
+
+    /// In a model, no time passes: who sleeps until some time must be woken.
+    pub(crate) fn park_timeout(_: Duration) {
+        thread::park();
+    }
+
+    /// Something on which threads do one thing after another, each seeing what those before it did. Nobody is blocked, as
+    /// loom takes an unparking for the end of any block.
+    #[derive(Debug)]
+    struct OneByOne<T> {
+        order: AtomicUsize,
+        what: Mutex<T>,
+    }
+
+    impl<T> OneByOne<T> {
+        fn new(what: T) -> Self {
+            Self { order: AtomicUsize::new(0), what: Mutex::new(what) }
+        }
+
+        fn with<U>(&self, act: impl FnOnce(&mut T) -> U) -> U {
+            self.order.fetch_add(1, Ordering::AcqRel);
+            // Threads of a model change places only at loom's own operations: nobody has it.
+            act(&mut self.what.lock().expect("no panic"))
+        }
+    }
+
+    /// Stands for crossbeam's queue of any length.
+    #[derive(Debug)]
+    pub(crate) struct SegQueue<T>(OneByOne<VecDeque<T>>);
+
+    impl<T> SegQueue<T> {
+        pub(crate) fn new() -> Self {
+            Self(OneByOne::new(VecDeque::new()))
+        }
+
+        pub(crate) fn push(&self, value: T) {
+            self.0.with(|queue| queue.push_back(value));
+        }
+
+        pub(crate) fn pop(&self) -> Option<T> {
+            self.0.with(VecDeque::pop_front)
+        }
+
+        pub(crate) fn len(&self) -> usize {
+            self.0.with(|queue| queue.len())
+        }
+
+        pub(crate) fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
+    }
+
+    /// Stands for crossbeam's queue of a fixed capacity.
+    #[derive(Debug)]
+    pub(crate) struct ArrayQueue<T> {
+        queue: SegQueue<T>,
+        capacity: usize,
+    }
+
+    impl<T> ArrayQueue<T> {
+        pub(crate) fn new(capacity: usize) -> Self {
+            Self { queue: SegQueue::new(), capacity }
+        }
+
+        pub(crate) fn push(&self, value: T) -> Result<(), T> {
+            self.queue.0.with(|queue| {
+                if queue.len() == self.capacity {
+                    return Err(value);
+                }
+                queue.push_back(value);
+                Ok(())
+            })
+        }
+
+        pub(crate) fn pop(&self) -> Option<T> {
+            self.queue.pop()
+        }
+
+        pub(crate) fn len(&self) -> usize {
+            self.queue.len()
+        }
+    }
+
+    /// Stands for crossbeam's `AtomicCell` where its swaps are what orders those who use what is in it.
+    #[derive(Debug)]
+    pub(crate) struct SwapCell<T>(OneByOne<T>);
+
+    impl<T: Default> SwapCell<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(OneByOne::new(value))
+        }
+
+        pub(crate) fn take(&self) -> T {
+            self.0.with(std::mem::take)
+        }
+
+        pub(crate) fn store(&self, value: T) {
+            self.0.with(|what| *what = value);
+        }
+    }
 
     /// Stands for crossbeam's `AtomicCell`, but is no atomic at all: loom fails the model if two threads touch
     /// it without an order between them that something else provides. So a model run shows that the slot's

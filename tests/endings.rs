@@ -26,6 +26,7 @@ const VALUES: usize = 3000;
 const HANG: Duration = Duration::from_secs(60);
 
 /// Ends each design in some way again and again, after more and more answers; fails if one hangs.
+#[expect(clippy::disallowed_methods, reason = "a thread that hangs can't be joined")]
 fn each_round(end: fn(Session, usize)) {
     let (done, rounds) = mpsc::channel();
     let running = thread::spawn(move || {

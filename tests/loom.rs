@@ -1,8 +1,9 @@
-//! The races that the in-flight slots and the deadline must answer: every interleaving of two threads, and those
-//! of three with up to three preemptions.
+//! The races that the in-flight slots, the queues, the text of all values and the deadline must answer: every
+//! interleaving of two threads, and those of three with up to three preemptions. (The runtime has models of its own.)
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --test loom
+//! RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --lib model
 //! ```
 
 #![cfg(loom)]
@@ -11,8 +12,8 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use natter::node::Time;
-use natter::protocol::{Batch, Generation};
-use natter::queue::{Ack, Deadline, SlotRing};
+use natter::protocol::{Batch, Generation, Rope, Value};
+use natter::queue::{Ack, Deadline, PeerQueue, Pool, ReadyText, SlotRing};
 
 const SOON: Time = Time::from_nanos(10);
 
@@ -169,4 +170,157 @@ fn work_announced_while_the_deadline_is_cleared_is_not_slept_through() {
         maker.join().expect("no panic");
         assert!(found || deadline.get() == SOON);
     });
+}
+
+/// Runs two threads on something that they share, while this one is the third.
+fn three<T: Send + Sync + 'static>(
+    make: fn() -> T,
+    others: [fn(&T); 2],
+    mine: impl Fn(&T) + Send + Sync + 'static,
+    after: impl Fn(&T) + Send + Sync + 'static,
+) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        let shared = Arc::new(make());
+        let running = others.map(|act| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || act(&shared))
+        });
+        mine(&shared);
+        running.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        after(&shared);
+    });
+}
+
+fn drain(queue: &PeerQueue) -> Vec<Value> {
+    let mut batch = Batch::new();
+    queue.drain_into(&mut batch, 64);
+    batch.to_vec()
+}
+
+/// A queue, what was drained from it, and whether an overflow was noticed.
+struct Drained {
+    queue: PeerQueue,
+    values: std::sync::Mutex<Vec<Value>>,
+    overflowed: AtomicBool,
+    /// What the seen set would show of the second pusher's value.
+    seen: AtomicBool,
+}
+
+impl Drained {
+    fn with_limit(limit: usize) -> Self {
+        Self {
+            queue: PeerQueue::new(limit),
+            values: std::sync::Mutex::default(),
+            overflowed: AtomicBool::new(false),
+            seen: AtomicBool::new(false),
+        }
+    }
+
+    fn drain(&self) {
+        self.values.lock().expect("no panic").extend(drain(&self.queue));
+    }
+
+    /// What was drained in all.
+    fn end(&self) -> Vec<Value> {
+        self.drain();
+        self.queue.audit().expect("its count is right");
+        let mut values = self.values.lock().expect("no panic").clone();
+        values.sort_unstable();
+        values
+    }
+}
+
+#[test]
+fn two_pushes_and_a_drain_race() {
+    three(
+        || Drained::with_limit(8),
+        [|shared: &Drained| shared.queue.push(1), |shared| shared.queue.push(2)],
+        Drained::drain,
+        |shared| assert_eq!(shared.end(), [1, 2]),
+    );
+}
+
+#[test]
+fn a_value_that_finds_no_room_is_found_missing() {
+    three(
+        || Drained::with_limit(1),
+        [
+            |shared: &Drained| shared.queue.push(1),
+            |shared| {
+                shared.seen.store(true, Ordering::Relaxed);
+                shared.queue.push(2);
+            },
+        ],
+        |shared| {
+            shared.drain();
+            if shared.queue.take_overflow() {
+                shared.overflowed.store(true, Ordering::Relaxed);
+            }
+        },
+        |shared| {
+            let overflowed = shared.queue.take_overflow() || shared.overflowed.load(Ordering::Relaxed);
+            assert!(shared.end() == [1, 2] || overflowed);
+        },
+    );
+}
+
+#[test]
+fn whoever_hears_of_an_overflow_sees_what_was_dropped() {
+    loom::model(|| {
+        let shared = Arc::new(Drained::with_limit(0));
+        let pusher = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                shared.seen.store(true, Ordering::Relaxed);
+                shared.queue.push(2);
+            })
+        };
+        if shared.queue.take_overflow() {
+            assert!(shared.seen.load(Ordering::Relaxed));
+        }
+        pusher.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_buffer_is_in_one_hand_at_a_time_and_comes_empty() {
+    fn use_one(pool: &Pool<Rope>) {
+        let mut buffer = pool.take();
+        assert!(buffer.is_empty());
+        buffer.own_mut().push(b'x');
+        thread::yield_now();
+        assert_eq!(buffer.len(), 1);
+        pool.give(buffer);
+    }
+    let make = || {
+        let pool = Pool::new(1);
+        pool.give(Rope::default());
+        pool
+    };
+    three(make, [use_one, use_one], use_one, use_one);
+}
+
+fn show(text: &ReadyText) -> Option<Vec<u8>> {
+    let mut rope = Rope::default();
+    text.show(&mut rope).then(|| rope.bytes().into_owned())
+}
+
+#[test]
+fn values_added_while_the_text_is_in_other_hands_are_shown() {
+    three(
+        ReadyText::default,
+        [|text| text.add(&[1]), |text| text.add(&[2])],
+        |text| {
+            text.add(&[3]);
+            // Its own value is there, if the text is.
+            assert!(show(text).is_none_or(|shown| shown.contains(&b'3')));
+        },
+        |text| {
+            let mut shown = show(text).expect("nobody else has it");
+            shown.sort_unstable();
+            assert_eq!(shown, b",,123");
+        },
+    );
 }

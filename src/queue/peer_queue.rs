@@ -1,12 +1,10 @@
 //! The values that wait to be sent to one peer.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use crossbeam::queue::SegQueue;
 
 use crate::planted::planted;
 use crate::protocol::{BATCH_MAX, Batch, Value};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, SegQueue};
 
 /// An unordered bag of values for a peer, pushed and drained by any number of threads.
 ///

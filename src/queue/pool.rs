@@ -1,9 +1,8 @@
 //! Buffers that are used again.
 
-use crossbeam::queue::ArrayQueue;
-
 use crate::planted::planted;
 use crate::protocol::{Batch, Rope};
+use crate::sync::ArrayQueue;
 
 /// A thing that a [`Pool`] may hand out again.
 pub trait Reuse: Default {

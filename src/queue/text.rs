@@ -3,10 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crossbeam::atomic::AtomicCell;
-use crossbeam::queue::SegQueue;
-
 use crate::protocol::{Rope, Value};
+use crate::sync::{SegQueue, SwapCell};
 
 /// A chunk of text is shared with whoever writes it from this size on: less is copied faster than it is counted.
 const CHUNK: usize = 32 * 1024;
@@ -22,12 +20,13 @@ const CHUNK: usize = 32 * 1024;
 /// A later owner finds it there or in the text: the cell's swaps and the queue's operations are ordered, acquire after
 /// release.
 pub struct ReadyText {
-    text: AtomicCell<Option<Box<Text>>>,
+    text: SwapCell<Option<Box<Text>>>,
     waiting: SegQueue<Value>,
 }
 
+#[cfg(not(loom))]
 const _: () =
-    assert!(AtomicCell::<Option<Box<Text>>>::is_lock_free(), "or a lock would be on every message's path");
+    assert!(SwapCell::<Option<Box<Text>>>::is_lock_free(), "or a lock would be on every message's path");
 
 #[derive(Default)]
 struct Text {
@@ -57,7 +56,7 @@ impl fmt::Debug for ReadyText {
 
 impl Default for ReadyText {
     fn default() -> Self {
-        Self { text: AtomicCell::new(Some(Box::default())), waiting: SegQueue::new() }
+        Self { text: SwapCell::new(Some(Box::default())), waiting: SegQueue::new() }
     }
 }
 

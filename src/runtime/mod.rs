@@ -32,6 +32,7 @@ use self::sink::{Locked, Piped, Sink};
 use self::ticker::Ticker;
 use crate::node::{Node, Outbox, Time};
 use crate::protocol::{LineError, NextLine};
+use crate::sync::unparker;
 
 /// Why a node could not go on.
 #[derive(Debug, Error)]
@@ -87,7 +88,7 @@ pub fn run<N: Node>(
                 thread::scope(|scope| {
                     let writer = named("writer").spawn_scoped(scope, || sink.write_all(stdout));
                     let writer = writer.map_err(Failure::Start)?;
-                    let _closing = sink.start(writer.thread().clone());
+                    let _closing = sink.start(unparker(writer.thread()));
                     converse(node, input, &sink)
                 })?;
                 sink.failure().map_or(Ok(()), |error| Err(Failure::Output(error)))
@@ -126,7 +127,7 @@ fn converse<N: Node, S: Sink>(node: &N, mut input: Input, sink: &S) -> Result<()
     let read = thread::scope(|scope| {
         let ticking = named("ticker").spawn_scoped(scope, || ticker.run(node, &clock, sink, &log));
         let ticking = ticking.map_err(Failure::Start)?;
-        let stopping = ticker.stop_at_end(ticking.thread().clone());
+        let stopping = ticker.stop_at_end(unparker(ticking.thread()));
         let idle = || stopping.wake_for(node.next_deadline());
         read_all(node, &mut input, sink, &clock, &log, &mut out, idle).map_err(Failure::Input)
     });

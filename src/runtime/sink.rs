@@ -2,11 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::thread::{self, Thread};
 
-use crossbeam::queue::{ArrayQueue, SegQueue};
 use rustix::event::{PollFd, PollFlags, poll};
 use smallvec::SmallVec;
 
@@ -14,6 +11,7 @@ use super::input::Wake;
 use crate::node::Outbox;
 use crate::protocol::Rope;
 use crate::queue::Pool;
+use crate::sync::{ArrayQueue, AtomicBool, Ordering, SegQueue, Thread, current, park};
 
 /// Takes replies from the reader and the ticker.
 pub(super) trait Sink: Sync {
@@ -64,7 +62,7 @@ const BUFFER_FULL: usize = 128 * 1024;
 
 /// Buffers that may wait for the writer. With stdout stuck, this many times [`BUFFER_FULL`] (or the largest
 /// read, if that is more) is all that is held; then the makers wait, and the input with them.
-const BUFFERS_WAITING: usize = 8;
+const BUFFERS_WAITING: usize = if cfg!(loom) { 1 } else { 8 };
 
 /// Those that wait, one being written, one being filled by the reader and one by the ticker.
 const BUFFERS_KEPT: usize = BUFFERS_WAITING + 1 + 1 + 1;
@@ -121,7 +119,7 @@ impl<'a> Piped<'a> {
             } else if closed {
                 return;
             } else {
-                thread::park();
+                park();
             }
         }
     }
@@ -146,11 +144,11 @@ impl Sink for Piped<'_> {
         }
         let mut buffer = out.replace(self.buffers.take());
         while let Err(back) = self.ready.push(buffer) {
-            self.blocked.push(thread::current());
+            self.blocked.push(current());
             match self.ready.push(back) {
                 Ok(()) => break,
                 Err(back) => {
-                    thread::park();
+                    park();
                     buffer = back;
                 }
             }
@@ -235,4 +233,49 @@ fn write_all(stdout: &mut File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()
         }
     }
     Ok(())
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::sync::{Arc, LazyLock};
+
+    use super::*;
+
+    static WAKE: LazyLock<Wake> = LazyLock::new(|| Wake::new(io::pipe().expect("a pipe").1));
+
+    fn say(sink: &Piped<'_>, text: &str) {
+        let mut out = Outbox::default();
+        out.lines_mut().extend_from_slice(text.as_bytes());
+        sink.flush(&mut out);
+    }
+
+    #[test]
+    fn what_two_makers_say_is_written_before_the_writer_ends_and_nobody_sleeps_for_ever() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let sink = Arc::new(Piped::new(&WAKE));
+            let (mut written, stdout) = io::pipe().expect("a pipe");
+            let writer = {
+                let sink = Arc::clone(&sink);
+                loom::thread::spawn(move || sink.write_all(OwnedFd::from(stdout).into()))
+            };
+            let closing = sink.start(writer.thread().clone());
+            // There is room for one.
+            let makers = [&["first\n", "second\n"][..], &["ticker\n"]].map(|texts| {
+                let sink = Arc::clone(&sink);
+                loom::thread::spawn(move || texts.iter().for_each(|text| say(&sink, text)))
+            });
+            makers.into_iter().for_each(|maker| maker.join().expect("no panic"));
+            drop(closing);
+            writer.join().expect("no panic");
+            let mut text = String::new();
+            written.read_to_string(&mut text).expect("readable");
+            let mut lines: Vec<&str> = text.lines().collect();
+            lines.retain(|&line| line != "ticker");
+            assert_eq!((lines, text.lines().count()), (vec!["first", "second"], 3));
+        });
+    }
 }

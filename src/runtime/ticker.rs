@@ -1,12 +1,10 @@
 //! The one thread that owns all deadlines.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::thread::{self, Thread};
-
 use super::Clock;
 use super::log::Log;
 use super::sink::Sink;
 use crate::node::{Node, Outbox, Time};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, Thread, fence, park, park_timeout};
 
 /// Calls [`Node::tick`] when it is due, and sleeps in between.
 ///
@@ -42,8 +40,8 @@ impl Ticker {
             fence(Ordering::SeqCst);
             if node.next_deadline().unwrap_or(Time::NEVER) >= deadline && !self.stop.load(Ordering::Acquire) {
                 match deadline.if_ever() {
-                    Some(deadline) => thread::park_timeout(deadline.since(now)),
-                    None => thread::park(),
+                    Some(deadline) => park_timeout(deadline.since(now)),
+                    None => park(),
                 }
             }
             self.armed.store(0, Ordering::Relaxed);
@@ -79,5 +77,87 @@ impl Drop for Stopping<'_> {
         // Release: pairs with the acquire in `Ticker::run`.
         self.ticker.stop.store(true, Ordering::Release);
         self.thread.unpark();
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::protocol::Line;
+    use crate::queue::Deadline;
+    use crate::sync::current;
+
+    /// Wants a tick, and wakes the reader when it comes.
+    struct Alarm {
+        deadline: Deadline,
+        ticked: AtomicBool,
+        reader: Thread,
+    }
+
+    impl Node for Alarm {
+        type Scratch = ();
+
+        fn handle(&self, _: Time, _: Line<'_>, (): &mut (), _: &mut Outbox) {}
+
+        fn tick(&self, _: Time, _: &mut Outbox) {
+            self.deadline.clear();
+            self.ticked.store(true, Ordering::Release);
+            self.reader.unpark();
+        }
+
+        fn next_deadline(&self) -> Option<Time> {
+            self.deadline.get().if_ever()
+        }
+
+        fn finish(&self, _: Time, _: &mut Outbox) {}
+    }
+
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn offer(&self, _: &mut Outbox) {}
+
+        fn flush(&self, _: &mut Outbox) {}
+
+        fn failure(&self) -> Option<std::io::Error> {
+            None
+        }
+    }
+
+    /// The reader brings the deadline forward, waits for the tick, and stops the ticker.
+    fn a_deadline_that_moves(from: Time) {
+        loom::model(move || {
+            let ticker = Arc::new(Ticker::default());
+            let alarm = Arc::new(Alarm {
+                deadline: Deadline::at(from),
+                ticked: AtomicBool::new(false),
+                reader: current(),
+            });
+            let ticking = {
+                let (ticker, alarm) = (Arc::clone(&ticker), Arc::clone(&alarm));
+                loom::thread::spawn(move || ticker.run(&*alarm, &Clock::start(), &Nobody, &Log::default()))
+            };
+            let stopping = ticker.stop_at_end(ticking.thread().clone());
+            alarm.deadline.bring_forward(Time::ZERO);
+            stopping.wake_for(alarm.next_deadline());
+            while !alarm.ticked.load(Ordering::Acquire) {
+                park();
+            }
+            drop(stopping);
+            ticking.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn a_ticker_that_has_nothing_to_wait_for_is_woken_for_the_first_deadline() {
+        a_deadline_that_moves(Time::NEVER);
+    }
+
+    #[test]
+    fn a_ticker_that_waits_is_woken_for_a_nearer_deadline() {
+        // No model takes an hour.
+        a_deadline_that_moves(Time::ZERO + std::time::Duration::from_secs(3600));
     }
 }
