@@ -688,6 +688,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nested_too_deep_is_not_json() {
+        let nested = |depth: usize| {
+            let echo = ["[".repeat(depth), "]".repeat(depth)].concat();
+            format!(r#"{{"src":"c1","dest":"n0","body":{{"type":"echo","msg_id":1,"echo":{echo}}}}}"#)
+        };
+        with(&nested(1000), |message| assert!(message.is_ok()));
+        for depth in [1100, 1_000_000] {
+            with(&nested(depth), |message| assert!(matches!(message, Err(LineError::NotJson(_)))));
+        }
+    }
+
+    #[test]
+    fn a_large_line_leaves_no_large_memory_behind() {
+        let mut scratch = Scratch::default();
+        let mut parse_values = |count: usize| {
+            let values = "1,".repeat(count);
+            let mut line = LineBuf::from(format!(
+                r#"{{"src":"n1","dest":"n0","body":{{"type":"delta","generation":1,"values":[{values}1]}}}}"#
+            ));
+            assert!(parse(line.line(), &mut scratch).expect("a message").body.is_ok());
+            (scratch.tape.0.capacity(), scratch.large.values.capacity())
+        };
+        assert!(parse_values(1_000_000) > (PARTS_KEPT_MAX, PARTS_KEPT_MAX));
+        let (parts, values) = parse_values(10);
+        assert!(parts <= PARTS_KEPT_MAX && values <= PARTS_KEPT_MAX);
+    }
+
+    #[test]
     fn the_last_of_two_equal_fields_counts() {
         body_is(
             r#"{"type":"broadcast","message":"x","msg_id":1,"message":4}"#,
