@@ -38,10 +38,14 @@ pub(crate) fn init(nodes: &[&str]) -> String {
     request("c0", &json!({ "type": "init", "msg_id": 1, "node_id": "n0", "node_ids": nodes }))
 }
 
-pub(crate) fn bodies(output: &Output) -> Vec<Json> {
-    let text = std::str::from_utf8(&output.stdout).expect("UTF-8");
+fn messages(stdout: &[u8]) -> Vec<Json> {
+    let text = std::str::from_utf8(stdout).expect("UTF-8");
     assert!(text.is_empty() || text.ends_with('\n'), "whole lines");
-    text.lines().map(|line| serde_json::from_str::<Json>(line).expect("JSON")["body"].clone()).collect()
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+pub(crate) fn bodies(output: &Output) -> Vec<Json> {
+    messages(&output.stdout).iter().map(|message| message["body"].clone()).collect()
 }
 
 pub(crate) fn replies_to(bodies: &[Json], msg_id: i64) -> Vec<&Json> {
@@ -75,6 +79,13 @@ impl Session {
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("readable");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// What it says until it ends.
+    pub(crate) fn rest(&mut self) -> Vec<Json> {
+        let mut rest = Vec::new();
+        self.stdout.read_to_end(&mut rest).expect("readable");
+        messages(&rest)
     }
 
     pub(crate) fn end(mut self) -> (Output, Vec<u8>) {
