@@ -37,14 +37,16 @@ impl LockFree {
     pub(super) fn flush_due(&self, now: Time, members: &Membership, out: &mut Outbox) {
         self.replan(now, members);
         self.reroute(now, members, out);
-        let any_for_children = members.links().any(|(_, link)| link.is_child() && link.flush_at.get() <= now);
+        let is_for_child = |link: &Link| link.is_child() && link.flush_at.get() <= now && !link.has_rest();
+        let any_for_children = members.links().any(|(_, link)| is_for_child(link));
         let is_hub_flush = any_for_children && self.begin_hub_flush(now);
         for (peer, link) in members.links() {
             if !link.is_down() {
                 self.retry_overdue(now, members, (peer, link), out);
             }
             if link.flush_at.get() <= now {
-                let later = if is_hub_flush { None } else { self.postponed(now, members, (peer, link)) };
+                let at_once = is_hub_flush || link.has_rest();
+                let later = if at_once { None } else { self.postponed(now, members, (peer, link)) };
                 match later {
                     Some(later) => link.flush_at.set(later),
                     None => self.flush(now, members, (peer, link), out),
@@ -92,6 +94,7 @@ impl LockFree {
     fn flush(&self, now: Time, members: &Membership, (peer, link): (PeerIndex, &Link), out: &mut Outbox) {
         // Before the queue is drained: what is pushed meanwhile sets it anew.
         link.flush_at.clear();
+        link.note_rest(false);
         if link.is_down() {
             return;
         }
@@ -118,6 +121,7 @@ impl LockFree {
         if !link.queue.is_empty() {
             // Until an acknowledgement frees a slot.
             link.oldest.bring_forward(oldest);
+            link.note_rest(true);
         }
     }
 
@@ -150,7 +154,8 @@ impl LockFree {
 
     /// A slot may have become free for what a flush had to leave in the queue.
     pub(super) fn flush_rest(&self, now: Time, link: &Link) {
-        if link.flush_at.get() == Time::NEVER && !link.queue.is_empty() && !link.is_down() {
+        let waits_for_slots = link.flush_at.get() == Time::NEVER || link.has_rest();
+        if waits_for_slots && !link.queue.is_empty() && !link.is_down() {
             link.flush_at.bring_forward(now);
         }
     }

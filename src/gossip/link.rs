@@ -72,6 +72,9 @@ pub(super) struct Link {
     pub(super) flush_at: Deadline,
     /// When the oldest value in the queue was broadcast.
     pub(super) oldest: Deadline,
+    /// Whether the last flush left something in the queue, as there were no slots. That waits for slots, not for the next
+    /// flush.
+    rest: AtomicBool,
     /// Whether a value in the queue is for the peer to pass on.
     relay: AtomicBool,
     /// Whether the peer has said that it tells everyone something itself.
@@ -136,6 +139,7 @@ impl Link {
             failures: AtomicU32::new(0),
             flush_at: Deadline::at(Time::NEVER),
             oldest: Deadline::at(Time::NEVER),
+            rest: AtomicBool::new(false),
             relay: AtomicBool::new(false),
             trusted: AtomicBool::new(false),
             promised: AtomicBool::new(false),
@@ -302,6 +306,16 @@ impl Link {
             root: 0,
             plan: None,
         }
+    }
+
+    /// A flush is over, and has left something in the queue or not.
+    pub(super) fn note_rest(&self, rest: bool) {
+        self.rest.store(rest, Ordering::Relaxed);
+    }
+
+    /// Whether something in the queue only waits for slots.
+    pub(super) fn has_rest(&self) -> bool {
+        self.rest.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_sent(&self, now: Time) {
