@@ -225,7 +225,9 @@ impl LockFree {
             planted!(RebirthUnnoticed => return);
             link.give_up_round();
             link.note_stale(now);
-            self.keep_promises_of(now, members, link);
+            // Whether or not it told this node: this may just be the one that it didn't come to tell.
+            link.distrust();
+            self.compare_with_neighbours(now, members);
         }
         if header.plan.is_some() && self.parent(members) == Some(peer) && !link.queue.is_empty() {
             // It may flush at another time than it was to.
@@ -257,16 +259,19 @@ impl LockFree {
         self.deadline.bring_forward(self.next_due(link));
     }
 
-    /// A peer has died, or can't be reached. What it was to tell everyone itself may not have got everywhere: this
-    /// node's neighbours are asked.
+    /// A peer can't be reached. What it was to tell everyone itself may not have got everywhere.
     pub(super) fn keep_promises_of(&self, now: Time, members: &Membership, link: &Link) {
         if link.distrust() {
-            for (_, neighbour) in members.links().filter(|&(peer, link)| self.is_linked(members, peer, link))
-            {
-                neighbour.note_stale(now);
-            }
-            self.deadline.bring_forward(now);
+            self.compare_with_neighbours(now, members);
         }
+    }
+
+    fn compare_with_neighbours(&self, now: Time, members: &Membership) {
+        for (_, neighbour) in members.links().filter(|&(peer, link)| self.is_linked(members, peer, link)) {
+            // Late messages of a former life are taken for one more.
+            neighbour.note_stale(neighbour.rested(now, self.config.explore_interval));
+        }
+        self.deadline.bring_forward(now);
     }
 
     /// A message that answers one sent `took` ago, and doesn't acknowledge what was sent well before that, says that
