@@ -30,11 +30,15 @@ const RANGES: usize = 128;
 /// A range of so few values is sent rather than divided.
 const FEW: usize = 32;
 
-/// With so many ranges in a message, the others are not divided but compared again as they are: the peer divides them.
-const RANGES_MAX: usize = 1024;
+/// With so many ranges in a message, of 50 bytes each, the others are not divided but compared again as they are: the
+/// peer divides them.
+const RANGES_MAX: usize = 8192;
 
 /// The longest that a try waits for its answer, unless the network is that slow.
 const TRY_MAX: Duration = Duration::from_secs(2);
+
+/// What a busy machine may take to compare a million values: ten times what an idle one does.
+const COMPARING_A_MILLION: Duration = Duration::from_millis(500);
 
 /// How many values there are, and what they look like to who hasn't got them: values that differ give fingerprints
 /// that differ, but for one chance in 2^64: a sum of random-looking numbers is as random. Enemies may find sets that look alike.
@@ -159,9 +163,10 @@ impl LockFree {
         (peer, link): (PeerIndex, &Link),
         out: &mut Outbox,
     ) {
-        // Not while the rest is on its way, or it would be found missing and sent again.
+        // Not while the rest is on its way, or it would be found missing and sent again; nor before a repair under way has
+        // ended, or under a steady load none ever would.
         if (link.is_down() || link.queue.is_empty()) && link.queue.take_overflow() {
-            link.note_stale(now);
+            link.note_stale(if link.is_down() || link.round() == 0 { now } else { Time::NEVER });
         }
         if link.repair_at.get() > now {
             return;
@@ -198,7 +203,8 @@ impl LockFree {
     /// How long to wait for an answer before the next try.
     fn answer_within(&self, members: &Membership, (peer, link): (PeerIndex, &Link)) -> Duration {
         if !link.is_down() {
-            return link.round_trip.longest().min(TRY_MAX.max(link.round_trip.reckoned().mean));
+            let comparing = COMPARING_A_MILLION.mul_f64(self.seen.len() as f64 / 1e6);
+            return link.round_trip.longest().min(TRY_MAX.max(link.round_trip.reckoned().mean)) + comparing;
         }
         // Spread, so that those who failed together do not try together.
         // Who has no other parent is in a hurry; everybody else is told when it comes back to one that is.
@@ -245,10 +251,14 @@ impl LockFree {
             if link.end_round(now) { self.restore(now, members, (peer, link), out); }
             return;
         });
-        let mine =
-            if sync.ranges.is_empty() && sync.wants.is_empty() { Vec::new() } else { self.seen.sorted() };
-        let mut found = Difference::between(&mine, sync);
-        self.leave_out_what_waits(link, &mut found);
+        let mut found = Difference::default();
+        if link.queue.is_full() {
+            // The peer will lack less when that has come. Then the rest is found.
+            link.queue.note_overflow();
+        } else if !(sync.ranges.is_empty() && sync.wants.is_empty()) {
+            found = Difference::between(&self.seen.sorted(), sync);
+            self.leave_out_what_waits(link, &mut found);
+        }
         let Difference { send, mut ask, compare, .. } = found;
         // It may well hold the same as the peer that is being fetched from. Then there is less to do later.
         let asked = ask.iter().fold(0, |sum: u64, want| sum.saturating_add(want.count));
@@ -309,11 +319,15 @@ impl LockFree {
 
     /// What waits for the peer or is under way to it is not sent once more; and what it was found to hold waits no more.
     fn leave_out_what_waits(&self, link: &Link, found: &mut Difference) {
+        if found.same.is_empty() && found.send.is_empty() {
+            return;
+        }
         let mut waiting = link.queue.sift(|value| !found.is_held(value));
         for in_flight in link.slots.in_flight() {
-            self.peek(link, in_flight, |batch| waiting.extend(batch.iter().copied()));
+            self.peek(link, in_flight, |batch| waiting.extend_from_slice(batch));
         }
-        found.send.retain(|value| !waiting.contains(value));
+        waiting.sort_unstable();
+        found.send.retain(|value| waiting.binary_search(value).is_err());
     }
 
     pub(super) fn send_sync(

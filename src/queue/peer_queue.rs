@@ -1,7 +1,5 @@
 //! The values that wait to be sent to one peer.
 
-use std::collections::BTreeSet;
-
 use crate::planted::planted;
 use crate::protocol::{BATCH_MAX, Batch, Value};
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, SegQueue};
@@ -50,6 +48,18 @@ impl PeerQueue {
         }
     }
 
+    /// Whether the next value that is pushed may be dropped, however many were put in beyond the limit.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len.load(Ordering::Relaxed) >= self.limit
+    }
+
+    /// What was found missing is left out, for want of room: as if it had been pushed and dropped.
+    pub fn note_overflow(&self) {
+        // Release: as in `push`.
+        self.overflowed.store(true, Ordering::Release);
+    }
+
     /// Adds values that must not be dropped: what the peer was found to lack.
     pub fn refill(&self, values: impl Iterator<Item = Value>) {
         for value in values {
@@ -59,13 +69,17 @@ impl PeerQueue {
         }
     }
 
-    /// Keeps what is wanted of what waits, each value once, and says what that is. The limit stays what it was.
-    pub fn sift(&self, is_wanted: impl Fn(Value) -> bool) -> BTreeSet<Value> {
-        let taken: Vec<Value> = (0..self.values.len()).map_while(|_| self.values.pop()).collect();
-        let kept: BTreeSet<Value> = taken.iter().copied().filter(|&value| is_wanted(value)).collect();
-        kept.iter().for_each(|&value| self.values.push(value));
-        self.len.fetch_sub(taken.len() - kept.len(), Ordering::Relaxed);
-        kept
+    /// Keeps what is wanted of what waits, each value once and in ascending order, and says what that is. The limit stays
+    /// what it was.
+    pub fn sift(&self, is_wanted: impl Fn(Value) -> bool) -> Vec<Value> {
+        let mut values: Vec<Value> = (0..self.values.len()).map_while(|_| self.values.pop()).collect();
+        let taken = values.len();
+        values.retain(|&value| is_wanted(value));
+        values.sort_unstable();
+        values.dedup();
+        values.iter().for_each(|&value| self.values.push(value));
+        self.len.fetch_sub(taken - values.len(), Ordering::Relaxed);
+        values
     }
 
     /// Moves values to `batch` until that holds `max` of them (at most [`BATCH_MAX`]) or none is left.
@@ -165,7 +179,7 @@ mod tests {
         let queue = PeerQueue::new(4);
         [3, 1, 3, 2].into_iter().for_each(|v| queue.push(v));
         for _ in 0..3 {
-            assert_eq!(queue.sift(|v| v != 2).into_iter().collect::<Vec<_>>(), [1, 3]);
+            assert_eq!(queue.sift(|v| v != 2), [1, 3]);
         }
         (4..6).for_each(|v| queue.push(v));
         assert!(!queue.take_overflow() && queue.audit().is_ok());
