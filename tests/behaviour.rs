@@ -422,6 +422,21 @@ fn a_star_sends_everything_through_its_hub() {
 }
 
 #[test]
+fn what_is_too_much_for_the_slots_waits_for_acknowledgements_and_not_for_flushes() {
+    // Ten times what is in flight to a peer at most, through a hub that flushes twice a second.
+    const VALUES: i64 = 20_000;
+    let mut cluster = Cluster::<LockFree>::started(5, &Config::default());
+    cluster.latency = Duration::from_millis(1);
+    for value in 0..200 {
+        cluster.broadcast(1, -value);
+        cluster.run_for(Duration::from_millis(50));
+    }
+    (1..=VALUES).for_each(|value| cluster.broadcast(1, value));
+    cluster.run_for(Config::default().latency_budget + Duration::from_millis(300));
+    assert!(cluster.all_hold(&range(-199..VALUES + 1)));
+}
+
+#[test]
 fn direct_nodes_tell_everyone_themselves() {
     // Two hops take longer than that, for all that is known at the start.
     let latency_budget = Duration::from_millis(150);
