@@ -513,6 +513,74 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the network does for a while, clusters of both designs end with the same sets at every node.
+    #[test]
+    fn both_designs_end_with_the_same(steps in prop::collection::vec(step(), 1..40), small in any::<bool>()) {
+        let config = Config { queue_limit: if small { 4 } else { 1000 }, ..config() };
+        let sets = [ends_with::<LockFree>(&config, &steps), ends_with::<Simple>(&config, &steps)];
+        let broadcast: BTreeSet<i64> = steps.iter().filter_map(|step| match step {
+            Step::Broadcast(_, value) => Some(*value),
+            _ => None,
+        }).collect();
+        prop_assert!(sets.iter().flatten().all(|set| set.iter().eq(&broadcast)), "{:?}", sets);
+    }
+}
+
+/// What happens to a cluster of four.
+#[derive(Clone, Debug)]
+enum Step {
+    Broadcast(usize, i64),
+    Wait(u64),
+    /// From now on one in so many messages is lost; none if that is 0.
+    Lose(u64),
+    /// From now on one in so many comes twice.
+    Repeat(u64),
+    /// From now on this node hears nobody, and nobody hears it; all hear each other again if there is none of that number.
+    Isolate(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..4_usize, prop_oneof![-20..20_i64, any::<i64>()]).prop_map(|(node, value)| Step::Broadcast(node, value)),
+        4 => (1..3000_u64).prop_map(Step::Wait),
+        1 => (0..4_u64).prop_map(Step::Lose),
+        1 => (0..4_u64).prop_map(Step::Repeat),
+        2 => (0..8_usize).prop_map(Step::Isolate),
+    ]
+}
+
+/// The sets of all nodes when the network has been well for a minute.
+fn ends_with<D: common::Design>(config: &Config, steps: &[Step]) -> Vec<Vec<i64>> {
+    let mut cluster = Cluster::<D>::started(4, config);
+    let (mut lose, mut repeat, mut isolated) = (0, 0, usize::MAX);
+    for step in steps {
+        match *step {
+            Step::Broadcast(node, value) => cluster.broadcast(node, value),
+            Step::Wait(millis) => cluster.run_for(Duration::from_millis(millis)),
+            Step::Lose(one_in) => lose = one_in,
+            Step::Repeat(one_in) => repeat = one_in,
+            Step::Isolate(node) => isolated = node,
+        }
+        let mut sent = 0;
+        let name = format!("n{isolated}");
+        cluster.fate = Box::new(move |message| {
+            sent += 1;
+            let strikes = |one_in: u64| one_in != 0 && u64::is_multiple_of(sent, one_in);
+            match () {
+                () if strikes(lose) || message.src == name || message.dest == name => Fate::Lose,
+                () if strikes(repeat) => Fate::Repeat,
+                () => Fate::Deliver,
+            }
+        });
+    }
+    cluster.fate = Box::new(|_| Fate::Deliver);
+    cluster.run_for_secs(60);
+    (0..4).map(|node| cluster.read(node)).collect()
+}
+
 fn comparable(mut answers: Vec<Json>) -> Vec<Json> {
     for answer in &mut answers {
         if let Some(values) = answer.get_mut("messages").and_then(Json::as_array_mut) {

@@ -6,9 +6,11 @@
 mod process;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::process::{Child, Command};
+use std::process::Command;
 
-use process::{DESIGNS, Session, bodies, feed, init, program, replies_to, request, stderr, terminate};
+use process::{
+    DESIGNS, Session, bodies, feed, init, peak_kib, program, replies_to, request, stderr, terminate,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value as Json, json};
 
@@ -263,13 +265,6 @@ fn a_reader_that_is_slow_to_come_gets_everything() {
         assert_eq!((held, count), (true, REQUESTS), "{design}");
         assert!(child.wait().expect("it ends").success());
     }
-}
-
-/// The most memory that a process has had resident.
-fn peak_kib(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("Linux");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    peak.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 #[test]

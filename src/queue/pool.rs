@@ -96,4 +96,29 @@ mod tests {
         pool.give(Box::new((0..100).collect()));
         assert!(!pool.take().spilled());
     }
+
+    #[test]
+    fn threads_that_take_and_give_at_once_never_have_the_same_buffer() {
+        let pool = Pool::<Box<Batch>>::new(3);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let pool = &pool;
+                scope.spawn(move || {
+                    for round in 0..20_000 {
+                        let mut taken = [pool.take(), pool.take()];
+                        for (index, batch) in (0..).zip(&mut taken) {
+                            assert!(batch.is_empty());
+                            batch.extend([thread, round, index]);
+                        }
+                        std::hint::spin_loop();
+                        for (index, batch) in (0..).zip(taken) {
+                            assert_eq!(batch[..], [thread, round, index]);
+                            pool.give(batch);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(pool.idle.len() <= 3);
+    }
 }

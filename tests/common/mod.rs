@@ -76,6 +76,8 @@ pub(crate) struct Cluster<N: Node> {
     /// How long messages take that are sent from now on.
     pub(crate) latency: Duration,
     pub(crate) fate: Box<dyn FnMut(&Message) -> Fate>,
+    /// What is made of a message before it is sent.
+    pub(crate) forge: Box<dyn FnMut(&mut Message)>,
     /// Whether a message that arrives gets through.
     pub(crate) admits: Admits,
     /// Every message between nodes, lost or not.
@@ -117,6 +119,7 @@ impl<N: Design> Cluster<N> {
             under_way: Vec::new(),
             latency: LATENCY,
             fate: Box::new(|_| Fate::Deliver),
+            forge: Box::new(|_| {}),
             admits: Box::new(|_, _| true),
             sent: Vec::new(),
             reports: 0,
@@ -165,7 +168,8 @@ impl<N: Design> Cluster<N> {
         messages(&out.lines())
     }
 
-    fn post(&mut self, message: Message) {
+    fn post(&mut self, mut message: Message) {
+        (self.forge)(&mut message);
         let copies = match (self.fate)(&message) {
             Fate::Deliver => 1,
             Fate::Lose => 0,

@@ -1,0 +1,362 @@
+//! Peers that lie, flood, repeat themselves or say nothing: they cost a bounded amount of memory and work, and everybody
+//! else is served as before.
+
+#![cfg(not(loom))]
+
+mod common;
+#[path = "common/process.rs"]
+mod process;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use common::{Cluster, Design, Fate};
+use natter::config::Config;
+use natter::gossip::LockFree;
+use natter::node::Inspect;
+use natter::queue::SLOTS;
+use natter::simple::Simple;
+use process::{DESIGNS, Session, feed, init, request, stderr};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+use serde_json::{Value as Json, json};
+
+const NODES: usize = 5;
+
+/// The last of the nodes is not what it should be. Nobody hears what it would say.
+const LIAR: usize = NODES - 1;
+
+/// From one value, and one round of lies, to the next.
+const STEP: Duration = Duration::from_millis(50);
+
+/// How many there are.
+const STEPS: i64 = 200;
+
+/// Makes up what the liar says next, knowing the life of whom it says it to, and what was last sent to itself.
+type Lie = fn(&mut Pcg64, life: u64, heard: &Json) -> Json;
+
+fn number(rng: &mut Pcg64) -> u64 {
+    // All orders of magnitude.
+    rng.random::<u64>() >> rng.random_range(1..64)
+}
+
+/// What messages say of the link, true or not.
+fn link(rng: &mut Pcg64, life: u64) -> Json {
+    json!({ "life": 7, "at": number(rng), "to": life, "ack": number(rng), "later": number(rng) & 0xffff_ffff })
+}
+
+const LIES: [(&str, Lie); 10] = [
+    (
+        "generations from the future",
+        |rng, life, _| json!({ "type": "delta", "generation": number(rng), "base": number(rng), "values": [1], "link": link(rng, life) }),
+    ),
+    ("acknowledgements that were never earned", |rng, life, heard| {
+        let generation = heard["generation"].as_u64().unwrap_or(0);
+        let ack = generation.wrapping_add(number(rng)) >> 11;
+        json!({ "type": "delta_ok", "generation": ack, "link": { "life": 7, "at": number(rng), "to": life, "ack": ack } })
+    }),
+    ("the same acknowledgement again and again", |_, life, heard| {
+        let generation = heard["generation"].as_u64().unwrap_or(0);
+        json!({ "type": "delta_ok", "generation": generation, "link": { "life": 7, "at": 7, "to": life, "ack": generation } })
+    }),
+    ("values of wrong types", |rng, life, _| {
+        let wrong = [
+            json!(null),
+            json!("1"),
+            json!(1.5),
+            json!([[1]]),
+            json!({ "a": 1 }),
+            json!(u64::MAX),
+            json!(-1),
+        ];
+        let mut pick = || wrong[rng.random_range(0..wrong.len())].clone();
+        json!({
+            "type": if life % 2 == 0 { "delta" } else { "sync" },
+            "generation": pick(), "base": pick(), "values": [pick(), pick()], "round": pick(), "ranges": pick(),
+            "wants": [pick()], "unreachable": pick(), "link": { "life": pick(), "at": pick(), "ack": pick() },
+        })
+    }),
+    ("another life with every message", |rng, life, _| {
+        let mut link = link(rng, life);
+        link["life"] = json!(1 + number(rng));
+        json!({ "type": "delta", "generation": number(rng), "values": [1], "link": link })
+    }),
+    ("a hub with a period of its own", |rng, life, _| {
+        let mut link = link(rng, life);
+        for field in ["next", "margin", "every", "far"] {
+            link[field] = json!(number(rng));
+        }
+        link["root"] = json!(number(rng));
+        json!({ "type": "delta", "generation": number(rng), "values": [], "link": link })
+    }),
+    ("holdings that nobody has", |rng, life, _| {
+        let ranges: Vec<i64> = (0..40).map(|_| number(rng).cast_signed()).collect();
+        json!({ "type": "sync", "round": 1 + number(rng), "ranges": ranges, "link": link(rng, life) })
+    }),
+    ("wishes for everything there is", |rng, life, _| {
+        let wants = [i64::MIN, i64::MAX, i64::MAX];
+        json!({ "type": "sync", "round": 1 + number(rng), "wants": wants, "link": link(rng, life) })
+    }),
+    ("answers that nobody has asked for", |rng, life, _| {
+        let wants = [i64::MIN, i64::MAX, i64::MAX];
+        json!({ "type": "sync", "round": number(rng), "answer": true, "wants": wants, "link": link(rng, life) })
+    }),
+    ("nodes that can't be reached", |rng, life, _| {
+        let unreachable: Vec<u64> = (0..40).map(|_| number(rng) % 8).collect();
+        json!({ "type": "sync", "round": 1 + number(rng), "unreachable": unreachable, "link": link(rng, life) })
+    }),
+];
+
+/// What a run with a liar came to.
+#[derive(Debug)]
+struct Outcome {
+    /// Messages that the others sent, to each other and to it.
+    sent: usize,
+    /// How many values they carried.
+    carried: usize,
+    /// Values that had not reached all the others in time.
+    late: Vec<i64>,
+}
+
+/// Broadcasts values to all nodes but the last, which tells each of the others so many lies for each of them.
+fn run<N: Design + Inspect>(lie: Option<Lie>, lies: usize) -> Outcome {
+    let mut rng = Pcg64::seed_from_u64(1);
+    let mut cluster = Cluster::<N>::started(NODES, &Config::default());
+    cluster.fate = Box::new(|message| if message.src == "n4" { Fate::Lose } else { Fate::Deliver });
+    // Plans are made, and it is known that the last node doesn't answer.
+    for value in 0..STEPS {
+        cluster.broadcast(value as usize % LIAR, -1 - value);
+        cluster.run_for(STEP);
+    }
+    let honest = |cluster: &Cluster<N>| cluster.sent.iter().filter(|message| message.src != "n4").count();
+    let before = honest(&cluster);
+    // A little more than the budget, as the value of the last step has just come; the simple design has a hop less.
+    let in_time = Config::default().latency_budget + STEP;
+    let (mut late, mut answers, mut values_answered) = (BTreeSet::new(), 0, 0);
+    for value in 1..=STEPS {
+        cluster.broadcast(value as usize % LIAR, value);
+        for index in 0..LIAR * lies {
+            let (dest, index) = (index % LIAR, cluster.sent.len());
+            let name = format!("n{dest}");
+            let heard = cluster.sent[..index]
+                .iter()
+                .rev()
+                .find(|message| message.src == name && message.dest == "n4");
+            let heard = heard.map_or(Json::Null, |message| message.body.clone());
+            let life = heard["link"]["life"].as_u64().unwrap_or(0);
+            if let Some(lie) = lie {
+                for answer in cluster.tell(dest, "n4", lie(&mut rng, life, &heard)) {
+                    answers += 1;
+                    values_answered += answer["values"].as_array().map_or(0, Vec::len);
+                }
+            }
+        }
+        cluster.run_for(STEP);
+        let due = value - i64::try_from(in_time.as_millis() / STEP.as_millis()).expect("few");
+        if due > 0 && !cluster.nodes[..LIAR].iter().all(|node| node.holds(due)) {
+            late.insert(due);
+        }
+    }
+    let sent = honest(&cluster) - before + answers;
+    let carried = cluster.sent[cluster.sent.len() - (sent - answers)..].iter();
+    let carried: usize = carried.filter_map(|message| message.body["values"].as_array()).map(Vec::len).sum();
+    cluster.run_for_secs(5);
+    for node in &cluster.nodes[..LIAR] {
+        node.audit(cluster.now).expect("its structures are in order");
+        assert!((1..=STEPS).all(|value| node.holds(value) && node.holds(-value)));
+    }
+    Outcome { sent, carried: carried + values_answered, late: late.into_iter().collect() }
+}
+
+fn lies_cost_little_and_delay_nobody<N: Design + Inspect>() {
+    let quiet = run::<N>(None, 0);
+    assert!(quiet.late.is_empty(), "{quiet:?} without any lies");
+    for (what, lie) in LIES {
+        let lies = 3;
+        let outcome = run::<N>(Some(lie), lies);
+        assert!(outcome.late.is_empty(), "{what}: {:?} are late", outcome.late);
+        let told = STEPS as usize * LIAR * lies;
+        let more = outcome.sent.saturating_sub(quiet.sent);
+        assert!(more <= 2 * told, "{what}: {more} messages for {told} lies");
+        let more = outcome.carried.saturating_sub(quiet.carried);
+        assert!(more <= 64 * told, "{what}: {more} values for {told} lies");
+    }
+}
+
+#[test]
+fn lies_cost_little_and_delay_nobody_in_the_lock_free_design() {
+    lies_cost_little_and_delay_nobody::<LockFree>();
+}
+
+#[test]
+fn lies_cost_little_and_delay_nobody_in_the_simple_design() {
+    lies_cost_little_and_delay_nobody::<Simple>();
+}
+
+#[test]
+fn a_hub_that_lies_about_its_period_keeps_nothing_from_anybody() {
+    for made_up in [0, 1, 1_000_000, 3_600_000_000, i64::MAX] {
+        let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
+        cluster.forge = Box::new(move |message| {
+            let link = &mut message.body["link"];
+            if message.src == "n0" && link.is_object() {
+                for field in ["next", "margin", "every", "far"] {
+                    link[field] = json!(made_up);
+                }
+            }
+        });
+        for value in 1..=STEPS {
+            cluster.broadcast(value as usize % NODES, value);
+            cluster.run_for(STEP);
+        }
+        // Its leaves wait for a flush that doesn't come when they think, and it flushes when it does.
+        cluster.run_for(4 * Config::default().latency_budget);
+        assert!(cluster.all_hold(&Vec::from_iter(1..=STEPS)), "{made_up}");
+        let per_value = cluster.sent.len() as f64 / STEPS as f64;
+        assert!(per_value < 12.0, "{made_up}: {per_value} messages a value");
+    }
+}
+
+#[test]
+fn a_hub_that_lies_about_its_holdings_keeps_values_only_while_it_lies() {
+    let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
+    cluster.fate = Box::new(|message| if message.src == "n0" { Fate::Lose } else { Fate::Deliver });
+    (1..=1000).for_each(|value| cluster.broadcast(value as usize % NODES, value));
+    cluster.run_for_secs(5);
+    cluster.fate = Box::new(|_| Fate::Deliver);
+    cluster.forge = Box::new(|message| {
+        // Every fourth number is a fingerprint.
+        let ranges = message.body["ranges"].as_array_mut().filter(|_| message.src == "n0");
+        for fingerprint in ranges.into_iter().flatten().skip(3).step_by(4) {
+            *fingerprint = json!(fingerprint.as_i64().map_or(0, |one| one ^ 1));
+        }
+    });
+    let before = cluster.sent.len();
+    cluster.run_for_secs(20);
+    let sent = cluster.sent.len() - before;
+    assert!(sent < 20 * 100, "{sent} messages in 20 s about sets that are never equal");
+    cluster.forge = Box::new(|_| {});
+    cluster.run_for_secs(5);
+    assert!(cluster.all_hold(&Vec::from_iter(1..=1000)));
+}
+
+#[test]
+fn a_peer_that_reads_nothing_is_sent_32_batches_and_then_left_alone() {
+    let mut cluster = Cluster::<LockFree>::started(2, &Config { queue_limit: 5000, ..Config::default() });
+    // It is known to answer.
+    cluster.broadcast(0, 0);
+    cluster.run_for_secs(5);
+    cluster.fate = Box::new(|message| if message.dest == "n1" { Fate::Lose } else { Fate::Deliver });
+    let before = cluster.sent.len();
+    for value in 1..=20_000 {
+        cluster.broadcast(0, value);
+        if value % 1000 == 0 {
+            cluster.run_for(Duration::from_millis(400));
+            cluster.nodes[0].audit(cluster.now).expect("its queue keeps its limit");
+        }
+    }
+    cluster.run_for_secs(60);
+    let to_it = cluster.sent[before..].iter().filter(|message| message.dest == "n1");
+    let mut batches = BTreeMap::<u64, usize>::new();
+    for generation in to_it.clone().filter_map(|message| message.body["generation"].as_u64()) {
+        *batches.entry(generation).or_default() += 1;
+    }
+    assert_eq!(batches.len(), SLOTS, "no more are ever in flight");
+    assert!(batches.values().all(|&times| times <= 2), "{batches:?}");
+    // A minute of tries, at most one in 300 ms.
+    let tries = to_it.filter(|message| message.is("sync"));
+    let carried: Vec<usize> =
+        tries.map(|message| message.body["values"].as_array().map_or(0, Vec::len)).collect();
+    assert!(carried.len() <= 200 && carried.iter().all(|&values| values <= 64), "{carried:?}");
+    cluster.fate = Box::new(|_| Fate::Deliver);
+    cluster.run_for_secs(10);
+    assert!(cluster.all_hold(&Vec::from_iter(0..=20_000)));
+}
+
+// As processes.
+
+/// Asks for an echo, and waits for it.
+fn is_served(node: &mut Session, msg_id: i64) {
+    node.send(&request("c1", &json!({ "type": "echo", "msg_id": msg_id, "echo": "still there" })));
+    while node.receive()["body"] != json!({ "type": "echo_ok", "in_reply_to": msg_id, "echo": "still there" })
+    {
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_delta_of_a_million_values_is_taken_up_in_little_more_memory_than_they_need() {
+    for (design, most) in [("lock-free", 160), ("simple", 320)] {
+        let mut node = Session::start(design, &[]);
+        // The other peers are silent: what waits for them is bounded, too.
+        node.send(&init(&["n0", "n1", "n2", "n3"]));
+        let values = Vec::from_iter(0..1_000_000);
+        node.send(&request("n1", &json!({ "type": "delta", "generation": 1, "values": values })));
+        is_served(&mut node, 2);
+        let peak = process::peak_kib(&node.child) >> 10;
+        assert!(peak < most, "{design}: {peak} MiB");
+        node.send(&request("c1", &json!({ "type": "read", "msg_id": 3 })));
+        let shown =
+            std::iter::repeat_with(|| node.receive()).find(|message| message["body"]["type"] == "read_ok");
+        assert_eq!(
+            shown.expect("an answer")["body"]["messages"].as_array().expect("values").len(),
+            1_000_000
+        );
+        node.child.kill().expect("it runs");
+        node.child.wait().expect("it ends");
+    }
+}
+
+#[test]
+fn a_delta_nested_a_thousand_deep_and_more_is_skipped_or_harmless() {
+    for design in DESIGNS {
+        let mut input = init(&["n0", "n1"]);
+        for depth in [1000, 1024, 10_000, 5_000_000] {
+            let values = "[".repeat(depth) + &"]".repeat(depth);
+            for kind in ["delta", "sync", "delta_ok"] {
+                let body = format!(
+                    r#"{{"type":"{kind}","generation":1,"round":1,"values":{values},"link":{values}}}"#
+                );
+                input += &format!("{{\"src\":\"n1\",\"dest\":\"n0\",\"body\":{body}}}\n");
+            }
+        }
+        input += &request("c1", &json!({ "type": "read", "msg_id": 2 }));
+        let output = feed(design, &[], input.as_bytes());
+        assert_eq!(output.status.code(), Some(0), "{design}: {}", stderr(&output));
+        let bodies = process::bodies(&output);
+        assert_eq!(process::replies_to(&bodies, 2)[0]["messages"], json!([]), "{design}");
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what is limited is a rate")]
+fn a_flood_from_one_peer_is_logged_at_a_limited_rate_and_everybody_else_is_served() {
+    const FLOOD: usize = 50_000;
+    let lines = [
+        request("n1", &json!({ "type": "delta", "generation": "x", "values": [1] })),
+        request("n1", &json!({ "type": "sync", "round": -1 })),
+        request("n1", &json!({ "type": "error", "in_reply_to": 1, "code": 13 })),
+        "{\"src\":\"n1\",\"dest\":\"n0\",\"body\":\n".to_owned(),
+    ];
+    for design in DESIGNS {
+        let began = Instant::now();
+        let mut input = init(&["n0", "n1"]);
+        for round in 0..FLOOD / lines.len() {
+            lines.iter().for_each(|line| input += line);
+            if round % 1000 == 0 {
+                input += &request("c1", &json!({ "type": "echo", "msg_id": 2, "echo": round }));
+            }
+        }
+        let output = feed(design, &[], input.as_bytes());
+        let seconds = began.elapsed().as_secs() as usize + 2;
+        assert_eq!(output.status.code(), Some(0));
+        let bodies = process::bodies(&output);
+        assert_eq!(process::replies_to(&bodies, 2).len(), (FLOOD / lines.len()).div_ceil(1000), "{design}");
+        let log = stderr(&output);
+        assert!(
+            (20..=20 * seconds).contains(&log.lines().count()),
+            "{design}: {} lines",
+            log.lines().count()
+        );
+    }
+}
