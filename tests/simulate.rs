@@ -30,8 +30,8 @@ fn simulate(line: &str, seeds: u64) -> Summary {
 #[test]
 fn histories_are_the_same_whenever_wherever_and_however_built() {
     for (design, seed, expected) in [
-        ("lock-free", 1, "5ae7477b3b87dc3f"),
-        ("lock-free", 2, "da7f8feeb1ac8a3d"),
+        ("lock-free", 1, "90347419e0af9726"),
+        ("lock-free", 2, "a914e35214987efa"),
         ("simple", 1, "8d5b5c4e43ea9239"),
         ("simple", 2, "c0a373f26dfd8ced"),
     ] {
@@ -91,13 +91,25 @@ fn quiet_nodes_behind_lasting_cuts_get_everything() {
     holds("--rate 2 --faults lasting-cut", 100);
 }
 
+/// One run that has failed before.
+fn holds_now(line: &str, seed: u64) {
+    let failure = simulation(line).run(seed, Keep::default()).failure;
+    assert_eq!(failure, None, "{line}, seed {seed}");
+}
+
 /// A node told some of its peers a value, said that it would tell the others, too, and died. Its next life knows of nothing.
 #[test]
 fn what_a_node_died_telling_everyone_reaches_everyone() {
     for seed in [14_645, 27_527, 58_593] {
-        let failure = simulation("--node-count 9 --rate 20").run(seed, Keep::default()).failure;
-        assert_eq!(failure, None, "seed {seed}");
+        holds_now("--node-count 9 --rate 20", seed);
     }
+}
+
+/// Two batches went out one just after the other, and both were lost. The second one was counted as if it had been sent
+/// after the first had not been answered, and the peer was given up.
+#[test]
+fn what_was_lost_together_is_no_reason_to_give_a_peer_up() {
+    holds_now("--node-count 5", 51);
 }
 
 /// Runs with many kills and some other faults.

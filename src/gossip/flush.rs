@@ -79,8 +79,9 @@ impl LockFree {
         }
         planted!(ForgetRetry => return);
         // One that is known to be lost says nothing of the peer.
-        let known_lost = overdue().all(|in_flight| in_flight.due == Time::ZERO);
-        if !known_lost && link.note_failure() {
+        let unanswered = overdue().filter(|in_flight| in_flight.due != Time::ZERO);
+        let last_sent = unanswered.map(|in_flight| in_flight.sent).max();
+        if last_sent.is_some_and(|sent| link.note_failure(now, sent)) {
             return self.give_up(now, members, (peer, link), out);
         }
         for in_flight in overdue() {

@@ -68,6 +68,8 @@ pub(super) struct Link {
     down: AtomicBool,
     /// Waits for an answer that were in vain since the last one came.
     failures: AtomicU32,
+    /// When the last of them ended.
+    failed_at: Deadline,
     /// When to send what is queued.
     pub(super) flush_at: Deadline,
     /// When the oldest value in the queue was broadcast.
@@ -137,6 +139,7 @@ impl Link {
             child: AtomicBool::new(child),
             down: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            failed_at: Deadline::at(Time::ZERO),
             flush_at: Deadline::at(Time::NEVER),
             oldest: Deadline::at(Time::NEVER),
             rest: AtomicBool::new(false),
@@ -423,8 +426,13 @@ impl Link {
         self.slots.in_flight().filter(move |in_flight| all || in_flight.due <= now)
     }
 
-    /// Another wait was in vain. True if that makes one too many.
-    pub(super) fn note_failure(&self) -> bool {
+    /// What was sent then has not been answered by now. True if that makes one such wait too many: each begins when the
+    /// one before has ended, so that what was sent together and lost together counts once.
+    pub(super) fn note_failure(&self, now: Time, sent: Time) -> bool {
+        if sent < self.failed_at.get() {
+            return false;
+        }
+        self.failed_at.set(now);
         self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= DOWN_AFTER
     }
 
@@ -535,6 +543,11 @@ impl Link {
         self.repair_at.bring_forward(self.rested(now, interval));
     }
 
+    /// When the last try was.
+    pub(super) fn tried_at(&self) -> Time {
+        self.tried_at.get()
+    }
+
     /// Now, or so long after the last try.
     pub(super) fn rested(&self, now: Time, interval: Duration) -> Time {
         now.max(self.tried_at.get() + interval)
@@ -599,6 +612,14 @@ mod tests {
             assert!(hub.aligned(now) <= now + budget && hub.parents_flush(now) <= Some(now + budget));
             assert!(hub.far() <= Some(LONGEST / 2));
         }
+    }
+
+    #[test]
+    fn what_was_sent_before_a_wait_ended_in_vain_is_the_same_silence() {
+        let (at, link) = (Time::from_nanos, link());
+        assert!(!link.note_failure(at(10), at(1)));
+        assert!(!link.note_failure(at(11), at(2)) && !link.note_failure(at(12), at(9)));
+        assert!(link.note_failure(at(20), at(10)));
     }
 
     #[test]

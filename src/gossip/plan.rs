@@ -94,7 +94,7 @@ impl Plan {
         // Messages a second, if values come independently: of the periods of a grid, e^−gathered have none; a hub that
         // nobody waits for begins its period with a value.
         let per_node =
-            |rate: f64, period: Duration| -(-rate * period.as_secs_f64()).exp_m1() / period.as_secs_f64();
+            |rate: f64, period: Duration| -libm::expm1(-rate * period.as_secs_f64()) / period.as_secs_f64();
         let (nodes, rate) = (nodes as f64, conditions.rate);
         let aligned_cost = nodes * (per_node(rate, aligned.period) + per_node(rate / nodes, aligned.period));
         let at_once_cost = nodes * rate / (1.0 + rate * at_once.period.as_secs_f64()) + rate;
@@ -123,7 +123,7 @@ impl Plan {
             // Values that come independently of each other are spread as the logistic distribution is, very nearly: each
             // batch but the first is needed if there are more than those before it hold.
             let is_needed =
-                |before: f64| 1.0 / (1.0 + (1.7 * (before + 0.5 - gathered) / gathered.sqrt()).exp());
+                |before: f64| 1.0 / (1.0 + libm::exp(1.7 * (before + 0.5 - gathered) / gathered.sqrt()));
             let more: f64 = (1..=BATCHES_MANY).map(|full| is_needed(f64::from(full) * batch_max)).sum();
             // A leaf's batch to the hub, and what the hub sends it.
             (2.0 + more) / period.as_secs_f64()

@@ -177,7 +177,7 @@ impl LockFree {
         let in_vain = link.round() != 0 && !link.is_stale();
         if in_vain {
             self.note_silence(now, members, peer);
-            if link.note_failure() && !link.is_down() {
+            if link.note_failure(now, link.tried_at()) && !link.is_down() {
                 self.give_up(now, members, (peer, link), out);
             }
         }

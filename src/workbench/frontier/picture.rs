@@ -243,5 +243,6 @@ fn draw_published(chart: &mut Chart<'_, '_>, published: &[Published]) -> Drawn {
 /// So many steps through a range, each by the same factor.
 fn steps(range: &Range<f64>) -> impl Iterator<Item = f64> {
     let Range { start, end } = *range;
-    (0..=CURVE_POINTS).map(move |step| start * (end / start).powf(f64::from(step) / f64::from(CURVE_POINTS)))
+    (0..=CURVE_POINTS)
+        .map(move |step| start * libm::pow(end / start, f64::from(step) / f64::from(CURVE_POINTS)))
 }

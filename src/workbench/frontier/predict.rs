@@ -176,7 +176,7 @@ fn batches(first: usize, more: f64) -> f64 {
     if more > 700.0 {
         return (first as f64 + more + (batch_max as f64 - 1.0) / 2.0) / batch_max as f64;
     }
-    let (mut sum, mut probability) = (0.0, (-more).exp());
+    let (mut sum, mut probability) = (0.0, libm::exp(-more));
     for count in 0.. {
         sum += probability * (first + count).div_ceil(batch_max) as f64;
         probability *= more / (count + 1) as f64;
