@@ -273,7 +273,130 @@ fn a_peer_that_reads_nothing_is_sent_32_batches_and_then_left_alone() {
     assert!(cluster.all_hold(&Vec::from_iter(0..=20_000)));
 }
 
+fn an_error_is_answered_by_none<N: Design>() {
+    let mut cluster = Cluster::<N>::started(2, &Config::default());
+    for body in [
+        json!({ "type": "foo" }),
+        json!({ "type": "error" }),
+        json!({ "type": "delta", "generation": -1, "values": [] }),
+        json!({ "type": "sync", "round": 1 }),
+    ] {
+        for answer in cluster.tell(0, "n1", body) {
+            assert_eq!(answer["type"], "error");
+            assert_eq!(cluster.tell(1, "n0", answer), [] as [Json; 0]);
+        }
+    }
+}
+
+#[test]
+fn an_error_is_answered_by_none_in_either_design() {
+    an_error_is_answered_by_none::<LockFree>();
+    an_error_is_answered_by_none::<Simple>();
+}
+
+#[test]
+fn who_promises_much_and_brings_nothing_does_not_keep_a_node_from_being_repaired() {
+    let mut cluster = Cluster::<LockFree>::started(3, &Config::default());
+    cluster.fate = Box::new(|_| Fate::Lose);
+    (1..=5000).for_each(|value| cluster.broadcast(1, value));
+    cluster.run_for_secs(5);
+    cluster.fate =
+        Box::new(
+            |message| {
+                if message.src == "n2" || message.dest == "n2" { Fate::Lose } else { Fate::Deliver }
+            },
+        );
+    for lie in 0..100 {
+        let ranges = [i64::MIN, -1, 1_000_000_000_000_000, 1];
+        let link = json!({ "life": 7, "at": 1 + lie });
+        let round = if lie % 2 == 0 { 77 } else { 1000 + lie };
+        cluster.tell(0, "n2", json!({ "type": "sync", "round": round, "ranges": ranges, "link": link }));
+        cluster.run_for(Duration::from_millis(100));
+    }
+    for node in &cluster.nodes[..2] {
+        assert_eq!(node.held(), 5000);
+    }
+}
+
+#[test]
+fn who_asks_for_one_comparison_after_another_gets_its_share() {
+    let mut cluster = Cluster::<LockFree>::started(3, &Config::default());
+    cluster.fate = Box::new(|_| Fate::Lose);
+    let values = Vec::from_iter(0..100_000);
+    cluster.tell(0, "n2", json!({ "type": "delta", "generation": 1, "values": values }));
+    let mut asked = 0;
+    let mut ask = |cluster: &mut Cluster<LockFree>, peer| {
+        asked += 1;
+        let ranges = [i64::MIN, i64::MAX, 0, 0];
+        let link = json!({ "life": 7, "at": asked });
+        let sync = json!({ "type": "sync", "round": asked, "ranges": ranges, "link": link });
+        cluster.tell(0, peer, sync).len()
+    };
+    let answered: usize = (0..1000).map(|_| ask(&mut cluster, "n2")).sum();
+    assert!((1..=9).contains(&answered), "{answered} answers at once");
+    assert_eq!(ask(&mut cluster, "n1"), 1, "nobody else waits for that");
+    // To compare so many is reckoned to take 50 ms, of which it gets half.
+    let mut later = 0;
+    for _ in 0..100 {
+        cluster.run_for(Duration::from_millis(10));
+        later += ask(&mut cluster, "n2");
+    }
+    assert!((8..=11).contains(&later), "{later} answers in a second");
+}
+
+#[test]
+fn lives_that_are_made_up_cost_a_comparison_now_and_then() {
+    let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
+    (1..=1000).for_each(|value| cluster.broadcast(0, value));
+    cluster.run_for_secs(5);
+    let before = cluster.sent.len();
+    for life in 1..=1000 {
+        cluster.tell(
+            0,
+            "n4",
+            json!({ "type": "delta_ok", "link": { "life": life, "at": life, "up": true } }),
+        );
+        cluster.run_for(Duration::from_millis(10));
+    }
+    let syncs = cluster.sent[before..].iter().filter(|message| message.is("sync") && message.src == "n0");
+    let (to_liar, to_others): (Vec<_>, Vec<_>) = syncs.partition(|message| message.dest == "n4");
+    // One for each round trip, at most, in ten seconds: a comparison that is due while one is under way begins when that ends.
+    assert!((2..=60).contains(&to_liar.len()), "{} to the liar", to_liar.len());
+    assert!(to_others.len() <= 3 * 60, "{} to the others", to_others.len());
+}
+
+#[test]
+fn values_that_a_liar_has_guessed_travel_on_when_a_client_broadcasts_them() {
+    for told in [0, 1] {
+        let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
+        let (values, link) = (Vec::from_iter(1..=1000), json!({ "life": 7, "at": 1 }));
+        let lie = json!({ "type": "delta", "generation": 1, "all": true, "values": values, "link": link });
+        cluster.tell(told, "n4", lie);
+        cluster.broadcast(1, 7);
+        cluster.run_for_secs(2);
+        assert!(cluster.nodes[..LIAR].iter().all(|node| node.holds(7)), "told to n{told}");
+    }
+}
+
 // As processes.
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_node_whose_log_nobody_reads_serves_on() {
+    for design in DESIGNS {
+        let mut node = Session::start(design, &[]);
+        let log = node.child.stderr.as_ref().expect("piped");
+        rustix::pipe::fcntl_setpipe_size(log, 4096).expect("a smaller pipe");
+        node.send(&init(&["n0", "n1"]));
+        // Several times what the pipe takes, within what is printed in a second.
+        let nonsense = request(&"c".repeat(1000), &json!({ "type": "x".repeat(1000) }));
+        node.send(&nonsense.repeat(100));
+        is_served(&mut node, 2);
+        let (output, _) = node.end();
+        assert_eq!(output.status.code(), Some(0), "{design}");
+        assert!(!output.stderr.is_empty(), "{design}");
+    }
+}
 
 /// Asks for an echo, and waits for it.
 fn is_served(node: &mut Session, msg_id: i64) {

@@ -225,7 +225,8 @@ impl LockFree {
             self.abandon(link);
             planted!(RebirthUnnoticed => return);
             link.give_up_round();
-            link.note_stale(now);
+            // A peer that makes up lives is compared with no more often than one that lives.
+            link.note_stale(link.rested(now, link.round_trip.longest()));
             // Whether or not it told this node: this may just be the one that it didn't come to tell.
             link.distrust();
             self.compare_with_neighbours(now, members);

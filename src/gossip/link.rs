@@ -24,6 +24,12 @@ const ECHO_AGE_MAX: Duration = Duration::from_secs(4);
 /// More than that beside the usual jitter is not the network: a clock was set, or runs wrong.
 const CLOCK_JUMP: Duration = Duration::from_millis(25);
 
+/// A repair has two or three steps, and one that is tried again has them twice.
+const COMPARES_AT_ONCE: u32 = 8;
+
+/// One peer is compared with for one part of the time in so many.
+const COMPARE_REST: u32 = 2;
+
 /// Nothing has been heard.
 const NOBODY: u64 = u64::MAX;
 
@@ -112,6 +118,8 @@ pub(super) struct Link {
     pub(super) repair_at: Deadline,
     /// When the last try was.
     tried_at: Deadline,
+    /// By when the peer has had no more than its share of the time that comparing takes.
+    compared_until: Deadline,
     /// When the flush after the last message that was heard is due here, if the peer is a hub, in microseconds…
     phase: AtomicU64,
     /// …how long before that it wants to have what is for it…
@@ -161,6 +169,7 @@ impl Link {
             passed_up_at: Deadline::at(Time::NEVER),
             repair_at: Deadline::at(Time::NEVER),
             tried_at: Deadline::at(Time::ZERO),
+            compared_until: Deadline::at(Time::ZERO),
             phase: AtomicU64::new(NO_PHASE),
             margin: AtomicU64::new(0),
             every: AtomicU64::new(0),
@@ -468,6 +477,17 @@ impl Link {
 
     // Repair.
 
+    /// Whether the peer may have its values compared once more, which takes so long: some times at once, as a repair needs,
+    /// and then for a part of the time (the generic cell rate algorithm, ITU-T I.371).
+    pub(super) fn may_compare(&self, now: Time, takes: Duration) -> bool {
+        let (share, until) = (takes * COMPARE_REST, self.compared_until.get());
+        let may = until <= now + share * COMPARES_AT_ONCE;
+        if may {
+            self.compared_until.set(until.max(now) + share);
+        }
+        may
+    }
+
     /// The peer may lack something that is neither queued nor in flight to it.
     pub(super) fn note_stale(&self, repair_at: Time) {
         self.only_calls.store(false, Ordering::Relaxed);
@@ -620,6 +640,17 @@ mod tests {
         assert!(!link.note_failure(at(10), at(1)));
         assert!(!link.note_failure(at(11), at(2)) && !link.note_failure(at(12), at(9)));
         assert!(link.note_failure(at(20), at(10)));
+    }
+
+    #[test]
+    fn a_peer_that_asks_for_one_comparison_after_another_gets_some_at_once_and_then_its_share() {
+        let (at, link, takes) = (Time::from_nanos, link(), Duration::from_nanos(5));
+        let compared = (0..1000).filter(|_| link.may_compare(at(100), takes)).count();
+        assert_eq!(compared, 1 + COMPARES_AT_ONCE as usize);
+        let compared = (101..1101).filter(|&now| link.may_compare(at(now), takes)).count();
+        assert_eq!(compared, 1000 / 5 / COMPARE_REST as usize);
+        // What takes no time costs nothing.
+        assert!((0..1000).all(|_| self::link().may_compare(at(100), Duration::ZERO)));
     }
 
     #[test]

@@ -34,6 +34,7 @@ use crate::random::Random;
 
 use self::membership::{Membership, PeerIndex};
 use self::plan::Strategy;
+use self::repair::Sorted;
 use self::route::Route;
 pub use self::route::SELDOM;
 
@@ -52,6 +53,7 @@ pub struct LockFree {
     id_life: u64,
     ids_made: AtomicU64,
     seen: SeenSet,
+    sorted: Sorted,
     /// What a read shows of them.
     text: ReadyText,
     batches: Pool<Box<Batch>>,
@@ -74,6 +76,7 @@ impl LockFree {
             life: random.name(),
             id_life: random.bits(),
             seen: SeenSet::new(random.bits()),
+            sorted: Sorted::default(),
             text: ReadyText::default(),
             random,
             ids_made: AtomicU64::new(0),
@@ -222,7 +225,9 @@ impl LockFree {
         }
         let age = Duration::from_micros(delta.age);
         let one_way = link.map_or(Duration::ZERO, |(_, link)| link.round_trip.one_way());
-        let origin = Origin { from: peer, born: now.before(age + one_way), onward: !delta.all };
+        // A node that isn't told everything by whoever has it need not believe that others are.
+        let onward = !(delta.all && self.is_direct());
+        let origin = Origin { from: peer, born: now.before(age + one_way), onward };
         // Who isn't a natter node is answered otherwise.
         let natters = header.and(link).map(|(_, link)| link);
         planted!(AckBeforeInsert => {
@@ -333,6 +338,7 @@ impl Node for LockFree {
             self.start(now, members, false);
         }
         self.flush_due(now, members, out);
+        self.sorted.forget_if_old(&self.seen);
     }
 
     fn next_deadline(&self) -> Option<Time> {

@@ -9,14 +9,16 @@
 //! complete when an answer leaves nothing to compare: whatever was held when its last try began is then known to the
 //! peer or on its way, and whatever was learnt since has been queued.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::node::{Outbox, Time};
 use crate::planted::planted;
 use crate::protocol::link::{Range, Sync, Want};
 use crate::protocol::{Batch, Value, encode};
-use crate::queue::SLOTS;
+use crate::queue::{SLOTS, SeenSet};
 use crate::random::{part, scatter};
+use crate::sync::SwapCell;
 
 use super::LockFree;
 use super::link::Link;
@@ -72,6 +74,43 @@ fn between(values: &[Value], first: Value, last: Value) -> &[Value] {
     let from = values.partition_point(|&value| value < first);
     let to = values.partition_point(|&value| value <= last);
     values.get(from..to).unwrap_or_default()
+}
+
+/// All values in ascending order, as they were last compared with another node's: several that are compared with at once
+/// cost one sorting. Eight bytes for each value, until there are more of them.
+#[derive(Default)]
+pub(super) struct Sorted(SwapCell<Option<Box<Snapshot>>>);
+
+struct Snapshot {
+    /// How many values had been counted before these were gathered. As long as there are no more, whatever is counted is
+    /// among them.
+    of: usize,
+    values: Vec<Value>,
+}
+
+impl fmt::Debug for Sorted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sorted").finish_non_exhaustive()
+    }
+}
+
+impl Sorted {
+    /// Shows a function all values. Two threads that need them at once sort them both.
+    fn of<T>(&self, seen: &SeenSet, look: impl FnOnce(&[Value]) -> T) -> T {
+        let of = seen.len();
+        let snapshot = self.0.take().filter(|snapshot| snapshot.of == of);
+        let snapshot = snapshot.unwrap_or_else(|| Box::new(Snapshot { of, values: seen.sorted() }));
+        let result = look(&snapshot.values);
+        self.0.store(Some(snapshot));
+        result
+    }
+
+    /// Gives the memory back if it is of no use any more.
+    pub(super) fn forget_if_old(&self, seen: &SeenSet) {
+        if let Some(snapshot) = self.0.take().filter(|snapshot| snapshot.of == seen.len()) {
+            self.0.store(Some(snapshot));
+        }
+    }
 }
 
 /// What one node finds as it compares its sorted values with what another one says of its own.
@@ -193,8 +232,11 @@ impl LockFree {
         }
         let round = if link.is_down() || !in_vain { self.random.name() } else { link.round() };
         link.begin_round(now, round);
-        let ranges =
-            if link.take_call() { Vec::new() } else { divide(&self.seen.sorted(), Value::MIN, Value::MAX) };
+        let ranges = if link.take_call() {
+            Vec::new()
+        } else {
+            self.sorted.of(&self.seen, |all| divide(all, Value::MIN, Value::MAX))
+        };
         let sync = Sync { round, ranges, values: values.to_vec(), ..Sync::default() };
         self.send_sync(now, members, (peer, link), sync, out);
         link.repair_at.bring_forward(now + self.answer_within(members, (peer, link)));
@@ -203,8 +245,8 @@ impl LockFree {
     /// How long to wait for an answer before the next try.
     fn answer_within(&self, members: &Membership, (peer, link): (PeerIndex, &Link)) -> Duration {
         if !link.is_down() {
-            let comparing = COMPARING_A_MILLION.mul_f64(self.seen.len() as f64 / 1e6);
-            return link.round_trip.longest().min(TRY_MAX.max(link.round_trip.reckoned().mean)) + comparing;
+            return link.round_trip.longest().min(TRY_MAX.max(link.round_trip.reckoned().mean))
+                + self.comparing_takes();
         }
         // Spread, so that those who failed together do not try together.
         // Who has no other parent is in a hurry; everybody else is told when it comes back to one that is.
@@ -212,6 +254,10 @@ impl LockFree {
         let probe = if alone { self.config.probe_interval } else { SELDOM * self.config.explore_interval };
         let spread = (probe / 4).mul_f64(part(self.random.bits()));
         probe - spread
+    }
+
+    fn comparing_takes(&self) -> Duration {
+        COMPARING_A_MILLION.mul_f64(self.seen.len() as f64 / 1e6)
     }
 
     /// A step of a repair has come, and its values have been taken up.
@@ -225,6 +271,11 @@ impl LockFree {
     ) {
         let Sync { round, answer, .. } = *sync;
         self.see_to(now, members, peer, &sync.unreachable, out);
+        let compares = !(sync.ranges.is_empty() && sync.wants.is_empty());
+        if compares && !link.may_compare(now, self.comparing_takes()) {
+            // It will try again, if it needs to.
+            return;
+        }
         if answer && round != link.round() {
             // Of a round that is over. But the peer has heard something: if it was down, repair begins anew.
             if link.is_down() {
@@ -255,8 +306,8 @@ impl LockFree {
         if link.queue.is_full() {
             // The peer will lack less when that has come. Then the rest is found.
             link.queue.note_overflow();
-        } else if !(sync.ranges.is_empty() && sync.wants.is_empty()) {
-            found = Difference::between(&self.seen.sorted(), sync);
+        } else if compares {
+            found = self.sorted.of(&self.seen, |all| Difference::between(all, sync));
             self.leave_out_what_waits(link, &mut found);
         }
         let Difference { send, mut ask, compare, .. } = found;
@@ -265,18 +316,21 @@ impl LockFree {
         // However long a spoilt estimate is, or however much there is: who else may be asked is not to wait for that.
         let round_trips = 1 + asked / (self.config.batch_max * SLOTS) as u64;
         let fetch_takes = link.round_trip.reckoned().mean * u32::try_from(round_trips).unwrap_or(u32::MAX);
-        let fetch_ends = now + fetch_takes.min(self.config.explore_interval);
-        let is_early = asked > self.config.batch_max as u64 && !self.route.fetch(now, fetch_ends, round);
-        if is_early && sync.wants.is_empty() {
+        let turn = self.config.explore_interval;
+        let is_fetch = asked > self.config.batch_max as u64;
+        let fetch = is_fetch
+            .then(|| self.route.fetch(now, fetch_takes.min(turn), turn, (members.rank_of(peer), round)));
+        let early = fetch.and_then(Result::err);
+        if let Some(later) = early.filter(|_| sync.wants.is_empty()) {
             if answer {
                 link.give_up_round();
             }
             if link.round() == 0 {
-                link.note_stale(self.route.fetch_ends());
+                link.note_stale(later);
             }
             return self.deadline.bring_forward(now);
         }
-        if is_early {
+        if early.is_some() {
             // But what the peer asks for is not to wait for this node.
             ask.clear();
         }
@@ -308,8 +362,8 @@ impl LockFree {
         if is_complete && link.end_round(now) {
             self.restore(now, members, (peer, link), out);
         }
-        if is_early {
-            link.note_stale(self.route.fetch_ends());
+        if let Some(later) = early {
+            link.note_stale(later);
         }
         if !link.queue.is_empty() && !link.is_down() {
             link.flush_at.bring_forward(now);

@@ -79,6 +79,8 @@ pub(super) struct Route {
     /// The repair that brings many values, and when they should all have come.
     fetch_round: AtomicU64,
     fetch_ends: Deadline,
+    /// The place of a peer whose repair was refused meanwhile: it comes first when that one's time is over.
+    fetch_next: AtomicUsize,
 }
 
 impl Route {
@@ -105,6 +107,7 @@ impl Route {
             delegated: AtomicUsize::new(0),
             fetch_round: AtomicU64::new(0),
             fetch_ends: Deadline::at(Time::ZERO),
+            fetch_next: AtomicUsize::new(NONE),
         }
     }
 
@@ -123,20 +126,39 @@ impl Route {
         self.root.load(Ordering::Relaxed)
     }
 
-    /// Whether a repair may ask for many values now: not while another one brings such. Two that begin at once cost
-    /// messages only.
-    pub(super) fn fetch(&self, now: Time, ends: Time, round: u64) -> bool {
-        let is_free = self.fetch_ends.get() <= now || self.fetch_round.load(Ordering::Relaxed) == round;
-        if is_free {
-            self.fetch_round.store(round, Ordering::Relaxed);
-            self.fetch_ends.set(ends);
+    /// A repair with a peer at that place may ask for many values now, which takes so long. Not while another one brings
+    /// such, and then for a turn not before one that was refused for it: a peer that promises much and brings nothing is
+    /// not to keep others from it. Two that begin at once cost messages only.
+    ///
+    /// # Errors
+    /// Says when to try again.
+    pub(super) fn fetch(
+        &self,
+        now: Time,
+        takes: Duration,
+        turn: Duration,
+        (place, round): (usize, u64),
+    ) -> Result<(), Time> {
+        let ends = self.fetch_ends.get();
+        if now < ends {
+            if self.fetch_round.load(Ordering::Relaxed) == round {
+                // What is left takes less.
+                self.fetch_ends.bring_forward(now + takes);
+                return Ok(());
+            }
+            // In vain if somebody else is to be next.
+            let _ = self.fetch_next.compare_exchange(NONE, place, Ordering::Relaxed, Ordering::Relaxed);
+            return Err(ends);
         }
+        let next = self.fetch_next.load(Ordering::Relaxed);
+        if next != NONE && next != place && now < ends + turn {
+            return Err(ends + turn);
+        }
+        self.fetch_next.store(NONE, Ordering::Relaxed);
+        self.fetch_round.store(round, Ordering::Relaxed);
+        self.fetch_ends.set(now + takes);
         planted!(FetchForGood => self.fetch_ends.set(Time::NEVER));
-        is_free
-    }
-
-    pub(super) fn fetch_ends(&self) -> Time {
-        self.fetch_ends.get()
+        Ok(())
     }
 
     fn set_plan(&self, Plan { strategy, period, margin, aligned }: Plan) {

@@ -286,7 +286,10 @@ impl<'a> RawBody<'a> {
                 return Ok(Body::DeltaOk { generation, header });
             }
             "sync" => return self.sync(values, header),
-            _ if !matches!(self.in_reply_to, Field::Missing) => return Ok(Body::Reply { kind }),
+            // An error is answered by none, or two nodes that can't make sense of each other would never end.
+            _ if kind == "error" || !matches!(self.in_reply_to, Field::Missing) => {
+                return Ok(Body::Reply { kind });
+            }
             "init" | "topology" | "echo" | "generate" | "broadcast" | "read" => {
                 self.msg_id.required("msg_id", INTEGER)?
             }

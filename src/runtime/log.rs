@@ -1,8 +1,10 @@
 //! What an operator hears, on stderr.
 
-use std::io::Write;
+use std::io::{Stderr, Write, stderr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::node::{Outbox, Report, Time};
 
@@ -10,7 +12,7 @@ use crate::node::{Outbox, Report, Time};
 const LINES_MAX: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Prints reports at a limited rate, and counts what it leaves out.
+/// Prints reports at a limited rate, and counts what it leaves out. Who doesn't read them keeps nobody waiting.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     state: Mutex<State>,
@@ -32,18 +34,26 @@ impl Log {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stderr = stderr();
         for report in reports {
-            if let Some(text) = state.line(report, now) {
+            if let Some(text) = state.line(report, now, || has_room(&stderr)) {
                 // Nobody to tell if stderr is closed.
-                let _ = writeln!(std::io::stderr(), "natter-node: {text}");
+                let _ = writeln!(stderr, "natter-node: {text}");
             }
         }
     }
 }
 
+/// Whether a line can be written without waiting: a pipe that is ready takes 4 KiB, several times what a line has.
+fn has_room(stderr: &Stderr) -> bool {
+    let mut ready = [PollFd::new(stderr, PollFlags::OUT)];
+    // What is no file descriptor that can be asked is one that needn't be waited for.
+    poll(&mut ready, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
+}
+
 impl State {
     /// The line to print, if it is one that is printed.
-    fn line(&mut self, report: Report, now: Time) -> Option<String> {
+    fn line(&mut self, report: Report, now: Time, has_room: impl FnOnce() -> bool) -> Option<String> {
         let text = match report {
             Report::Skipped(why) => {
                 self.skipped_lines += 1;
@@ -55,7 +65,7 @@ impl State {
             self.window_started = now;
             self.printed = 0;
         }
-        if self.printed == LINES_MAX {
+        if self.printed == LINES_MAX || !has_room() {
             self.left_out += 1;
             return None;
         }
@@ -74,7 +84,7 @@ mod tests {
     #[test]
     fn a_flood_prints_a_bounded_number_of_lines_and_counts_the_rest() {
         let mut state = State::default();
-        let mut print = |at: u64| state.line(Report::Skipped("x".into()), Time::from_nanos(at));
+        let mut print = |at: u64| state.line(Report::Skipped("x".into()), Time::from_nanos(at), || true);
         let printed = (0..1000).filter_map(|_| print(5)).count();
         assert_eq!(printed, LINES_MAX as usize);
         assert_eq!(

@@ -28,6 +28,10 @@ use crate::planted::planted;
 use crate::protocol::{Excerpt, Line, Reason, Value};
 use crate::random::Random;
 
+/// So many lives of a peer are told apart. More than one or two live at a time in nobody's cluster; a peer that makes up
+/// more is told everything once more when it comes back to one that is forgotten.
+const LIVES_MAX: usize = 64;
+
 /// A node of the simple design.
 #[derive(Debug)]
 pub struct Simple {
@@ -152,6 +156,9 @@ impl Peer {
     fn recalled(&mut self, life: u64, seen: &BTreeSet<Value>, config: &Config, now: Time) {
         if !self.lives.insert(life) {
             return;
+        }
+        while self.lives.len() > LIVES_MAX {
+            self.lives.pop_first();
         }
         let unanswered = self.unanswered.take().filter(Sent::is_recall);
         let to_recall = self.to_recall;
@@ -351,7 +358,8 @@ impl Simple {
             }
             // Its sender will ask again.
             "recall" | "recall_ok" if state.cluster.is_none() => Ok(None),
-            _ if present(body, "in_reply_to").is_some() => Ok(None),
+            // An error is answered by none, or two nodes that can't make sense of each other would never end.
+            _ if kind == "error" || present(body, "in_reply_to").is_some() => Ok(None),
             "init" | "topology" | "echo" | "generate" | "broadcast" | "read" => {
                 msg_id?;
                 self.request(&mut state, now, &kind, body).map(Some)
