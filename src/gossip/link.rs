@@ -28,7 +28,7 @@ const CLOCK_JUMP: Duration = Duration::from_millis(25);
 const COMPARES_AT_ONCE: u32 = 8;
 
 /// One peer is compared with for one part of the time in so many.
-const COMPARE_REST: u32 = 2;
+const COMPARE_REST: u32 = 4;
 
 /// Nothing has been heard.
 const NOBODY: u64 = u64::MAX;

@@ -42,6 +42,10 @@ const TRY_MAX: Duration = Duration::from_secs(2);
 /// What a busy machine may take to compare a million values: ten times what an idle one does.
 const COMPARING_A_MILLION: Duration = Duration::from_millis(500);
 
+/// What an idle machine takes to gather and sort a block of neighbouring values, and to compare a value.
+const SORTING_A_BLOCK_NS: usize = 100;
+const COMPARING_A_VALUE_NS: usize = 2;
+
 /// How many values there are, and what they look like to who hasn't got them: values that differ give fingerprints
 /// that differ, but for one chance in 2^64: a sum of random-looking numbers is as random. Enemies may find sets that look alike.
 fn fingerprint(values: &[Value]) -> (u64, u64) {
@@ -245,8 +249,8 @@ impl LockFree {
     /// How long to wait for an answer before the next try.
     fn answer_within(&self, members: &Membership, (peer, link): (PeerIndex, &Link)) -> Duration {
         if !link.is_down() {
-            return link.round_trip.longest().min(TRY_MAX.max(link.round_trip.reckoned().mean))
-                + self.comparing_takes();
+            let comparing = COMPARING_A_MILLION.mul_f64(self.seen.len() as f64 / 1e6);
+            return link.round_trip.longest().min(TRY_MAX.max(link.round_trip.reckoned().mean)) + comparing;
         }
         // Spread, so that those who failed together do not try together.
         // Who has no other parent is in a hurry; everybody else is told when it comes back to one that is.
@@ -256,8 +260,11 @@ impl LockFree {
         probe - spread
     }
 
+    /// What it takes to sort all values and to compare them: next to nothing for neighbours, a tenth of a second for a million
+    /// that are far apart.
     fn comparing_takes(&self) -> Duration {
-        COMPARING_A_MILLION.mul_f64(self.seen.len() as f64 / 1e6)
+        let nanos = self.seen.blocks() * SORTING_A_BLOCK_NS + self.seen.len() * COMPARING_A_VALUE_NS;
+        Duration::from_nanos(nanos as u64)
     }
 
     /// A step of a repair has come, and its values have been taken up.
@@ -318,8 +325,10 @@ impl LockFree {
         let fetch_takes = link.round_trip.reckoned().mean * u32::try_from(round_trips).unwrap_or(u32::MAX);
         let turn = self.config.explore_interval;
         let is_fetch = asked > self.config.batch_max as u64;
-        let fetch = is_fetch
-            .then(|| self.route.fetch(now, fetch_takes.min(turn), turn, (members.rank_of(peer), round)));
+        let fetch = is_fetch.then(|| {
+            let whose = (members.rank_of(peer), round);
+            self.route.fetch(now, fetch_takes.min(turn), turn, whose, self.seen.len())
+        });
         let early = fetch.and_then(Result::err);
         if let Some(later) = early.filter(|_| sync.wants.is_empty()) {
             if answer {

@@ -79,6 +79,8 @@ pub(super) struct Route {
     /// The repair that brings many values, and when they should all have come.
     fetch_round: AtomicU64,
     fetch_ends: Deadline,
+    /// How many values there were when it last asked.
+    fetch_held: AtomicUsize,
     /// The place of a peer whose repair was refused meanwhile: it comes first when that one's time is over.
     fetch_next: AtomicUsize,
 }
@@ -107,6 +109,7 @@ impl Route {
             delegated: AtomicUsize::new(0),
             fetch_round: AtomicU64::new(0),
             fetch_ends: Deadline::at(Time::ZERO),
+            fetch_held: AtomicUsize::new(0),
             fetch_next: AtomicUsize::new(NONE),
         }
     }
@@ -126,9 +129,9 @@ impl Route {
         self.root.load(Ordering::Relaxed)
     }
 
-    /// A repair with a peer at that place may ask for many values now, which takes so long. Not while another one brings
-    /// such, and then for a turn not before one that was refused for it: a peer that promises much and brings nothing is
-    /// not to keep others from it. Two that begin at once cost messages only.
+    /// A repair with a peer at that place may ask for many values now, which takes so long, as there are `held`. Not while
+    /// another one brings such, and then for a turn not before one that was refused for it: a peer that promises much and
+    /// brings nothing is not to keep others from it. Two that begin at once cost messages only.
     ///
     /// # Errors
     /// Says when to try again.
@@ -138,11 +141,17 @@ impl Route {
         takes: Duration,
         turn: Duration,
         (place, round): (usize, u64),
+        held: usize,
     ) -> Result<(), Time> {
         let ends = self.fetch_ends.get();
+        let goes_on = self.fetch_round.load(Ordering::Relaxed) == round;
+        if goes_on && held > self.fetch_held.swap(held, Ordering::Relaxed) {
+            self.fetch_ends.set(now + takes);
+            return Ok(());
+        }
         if now < ends {
-            if self.fetch_round.load(Ordering::Relaxed) == round {
-                // What is left takes less.
+            if goes_on {
+                // It was only tried again.
                 self.fetch_ends.bring_forward(now + takes);
                 return Ok(());
             }
@@ -156,6 +165,7 @@ impl Route {
         }
         self.fetch_next.store(NONE, Ordering::Relaxed);
         self.fetch_round.store(round, Ordering::Relaxed);
+        self.fetch_held.store(held, Ordering::Relaxed);
         self.fetch_ends.set(now + takes);
         planted!(FetchForGood => self.fetch_ends.set(Time::NEVER));
         Ok(())

@@ -108,6 +108,12 @@ impl SeenSet {
         self.len() == 0
     }
 
+    /// How many blocks of neighbours they are in.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
     /// All values, in ascending order: the same order wherever the node runs, unlike that of the table.
     #[must_use]
     pub fn sorted(&self) -> Vec<Value> {
@@ -150,7 +156,7 @@ mod tests {
         seen.insert_all(&values, |value| new.push(value));
         seen.insert_all(&[31, 30, 31], |value| new.push(value));
         values.push(30);
-        assert_eq!((&new, seen.len()), (&values, values.len()));
+        assert_eq!((&new, seen.len(), seen.blocks()), (&values, values.len(), 7));
         assert!(values.iter().all(|&value| seen.contains(value)) && !seen.contains(1) && !seen.contains(-2));
         values.sort_unstable();
         assert_eq!(seen.sorted(), values);
