@@ -105,6 +105,13 @@ fn what_a_node_died_telling_everyone_reaches_everyone() {
     }
 }
 
+/// A node had said that it would tell a peer in another tree a value, and found the peer to hold it as that compared with
+/// it. It went on thinking that the peer was its to tell, and asked it for nothing.
+#[test]
+fn a_peer_that_lacks_nothing_is_in_another_tree_again() {
+    holds_now("--node-count 5 --rate 20", 5986);
+}
+
 /// Two batches went out one just after the other, and both were lost. The second one was counted as if it had been sent
 /// after the first had not been answered, and the peer was given up.
 #[test]

@@ -236,7 +236,7 @@ fn agrees(body: &Body<'_>, fields: Fields<'_>) {
         }
         Body::Reply { kind: replied } => {
             assert_eq!(kind, Some(*replied));
-            assert!(fields.get("in_reply_to").is_some());
+            assert!(kind == "error" || fields.get("in_reply_to").is_some());
         }
     }
 }
@@ -262,8 +262,18 @@ fn is_deserved(refusal: &Refusal<'_>, fields: Fields<'_>) {
     match refusal.reason {
         Reason::UnknownType(kind) => {
             assert_eq!(fields.0["type"], kind);
-            let known =
-                ["init", "topology", "echo", "generate", "broadcast", "read", "delta", "delta_ok", "sync"];
+            let known = [
+                "init",
+                "topology",
+                "echo",
+                "generate",
+                "broadcast",
+                "read",
+                "delta",
+                "delta_ok",
+                "sync",
+                "error",
+            ];
             assert!(!known.contains(&kind));
         }
         Reason::Missing(field) => assert!(fields.get(field).is_none(), "{field} of {}", fields.0),

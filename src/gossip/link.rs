@@ -360,9 +360,16 @@ impl Link {
         self.promised.store(true, Ordering::Relaxed);
     }
 
-    /// Whether nobody else will tell the peer something that it may lack.
+    /// Whether nobody else will tell the peer something that it may lack. Of a peer that answers, that is under way, or
+    /// waits, or is to be found by a repair; or it has arrived, whether that was acknowledged or a repair has shown it.
     pub(super) fn is_promised(&self) -> bool {
-        self.promised.load(Ordering::Relaxed)
+        let may_lack = || self.is_down() || self.is_stale() || self.round() != 0 || !self.is_idle();
+        self.promised.load(Ordering::Relaxed) && may_lack()
+    }
+
+    /// Whether nothing waits for the peer or is in flight to it.
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.slots.in_flight().next().is_none()
     }
 
     /// Whether one of the values taken from the queue may be for the peer to pass on. To be asked after they were.
@@ -447,7 +454,7 @@ impl Link {
 
     /// The peer has acknowledged something.
     pub(super) fn note_settled(&self) {
-        if self.queue.is_empty() && self.slots.in_flight().next().is_none() {
+        if self.is_idle() {
             self.promised.store(false, Ordering::Relaxed);
         }
         self.note_answer();
@@ -581,8 +588,7 @@ impl Link {
     /// The repair of this round is complete. True if the link was down.
     pub(super) fn end_round(&self, now: Time) -> bool {
         self.round.store(0, Ordering::Relaxed);
-        let is_settled = self.queue.is_empty() && self.slots.in_flight().next().is_none();
-        self.promised.store(!is_settled, Ordering::Relaxed);
+        self.promised.store(!self.is_idle(), Ordering::Relaxed);
         self.repair_at.set(if self.stale.load(Ordering::Relaxed) { now } else { Time::NEVER });
         self.set_up()
     }
@@ -666,6 +672,18 @@ mod tests {
         assert!(matches!(link.slots.ack(generation), Ack::Released(_)));
         link.note_settled();
         assert!(!link.is_promised());
+    }
+
+    #[test]
+    fn what_a_repair_has_found_at_the_peer_is_promised_no_more() {
+        let link = link();
+        link.promise();
+        link.queue.push(1);
+        assert!(link.is_promised());
+        link.queue.sift(|_| false);
+        assert!(!link.is_promised());
+        link.note_stale(Time::ZERO);
+        assert!(link.is_promised());
     }
 
     #[test]
