@@ -236,7 +236,7 @@ fn agrees(body: &Body<'_>, fields: Fields<'_>) {
         }
         Body::Reply { kind: replied } => {
             assert_eq!(kind, Some(*replied));
-            assert!(kind == "error" || fields.get("in_reply_to").is_some());
+            assert!(*replied == "error" || fields.get("in_reply_to").is_some());
         }
     }
 }
