@@ -41,7 +41,7 @@ struct Cli {
     broadcasts: u64,
 
     /// How many a second
-    #[arg(long, value_name = "HZ", default_value_t = 50_000)]
+    #[arg(long, value_name = "HZ", default_value_t = 100_000)]
     rate: u64,
 
     /// How many each node may leave unanswered before it is sent no more

@@ -151,14 +151,22 @@ impl Peer {
         }
     }
 
+    /// A life of the peer was heard of. True if it was not known.
+    fn note_life(&mut self, life: u64) -> bool {
+        let is_new = self.lives.insert(life);
+        if self.lives.len() > LIVES_MAX
+            && let Some(other) = self.lives.iter().copied().find(|&other| other != life)
+        {
+            self.lives.remove(&other);
+        }
+        is_new
+    }
+
     /// A life of the peer asks for everything. What was in flight went to a former one, but for a question to
     /// whoever it is; what waits is a part of everything.
     fn recalled(&mut self, life: u64, seen: &BTreeSet<Value>, config: &Config, now: Time) {
-        if !self.lives.insert(life) {
+        if !self.note_life(life) {
             return;
-        }
-        while self.lives.len() > LIVES_MAX {
-            self.lives.pop_first();
         }
         let unanswered = self.unanswered.take().filter(Sent::is_recall);
         let to_recall = self.to_recall;
@@ -171,7 +179,9 @@ impl Peer {
     /// The peer's answer to a recall came from that life. It is one that is told everything: nothing else was
     /// sent before.
     fn recall_answered(&mut self, by: Option<u64>, config: &Config, now: Time) {
-        self.lives.extend(by);
+        if let Some(life) = by {
+            self.note_life(life);
+        }
         self.answered(Sent::is_recall, config, now);
     }
 
@@ -554,4 +564,19 @@ fn neighbours(body: &Map<String, Json>) -> Result<BTreeMap<String, BTreeSet<Stri
     field(body, "topology", "an object whose values are arrays of strings", |value| {
         value.as_object()?.iter().map(|(node, names)| Some((node.clone(), string_array(names)?))).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_peer_that_makes_up_lives_a_few_are_remembered_and_each_is_told_everything() {
+        let (mut peer, seen, config) = (Peer::default(), BTreeSet::from([1, 2, 3]), Config::default());
+        for life in 0..1000 {
+            peer.recalled(life, &seen, &config, Time::ZERO);
+            assert!(peer.waiting.len() == seen.len() && peer.lives.contains(&life));
+        }
+        assert_eq!(peer.lives.len(), LIVES_MAX);
+    }
 }
