@@ -112,6 +112,12 @@ fn a_peer_that_lacks_nothing_is_in_another_tree_again() {
     holds_now("--node-count 5 --rate 20", 5986);
 }
 
+/// A clock that ran wrong had made the network look slow, and a batch was not sent again for 4.8 seconds.
+#[test]
+fn a_clock_that_ran_wrong_keeps_no_batch_for_longer_than_the_longest_wait() {
+    holds_now("--node-count 5 --rate 20", 23_188);
+}
+
 /// Two batches went out one just after the other, and both were lost. The second one was counted as if it had been sent
 /// after the first had not been answered, and the peer was given up.
 #[test]

@@ -187,9 +187,9 @@ impl LockFree {
         encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
         link.note_sent(now);
         let lazily = if again { Duration::ZERO } else { self.patience_with_answers(link).after_first };
-        // However restless the network seems.
-        let wait =
-            (lazily + link.round_trip.longest()).min(WAIT_MAX.max(lazily + link.round_trip.reckoned().mean));
+        // However restless the network seems, or a clock that ran wrong makes it seem.
+        let slow = link.round_trip.reckoned().mean * 3 / 2;
+        let wait = (lazily + link.round_trip.longest()).min(WAIT_MAX.max(slow));
         if let Some(batch) = link.slots.sent(claim, now, now + wait) {
             self.batches.give(batch);
         }
