@@ -309,7 +309,8 @@ impl LockFree {
             if is_astray && (seldom || self.parent(members).is_none()) {
                 let other = self.next_peer(members, bridged, |peer| self.is_in_another_tree(members, peer));
                 other.into_iter().for_each(|other| self.link(members, other).note_stale(now));
-                let unheard = self.next_peer(members, explored, |peer| self.is_out_of_reach(members, peer));
+                let unheard =
+                    self.next_peer(members, explored, |peer| self.is_out_of_reach(now, members, peer));
                 unheard.into_iter().for_each(|unheard| self.link(members, unheard).call(now));
             }
             if seldom && is_off_plan {
@@ -389,9 +390,11 @@ impl LockFree {
             .is_some_and(|link| !self.matters(members, peer, link) && !link.is_down() && is_other(link))
     }
 
-    fn is_out_of_reach(&self, members: &Membership, peer: PeerIndex) -> bool {
+    /// Whether nothing is known of the tree that a stranger is in: what it said of that long ago may have been true then.
+    fn is_out_of_reach(&self, now: Time, members: &Membership, peer: PeerIndex) -> bool {
         members.existing_link(peer).is_none_or(|link| {
-            !self.matters(members, peer, link) && (link.is_down() || link.root().is_none())
+            let is_known = !link.is_down() && link.root().is_some() && !self.is_quiet(now, link);
+            !self.matters(members, peer, link) && !is_known
         })
     }
 
