@@ -82,8 +82,13 @@ fn between(values: &[Value], first: Value, last: Value) -> &[Value] {
 
 /// All values in ascending order, as they were last compared with another node's: several that are compared with at once
 /// cost one sorting. Eight bytes for each value, until there are more of them.
-#[derive(Default)]
 pub(super) struct Sorted(SwapCell<Option<Box<Snapshot>>>);
+
+impl Default for Sorted {
+    fn default() -> Self {
+        Self(SwapCell::new(None))
+    }
+}
 
 struct Snapshot {
     /// How many values had been counted before these were gathered. As long as there are no more, whatever is counted is
