@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::LockFree;
-use super::link::{Link, Patience};
+use super::link::{COMPARE_REST, Link, Patience};
 use super::membership::{Membership, PeerIndex};
 use super::round_trip::Estimate;
 use super::route::LATENESS;
@@ -225,8 +225,9 @@ impl LockFree {
             self.abandon(link);
             planted!(RebirthUnnoticed => return);
             link.give_up_round();
-            // A peer that makes up lives is compared with no more often than one that lives.
-            link.note_stale(link.rested(now, link.round_trip.longest()));
+            // A peer that makes up lives is compared with no more often than one that lives, nor one that asks.
+            let rest = link.round_trip.longest().max(self.comparing_takes() * COMPARE_REST);
+            link.note_stale(link.rested(now, rest));
             // Whether or not it told this node: this may just be the one that it didn't come to tell.
             link.distrust();
             self.compare_with_neighbours(now, members);

@@ -28,7 +28,7 @@ const CLOCK_JUMP: Duration = Duration::from_millis(25);
 const COMPARES_AT_ONCE: u32 = 8;
 
 /// One peer is compared with for one part of the time in so many.
-const COMPARE_REST: u32 = 4;
+pub(super) const COMPARE_REST: u32 = 4;
 
 /// Nothing has been heard.
 const NOBODY: u64 = u64::MAX;
@@ -120,6 +120,8 @@ pub(super) struct Link {
     tried_at: Deadline,
     /// By when the peer has had no more than its share of the time that comparing takes.
     compared_until: Deadline,
+    /// How many values the peer was the first to tell this node of.
+    brought: AtomicUsize,
     /// When the flush after the last message that was heard is due here, if the peer is a hub, in microseconds…
     phase: AtomicU64,
     /// …how long before that it wants to have what is for it…
@@ -170,6 +172,7 @@ impl Link {
             repair_at: Deadline::at(Time::NEVER),
             tried_at: Deadline::at(Time::ZERO),
             compared_until: Deadline::at(Time::ZERO),
+            brought: AtomicUsize::new(0),
             phase: AtomicU64::new(NO_PHASE),
             margin: AtomicU64::new(0),
             every: AtomicU64::new(0),
@@ -493,6 +496,16 @@ impl Link {
             self.compared_until.set(until.max(now) + share);
         }
         may
+    }
+
+    /// The peer has told this node of so many values that it did not know.
+    pub(super) fn note_brought(&self, values: usize) {
+        self.brought.fetch_add(values, Ordering::Relaxed);
+    }
+
+    /// How many values the peer was the first to tell this node of.
+    pub(super) fn brought(&self) -> usize {
+        self.brought.load(Ordering::Relaxed)
     }
 
     /// The peer may lack something that is neither queued nor in flight to it.

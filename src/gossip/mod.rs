@@ -170,6 +170,9 @@ impl LockFree {
         let mut new = Batch::new();
         self.seen.insert_all(values, |value| new.push(value));
         self.text.add(&new);
+        if let Some(peer) = from {
+            self.link(members, peer).note_brought(new.len());
+        }
         if new.is_empty() || !onward {
             return;
         }
@@ -226,7 +229,7 @@ impl LockFree {
         let age = Duration::from_micros(delta.age);
         let one_way = link.map_or(Duration::ZERO, |(_, link)| link.round_trip.one_way());
         // A node that isn't told everything by whoever has it need not believe that others are.
-        let onward = !(delta.all && self.is_direct());
+        let onward = !(delta.all && header.is_some() && peer.is_some() && self.is_direct());
         let origin = Origin { from: peer, born: now.before(age + one_way), onward };
         // Who isn't a natter node is answered otherwise.
         let natters = header.and(link).map(|(_, link)| link);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::node::{Outbox, Time};
 use crate::planted::planted;
 use crate::protocol::link::{Range, Sync, Want};
-use crate::protocol::{Batch, Value, encode};
+use crate::protocol::{Batch, Excerpt, Value, encode};
 use crate::queue::{SLOTS, SeenSet};
 use crate::random::{part, scatter};
 use crate::sync::SwapCell;
@@ -267,7 +267,7 @@ impl LockFree {
 
     /// What it takes to sort all values and to compare them: next to nothing for neighbours, a tenth of a second for a million
     /// that are far apart.
-    fn comparing_takes(&self) -> Duration {
+    pub(super) fn comparing_takes(&self) -> Duration {
         let nanos = self.seen.blocks() * SORTING_A_BLOCK_NS + self.seen.len() * COMPARING_A_VALUE_NS;
         Duration::from_nanos(nanos as u64)
     }
@@ -288,7 +288,7 @@ impl LockFree {
             // It will try again, if it needs to.
             return;
         }
-        if answer && round != link.round() {
+        if answer && (round == 0 || round != link.round()) {
             // Of a round that is over. But the peer has heard something: if it was down, repair begins anew.
             if link.is_down() {
                 link.set_up();
@@ -332,7 +332,7 @@ impl LockFree {
         let is_fetch = asked > self.config.batch_max as u64;
         let fetch = is_fetch.then(|| {
             let whose = (members.rank_of(peer), round);
-            self.route.fetch(now, fetch_takes.min(turn), turn, whose, self.seen.len())
+            self.route.fetch(now, fetch_takes.min(turn), turn, whose, link.brought())
         });
         let early = fetch.and_then(Result::err);
         if let Some(later) = early.filter(|_| sync.wants.is_empty()) {
@@ -428,7 +428,7 @@ impl LockFree {
         planted!(DownForGood => return);
         self.keep_promises_of(now, members, link);
         if self.matters(members, peer, link) {
-            out.note(format_args!("{} does not answer", members.name(peer)));
+            out.note(format_args!("{} does not answer", Excerpt(members.name(peer))));
             link.note_stale(now + self.config.probe_interval / 2);
         }
         if link.is_promised() {
@@ -443,7 +443,7 @@ impl LockFree {
 
     fn restore(&self, now: Time, members: &Membership, (peer, link): (PeerIndex, &Link), out: &mut Outbox) {
         if self.matters(members, peer, link) {
-            out.note(format_args!("{} answers again", members.name(peer)));
+            out.note(format_args!("{} answers again", Excerpt(members.name(peer))));
         }
         self.flush_rest(now, link);
         self.deadline.bring_forward(now);

@@ -21,6 +21,7 @@ use super::round_trip::Estimate;
 use crate::config::Config;
 use crate::node::{Outbox, Time, micros, nanos};
 use crate::planted::planted;
+use crate::protocol::Excerpt;
 use crate::protocol::link::{HubPlan, Sync};
 use crate::queue::Deadline;
 use crate::random::part;
@@ -80,7 +81,7 @@ pub(super) struct Route {
     fetch_round: AtomicU64,
     fetch_ends: Deadline,
     /// How many values there were when it last asked.
-    fetch_held: AtomicUsize,
+    fetch_brought: AtomicUsize,
     /// The place of a peer whose repair was refused meanwhile: it comes first when that one's time is over.
     fetch_next: AtomicUsize,
 }
@@ -109,7 +110,7 @@ impl Route {
             delegated: AtomicUsize::new(0),
             fetch_round: AtomicU64::new(0),
             fetch_ends: Deadline::at(Time::ZERO),
-            fetch_held: AtomicUsize::new(0),
+            fetch_brought: AtomicUsize::new(0),
             fetch_next: AtomicUsize::new(NONE),
         }
     }
@@ -129,7 +130,7 @@ impl Route {
         self.root.load(Ordering::Relaxed)
     }
 
-    /// A repair with a peer at that place may ask for many values now, which takes so long, as there are `held`. Not while
+    /// A repair with a peer at that place may ask for many values now, which takes so long, as it has `brought` so many. Not while
     /// another one brings such, and then for a turn not before one that was refused for it: a peer that promises much and
     /// brings nothing is not to keep others from it. Two that begin at once cost messages only.
     ///
@@ -141,11 +142,11 @@ impl Route {
         takes: Duration,
         turn: Duration,
         (place, round): (usize, u64),
-        held: usize,
+        brought: usize,
     ) -> Result<(), Time> {
         let ends = self.fetch_ends.get();
         let goes_on = self.fetch_round.load(Ordering::Relaxed) == round;
-        if goes_on && held > self.fetch_held.swap(held, Ordering::Relaxed) {
+        if goes_on && brought > self.fetch_brought.swap(brought, Ordering::Relaxed) {
             self.fetch_ends.set(now + takes);
             return Ok(());
         }
@@ -165,7 +166,7 @@ impl Route {
         }
         self.fetch_next.store(NONE, Ordering::Relaxed);
         self.fetch_round.store(round, Ordering::Relaxed);
-        self.fetch_held.store(held, Ordering::Relaxed);
+        self.fetch_brought.store(brought, Ordering::Relaxed);
         self.fetch_ends.set(now + takes);
         planted!(FetchForGood => self.fetch_ends.set(Time::NEVER));
         Ok(())
@@ -281,7 +282,7 @@ impl LockFree {
                 former.and_then(|former| members.existing_link(former)).filter(|link| !link.is_down());
             former.into_iter().for_each(|former| former.tell(now + self.route.plan().period));
             if let Some(parent) = parent {
-                out.note(format_args!("{} is the hub now", members.name(parent)));
+                out.note(format_args!("{} is the hub now", Excerpt(members.name(parent))));
             }
             if parent != planned {
                 // What is pushed from now on, and what the repair compares, is everything; the parent that the plan has is

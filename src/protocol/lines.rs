@@ -79,6 +79,9 @@ pub struct Lines {
 /// The room offered to a read: what the pipes of a node hold at the most.
 const READ_SIZE: usize = 256 * 1024;
 
+/// What a long line leaves behind is given back if it is more than this.
+const KEPT_MAX: usize = 4 * READ_SIZE;
+
 impl Lines {
     /// Lines of at most `limit` bytes, newline not counted.
     #[must_use]
@@ -93,6 +96,10 @@ impl Lines {
             self.end -= self.start;
             self.searched -= self.start;
             self.start = 0;
+        }
+        if self.end <= READ_SIZE && self.buffer.len() > KEPT_MAX {
+            self.buffer.truncate(READ_SIZE);
+            self.buffer.shrink_to_fit();
         }
         if self.buffer.len() < self.end + READ_SIZE + PADDING {
             // Doubling, so that a long line is copied a bounded number of times.
@@ -207,5 +214,14 @@ mod tests {
         assert!(lines.buffer.len() <= 2 * ((1 << 20) + READ_SIZE), "{}", lines.buffer.len());
         assert!(lines.rest().is_none());
         assert_eq!(feed(&mut lines, b"ok\n"), ["ok"]);
+    }
+
+    #[test]
+    fn a_long_line_leaves_no_long_buffer_behind() {
+        let mut lines = Lines::new(1 << 24);
+        let long = [vec![b'x'; 1 << 22], b"\n".to_vec()].concat();
+        assert_eq!(feed(&mut lines, &long)[0].len(), 1 << 22);
+        assert_eq!(feed(&mut lines, b"ok\n"), ["ok"]);
+        assert!(lines.buffer.capacity() <= KEPT_MAX, "{}", lines.buffer.capacity());
     }
 }

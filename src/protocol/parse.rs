@@ -32,6 +32,8 @@ pub struct Scratch {
     large: Large,
     /// The header that was read, if it is as it should be.
     header: Option<Header>,
+    /// Whether it has grown with a line that was longer than most.
+    is_large: bool,
 }
 
 /// Parts of a message that cost more to move than to read: they are read to where they stay.
@@ -41,12 +43,19 @@ struct Large {
     header: RawHeader,
 }
 
-/// A line with more parts than this takes the working memory with it.
+/// A line that is longer than this, in bytes, or has more parts, takes the working memory with it when the next one comes.
+const LINE_KEPT_MAX: usize = 1 << 18;
 const PARTS_KEPT_MAX: usize = 1 << 14;
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { buffers: Buffers::default(), tape: Tape(Vec::new()), large: Large::default(), header: None }
+        Self {
+            buffers: Buffers::default(),
+            tape: Tape(Vec::new()),
+            large: Large::default(),
+            header: None,
+            is_large: false,
+        }
     }
 }
 
@@ -136,11 +145,12 @@ pub enum Request<'a> {
 /// # Errors
 /// If the line can't be taken as a message from anybody. If it can, but is wrong, the message's body says so.
 pub fn parse<'a>(line: Line<'a>, scratch: &'a mut Scratch) -> Result<Message<'a>, LineError> {
-    if scratch.tape.0.capacity() > PARTS_KEPT_MAX {
+    if scratch.is_large || scratch.tape.0.capacity() > PARTS_KEPT_MAX {
         *scratch = Scratch::default();
     }
-    let Scratch { buffers, tape: kept, large, header } = scratch;
+    let Scratch { buffers, tape: kept, large, header, is_large } = scratch;
     let (padded, len) = line.into_padded();
+    *is_large = len > LINE_KEPT_MAX;
     let mut tape: Tape<'a> = mem::replace(kept, Tape(Vec::new()));
     let filled = simd_json::fill_tape_padded(padded, len, buffers, &mut tape);
     let mut deserializer = simd_json::Deserializer::from_tape(tape);
@@ -705,6 +715,14 @@ mod tests {
     #[test]
     fn a_large_line_leaves_no_large_memory_behind() {
         let mut scratch = Scratch::default();
+        for (text, is_large) in ["x".repeat(LINE_KEPT_MAX), "x".to_owned()].iter().zip([true, false]) {
+            let mut line = LineBuf::from(format!(
+                r#"{{"src":"c1","dest":"n0","body":{{"type":"echo","echo":"{text}"}}}}"#
+            ));
+            assert!(parse(line.line(), &mut scratch).is_ok());
+            // What is large when a line comes is given back before that is parsed.
+            assert_eq!(scratch.is_large, is_large);
+        }
         let mut parse_values = |count: usize| {
             let values = "1,".repeat(count);
             let mut line = LineBuf::from(format!(
