@@ -1,5 +1,5 @@
 //! Draws where processor time goes: `cargo bench --bench flamegraphs` writes one SVG for each design and load into
-//! `flamegraphs/`. As a test, with `cargo test --benches`, it draws one, and writes none.
+//! `flamegraphs/`. As a test, with `cargo test --bench flamegraphs`, it draws one, and writes none.
 //!
 //! A node runs in this process, on pipes, and a timer's signal looks at the stack of whichever thread is running:
 //! that takes no special rights. The threads that feed the node and hear it are left out.

@@ -559,6 +559,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn with_8192_ranges_in_a_message_the_others_come_back_whole() {
+        // Each is divided into as many ranges as one can be.
+        const PIECE: usize = RANGES * FEW;
+        let came = 2 * RANGES_MAX / RANGES;
+        let mine: Vec<Value> = (0..(came * PIECE) as Value).collect();
+        let theirs: Vec<Range> = mine
+            .chunks(PIECE)
+            .map(|piece| Range { first: piece[0], last: piece[PIECE - 1], count: 1, fingerprint: 0 })
+            .collect();
+        let whole = &theirs[came / 2..];
+        let found = Difference::between(&mine, &Sync { ranges: theirs.clone(), ..Sync::default() });
+        assert_eq!(found.compare.len(), RANGES_MAX + whole.len());
+        let bounds = |range: &Range| (range.first, range.last);
+        assert!(found.compare[RANGES_MAX..].iter().map(bounds).eq(whole.iter().map(bounds)));
+    }
+
     proptest! {
         #[test]
         fn any_two_sets_end_equal(

@@ -182,9 +182,14 @@ mod tests {
     #[test]
     fn what_no_network_takes_is_no_sample() {
         let trip = RoundTrip::default();
-        trip.sample(Duration::MAX);
-        assert_eq!(trip.get(), None);
-        trip.sample(Duration::ZERO);
-        assert_eq!(trip.get().map(|estimate| estimate.mean), Some(Duration::ZERO));
+        for too_long in [LONGEST + Duration::from_nanos(1), Duration::MAX] {
+            trip.sample(too_long);
+            assert_eq!(trip.get(), None);
+        }
+        for possible in [LONGEST, Duration::ZERO] {
+            let trip = RoundTrip::default();
+            trip.sample(possible);
+            assert_eq!(trip.get().map(|estimate| estimate.mean), Some(possible));
+        }
     }
 }
