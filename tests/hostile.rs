@@ -319,7 +319,10 @@ fn who_promises_much_and_brings_nothing_does_not_keep_a_node_from_being_repaired
         cluster.broadcast(0, 1_000_000 + lie);
         cluster.run_for(Duration::from_millis(100));
     }
+    // It has been repaired while the lies went on.
     assert_eq!(cluster.nodes[0].held(), 5000 + 100);
+    cluster.run_for_secs(1);
+    assert_eq!(cluster.nodes[1].held(), 5000 + 100);
 }
 
 #[test]
