@@ -2,6 +2,10 @@
 //!
 //! Every result is checked, outside the time that is measured.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use natter::config::Config;
 use natter::gossip::LockFree;
@@ -12,6 +16,9 @@ use serde_json::{Value as Json, json};
 
 /// Requests in one measured batch.
 const REQUESTS: usize = 1000;
+
+/// Between any two nodes, one way.
+const LATENCY: Duration = Duration::from_millis(100);
 
 fn line(src: &str, body: &Json) -> LineBuf {
     json!({ "src": src, "dest": "n0", "body": body }).to_string().into()
@@ -107,6 +114,9 @@ fn nodes(criterion: &mut Criterion) {
         json!({ "type": "delta", "generation": i, "values": values })
     };
     let deltas: Vec<Json> = (0..100).map(delta).collect();
+    both(criterion, "broadcast, hub of 1000", (1000, 0), &broadcasts, |replies| {
+        assert!(replies.iter().all(|reply| reply["type"] == "broadcast_ok"));
+    });
     both(criterion, "delta of 64 new values", (2, 0), &deltas, |replies| {
         let generations = replies.iter().map(|reply| reply["generation"].as_u64());
         assert!(generations.eq((0..100).map(Some)));
@@ -119,9 +129,169 @@ fn nodes(criterion: &mut Criterion) {
     });
 }
 
+/// Something that a node is called for, and when.
+type Call = (Time, Option<LineBuf>);
+
+/// A line under way: when it arrives, its number, and the node to which it goes.
+type Packet = (Time, usize, usize, Vec<u8>);
+
+/// Calls a node: with a line, or for a tick.
+fn call<N: Node>(node: &N, (now, line): &mut Call, scratch: &mut N::Scratch, out: &mut Outbox) {
+    match line {
+        Some(line) => node.handle(*now, line.line(), scratch, out),
+        None => node.tick(*now, out),
+    }
+}
+
+/// A hub, the first of so many nodes, before it is told a value; or one of the other nodes.
+fn star_node<N: Node>(new: fn(Config, u64) -> N, nodes: usize, index: usize) -> N {
+    let node = new(Config::default(), index as u64 + 1);
+    let ids: Vec<String> = (0..nodes).map(|index| format!("n{index}")).collect();
+    let neighbours = if index == 0 { &ids[1..] } else { &ids[..1] };
+    let me = &ids[index];
+    handle(
+        &node,
+        &[
+            line("c0", &json!({ "type": "init", "msg_id": 1, "node_id": me, "node_ids": ids })),
+            line("c0", &json!({ "type": "topology", "msg_id": 2, "topology": { me: neighbours } })),
+        ],
+    );
+    node
+}
+
+/// All that a hub is called for while clients broadcast at it, once every `interval`, and until the last value has
+/// arrived at every other node and was acknowledged; and what it prints. The other nodes are of the same design.
+fn calls_of_hub<N: Node>(
+    new: fn(Config, u64) -> N,
+    nodes: usize,
+    interval: Duration,
+) -> (Vec<Call>, Vec<u8>) {
+    let cluster: Vec<N> = (0..nodes).map(|index| star_node(new, nodes, index)).collect();
+    let broadcast = |i: usize| line("c1", &json!({ "type": "broadcast", "msg_id": i, "message": i }));
+    let (mut calls, mut printed) = (Vec::new(), Vec::new());
+    let (mut scratch, mut out) = (N::Scratch::default(), Outbox::default());
+    let mut under_way: BinaryHeap<Reverse<Packet>> = BinaryHeap::new();
+    let (mut begun, mut sent) = (0, 0);
+    let end = Time::ZERO + interval * REQUESTS as u32 + Duration::from_secs(5);
+    loop {
+        let next_broadcast = (begun < REQUESTS).then(|| Time::ZERO + interval * begun as u32);
+        let arrival = under_way.peek().map(|Reverse((due, ..))| *due);
+        let tick = cluster.iter().filter_map(Node::next_deadline).min();
+        let Some(now) = [next_broadcast, arrival, tick].into_iter().flatten().min().filter(|now| *now <= end)
+        else {
+            break;
+        };
+        let mut due: Vec<(usize, Option<LineBuf>)> = Vec::new();
+        if next_broadcast == Some(now) {
+            due.push((0, Some(broadcast(begun))));
+            begun += 1;
+        }
+        while let Some(Reverse((at, ..))) = under_way.peek()
+            && *at <= now
+            && let Some(Reverse((_, _, dest, line))) = under_way.pop()
+        {
+            due.push((dest, Some(line.into())));
+        }
+        let ticking = (0..nodes).filter(|&index| cluster[index].next_deadline().is_some_and(|at| at <= now));
+        due.extend(ticking.map(|index| (index, None)));
+        for (index, line) in due {
+            if index == 0 {
+                calls.push((now, line.clone()));
+            }
+            call(&cluster[index], &mut (now, line), &mut scratch, &mut out);
+            if index == 0 {
+                printed.extend_from_slice(&out.lines());
+            }
+            for line in out.lines().split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+                let dest = serde_json::from_slice::<Json>(line).expect("JSON")["dest"].take();
+                if let Some(dest) = dest.as_str().and_then(|name| name.strip_prefix('n')) {
+                    let dest = dest.parse().expect("a node");
+                    under_way.push(Reverse((now + LATENCY, sent, dest, line.to_owned())));
+                    sent += 1;
+                }
+            }
+            out.clear();
+        }
+    }
+    let read = line("c1", &json!({ "type": "read", "msg_id": 1 }));
+    for node in &cluster {
+        node.handle(end, read.clone().line(), &mut scratch, &mut out);
+        all_show(&bodies(&out), REQUESTS);
+        out.clear();
+    }
+    (calls, printed)
+}
+
+/// What a broadcast costs a hub with all that follows from it: its part of the flushes and of the acknowledgements. A
+/// cluster is run beforehand, and all that its hub was called for is repeated with another hub, which must print the
+/// same.
+fn broadcasts_with_flushes<N: Node>(
+    criterion: &mut Criterion,
+    design: &str,
+    new: fn(Config, u64) -> N,
+    nodes: usize,
+    rate: u32,
+) {
+    let (calls, printed) = calls_of_hub(new, nodes, Duration::from_secs(1) / rate);
+    let (hub, mut out) = (star_node(new, nodes, 0), Outbox::default());
+    let mut scratch = N::Scratch::default();
+    calls.clone().iter_mut().for_each(|repeated| call(&hub, repeated, &mut scratch, &mut out));
+    assert!(*out.lines() == printed, "a hub does the same again");
+    let bodies = bodies(&out);
+    assert_eq!(bodies.iter().filter(|body| body["type"] == "broadcast_ok").count(), REQUESTS);
+
+    let name = format!("broadcast with its flushes, hub of {nodes}, {rate} a second");
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Elements(REQUESTS as u64));
+    group.sample_size(10);
+    group.bench_function(design, |bencher| {
+        bencher.iter_batched_ref(
+            || (star_node(new, nodes, 0), calls.clone(), N::Scratch::default(), Outbox::default()),
+            |(hub, calls, scratch, out)| {
+                for repeated in calls {
+                    call(hub, repeated, scratch, out);
+                    out.clear();
+                }
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+/// What a tick costs a hub that does nothing, as all its peers may still answer what it has just told them.
+fn idle_tick<N: Node>(criterion: &mut Criterion, design: &str, new: fn(Config, u64) -> N, nodes: usize) {
+    let hub = star_node(new, nodes, 0);
+    handle(&hub, &[line("c1", &json!({ "type": "broadcast", "msg_id": 3, "message": 1 }))]);
+    let (mut out, mut now) = (Outbox::default(), Time::ZERO);
+    while out.is_empty() {
+        now = hub.next_deadline().expect("a value waits");
+        hub.tick(now, &mut out);
+    }
+    out.clear();
+    now = now + Duration::from_micros(1);
+    assert!(hub.next_deadline().is_some_and(|due| due > now), "nothing is due");
+    let mut group = criterion.benchmark_group(format!("tick with nothing due, hub of {nodes}"));
+    group.sample_size(20);
+    group.bench_function(design, |bencher| bencher.iter(|| hub.tick(now, &mut out)));
+    group.finish();
+    assert!(out.is_empty());
+}
+
+fn hubs(criterion: &mut Criterion) {
+    for (nodes, rate) in [(25, 50), (25, 2000), (1000, 2000)] {
+        broadcasts_with_flushes(criterion, "lock-free", LockFree::new, nodes, rate);
+        broadcasts_with_flushes(criterion, "simple", Simple::new, nodes, rate);
+    }
+    for nodes in [25, 1000, 10_000] {
+        idle_tick(criterion, "lock-free", LockFree::new, nodes);
+        idle_tick(criterion, "simple", Simple::new, nodes);
+    }
+}
+
 fn all_show(replies: &[Json], values: usize) {
     assert!(replies.iter().all(|reply| reply["messages"].as_array().is_some_and(|all| all.len() == values)));
 }
 
-criterion_group!(benches, nodes);
+criterion_group!(benches, nodes, hubs);
 criterion_main!(benches);

@@ -17,9 +17,6 @@ pub struct Config {
     pub ack_delay_max: Duration,
     /// The time between two attempts to reach a peer that does not answer and matters.
     pub probe_interval: Duration,
-    /// The time between two looks at other peers, for values that the plan doesn't bring, while a node can't keep to
-    /// the plan.
-    pub explore_interval: Duration,
     /// The least time between two flushes to the same peer. Simple design only, as is the next one.
     pub flush_interval: Duration,
     /// When to send again what has not been acknowledged.
@@ -28,11 +25,17 @@ pub struct Config {
     pub start_grace: Duration,
     /// The most values in one message, from 1 to [`BATCH_MAX`].
     pub batch_max: usize,
-    /// The most values that wait for one peer. What it lacks beyond them is found out later.
+    /// The most values that wait for one peer. What it lacks beyond them is found out later. Simple design only.
     pub queue_limit: usize,
     /// The first generation of every link; drawn at random if none. For those who test the wrap-around, which
     /// no node lives to see.
     pub first_generation: Option<Generation>,
+    /// The node's incarnation, from 1 to 2^61: greater than that of any life the node had before. If none, the time of
+    /// `init` in microseconds, for drivers whose clock outlives the nodes. Lock-free design only.
+    pub incarnation: Option<u64>,
+    /// Fixes what is drawn to keep nodes from doing things at the same time. Nothing that tells nodes, lives or ids
+    /// apart comes from it. If none, it is drawn like them.
+    pub jitter_seed: Option<u64>,
 }
 
 impl Default for Config {
@@ -46,7 +49,6 @@ impl Default for Config {
             ack_delay_max: Duration::from_millis(2500),
             // A network that heals is noticed within half of the second that completeness may take.
             probe_interval: Duration::from_millis(400),
-            explore_interval: Duration::from_secs(1),
             // Short beside a network's latency, long enough to gather a burst.
             flush_interval: Duration::from_millis(50),
             retry: RetryPolicy::default(),
@@ -56,6 +58,8 @@ impl Default for Config {
             // 64 Ki values are 1 MiB of queue.
             queue_limit: 1 << 16,
             first_generation: None,
+            incarnation: None,
+            jitter_seed: None,
         }
     }
 }

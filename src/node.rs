@@ -187,7 +187,8 @@ pub trait Inspect: Node {
     /// Says what does not.
     fn audit(&self, now: Time) -> Result<(), String>;
 
-    /// What it does otherwise than planned. Where every node can reach every other, there is nothing in the end.
+    /// What it does otherwise than planned while it has something to do. Where every node can reach every other, there is
+    /// nothing in the end.
     fn departure(&self) -> Option<String>;
 
     /// Where a value waits on its way to other nodes, a line for each of them.

@@ -2,8 +2,6 @@
 //! model run explores the algorithms that ship.
 
 #[cfg(not(loom))]
-pub(crate) use crossbeam::atomic::AtomicCell;
-#[cfg(not(loom))]
 pub(crate) use crossbeam::atomic::AtomicCell as SwapCell;
 #[cfg(not(loom))]
 pub(crate) use crossbeam::queue::{ArrayQueue, SegQueue};
@@ -13,7 +11,7 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering,
 pub(crate) use std::thread::{Thread, current, park, park_timeout};
 
 #[cfg(loom)]
-pub(crate) use self::model::{ArrayQueue, AtomicCell, SegQueue, SwapCell, park_timeout};
+pub(crate) use self::model::{ArrayQueue, SegQueue, SwapCell, park_timeout};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(loom)]
@@ -138,33 +136,6 @@ mod model {
 
         pub(crate) fn store(&self, value: T) {
             self.0.with(|what| *what = value);
-        }
-    }
-
-    /// Stands for crossbeam's `AtomicCell`, but is no atomic at all: loom fails the model if two threads touch
-    /// it without an order between them that something else provides. So a model run shows that the slot's
-    /// word alone keeps its owners apart, and that its orderings are strong enough for that.
-    #[derive(Debug)]
-    pub(crate) struct AtomicCell<T>(UnsafeCell<T>);
-
-    // SAFETY: accesses that race are what the model looks for; loom stops at the first, before it happens.
-    unsafe impl<T: Send> Send for AtomicCell<T> {}
-    // SAFETY: as above.
-    unsafe impl<T: Send> Sync for AtomicCell<T> {}
-
-    impl<T: Default> AtomicCell<T> {
-        pub(crate) fn new(value: T) -> Self {
-            Self(UnsafeCell::new(value))
-        }
-
-        pub(crate) fn take(&self) -> T {
-            self.swap(T::default())
-        }
-
-        pub(crate) fn swap(&self, value: T) -> T {
-            // SAFETY: loom gives out the pointer only when no other access is under way or unordered, and it
-            // is valid for the cell that it comes from.
-            self.0.with_mut(|place| std::mem::replace(unsafe { &mut *place }, value))
         }
     }
 }

@@ -49,6 +49,23 @@ both_designs! {
         assert_eq!(cluster.read(1), [7]);
     }
 
+    fn minus_zero_is_the_integer_zero<D>() {
+        let mut cluster = Cluster::<D>::started(2, &config());
+        for (body, reply) in [
+            (r#"{ "type": "broadcast", "msg_id": -0, "message": -0 }"#, "broadcast_ok"),
+            (r#"{ "type": "delta", "generation": -0, "values": [1, -0] }"#, "delta_ok"),
+        ] {
+            let line = format!(r#"{{ "src": "c1", "dest": "n0", "body": {body} }}"#);
+            let answers = cluster.line(0, line.as_bytes());
+            assert_eq!(answers.len(), 1, "{body}");
+            assert_eq!(answers[0].body["type"], reply, "{body}");
+            assert_eq!(answers[0].body.get("in_reply_to").unwrap_or(&json!(0)), &json!(0), "{body}");
+        }
+        assert_eq!(cluster.read(0), [0, 1]);
+        cluster.run_for_secs(3);
+        assert_eq!(cluster.read(1), [0, 1]);
+    }
+
     fn a_repeated_broadcast_is_acknowledged_and_spread_once<D>() {
         let mut cluster = Cluster::<D>::started(3, &config());
         cluster.broadcast(1, 7);

@@ -376,16 +376,16 @@ fn a_node_that_cannot_be_started_again_ends_the_run() {
 #[test]
 fn a_simulation_says_what_it_runs_and_what_came_of_it() {
     let folder = folder();
-    let args = "simulate --seeds 5 --first-seed 3 --node-count 4 --time-limit 3";
+    let args = "simulate --seeds 5 --first-seed 3 --node-count 4 --time-limit 3 --design simple";
     let args: Vec<&str> = args.split(' ').collect();
     let output = natter(folder.path(), &args);
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let first = text.lines().next().expect("a line up front");
-    for part in ["5 seeds from 3 on", "4 nodes of the lock-free design", "3 s at rate 100", "faults: all"] {
+    for part in ["5 seeds from 3 on", "4 nodes of the simple design", "3 s at rate 100", "faults: all"] {
         assert!(first.contains(part), "{part:?} is missing in {first:?}");
     }
-    for part in ["messages an operation", "stable latency", "complete after the faults", "valid", "yes"] {
+    for part in ["messages an operation", "stable latency", "last healing", "valid", "yes"] {
         assert!(text.contains(part), "{part:?} is missing in:\n{text}");
     }
     let json = natter(folder.path(), &[&args[..], &["--json"]].concat());

@@ -5,6 +5,8 @@
 mod common;
 
 use common::Design;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use natter::config::Config;
@@ -16,9 +18,9 @@ use natter::workbench::challenge::Challenge;
 use natter::workbench::check::Valid;
 use natter::workbench::check::set_full::SetFull;
 use natter::workbench::history::History;
-use natter::workbench::scenario::{FaultKind, LatencyDist, Scenario, WorkloadKind};
+use natter::workbench::scenario::{FaultKind, LatencyDist, Scenario, Verbosity, WorkloadKind};
 use natter::workbench::topology::TopologyKind;
-use natter::workbench::trial::{Fault, Results};
+use natter::workbench::trial::{Fault, Results, Trial};
 use natter::workbench::virtual_time;
 use natter::workbench::workload::WorkloadResult;
 use serde_json::{Value as Json, json};
@@ -361,7 +363,7 @@ fn the_schedule_of_a_kind_does_not_depend_on_the_others() {
 }
 
 /// Notes what each life of a node is told, and leaves the rest to the simple design.
-struct Listening(Simple, std::sync::Arc<std::sync::Mutex<Vec<Json>>>);
+struct Listening(Simple, Arc<std::sync::Mutex<Vec<Json>>>);
 
 impl Node for Listening {
     type Scratch = ();
@@ -384,8 +386,8 @@ fn a_restarted_node_is_initialised_as_before_and_told_no_topology() {
     let scenario = under(&[FaultKind::Kill]);
     let (mut made, mut told) = (lives::<Simple>(1), Vec::new());
     let new_node = |index| {
-        let heard = std::sync::Arc::default();
-        told.push((index, std::sync::Arc::clone(&heard)));
+        let heard = Arc::default();
+        told.push((index, Arc::clone(&heard)));
         Listening(made(index), heard)
     };
     let (_, history) = virtual_time::run(&scenario, 1, new_node).expect("nodes behave");
@@ -431,4 +433,46 @@ fn a_restarted_node_that_does_not_answer_init_is_named() {
     let scenario = Scenario { nemesis_interval: 30.0, ..under(&[FaultKind::Kill]) };
     let fault = virtual_time::run(&scenario, 1, new_node).expect_err("a fault");
     assert!(matches!(fault, Fault::Silent { request: "init", .. }), "{fault}");
+}
+
+/// Answers each request with the kind of answer that it wants, and counts those for `init`.
+struct Polite(Arc<AtomicUsize>);
+
+impl Node for Polite {
+    type Scratch = ();
+
+    fn handle(&self, _: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
+        let request: Json = serde_json::from_slice(line.bytes()).expect("JSON");
+        let kind = request["body"]["type"].as_str().expect("a type");
+        if kind == "init" {
+            let node_ids = request["body"]["node_ids"].as_array().expect("names");
+            assert!(node_ids.contains(&request["dest"]) && request["body"]["node_id"] == request["dest"]);
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        let body =
+            json!({ "type": format!("{kind}_ok"), "in_reply_to": request["body"]["msg_id"], "messages": [] });
+        let reply = json!({ "src": request["dest"], "dest": request["src"], "body": body });
+        out.lines_mut().extend_from_slice(format!("{reply}\n").as_bytes());
+    }
+
+    fn tick(&self, _: Time, _: &mut Outbox) {}
+
+    fn next_deadline(&self) -> Option<Time> {
+        None
+    }
+
+    fn finish(&self, _: Time, _: &mut Outbox) {}
+}
+
+#[test]
+fn every_node_of_a_large_cluster_is_initialised_once_with_few_messages_under_way_at_a_time() {
+    let scenario =
+        Scenario { node_count: 1201, rate: 0.0, time_limit: 1.0, ..Scenario::new(WorkloadKind::Broadcast) };
+    let trial = Trial::new(&scenario, 1, Verbosity::default(), Time::ZERO);
+    assert_eq!(trial.snapshot(Time::ZERO).in_flight, 500);
+    let inits = Arc::default();
+    let new_node = |_| Polite(Arc::clone(&inits));
+    let (results, _) = virtual_time::run(&scenario, 1, new_node).expect("no fault");
+    assert_eq!(inits.load(Ordering::Relaxed), 1201);
+    assert_eq!(results.net.clients.send_count, 3 * 2 * 1201, "init, topology, a read, and their answers");
 }

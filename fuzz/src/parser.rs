@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use natter::protocol::link::{Acked, Delta, Header, HubPlan, Range, Sync, Want};
+use natter::protocol::link::{Acked, Birth, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Sync, Want};
 use natter::protocol::{
     Body, Generation, Line, LineError, Lines, Message, NextLine, Reason, Refusal, Request, Scratch, parse,
 };
@@ -114,7 +114,11 @@ impl<'a> Fields<'a> {
             None => Some(None),
             Some(value) => int(value).and_then(|int| u64::try_from(int).ok()).map(Some),
         };
-        let later = number("later")?;
+        let bits = |field| match fields.get(field) {
+            None => Some(0),
+            Some(value) => int(value).map(i64::cast_unsigned),
+        };
+        let (later, hold) = (number("later")?, number("hold")?);
         let acked = match number("ack")? {
             Some(next) => {
                 Some(Acked { next: Generation(next), later: u32::try_from(later.unwrap_or(0)).ok()? })
@@ -127,11 +131,28 @@ impl<'a> Fields<'a> {
             life: number("life")??,
             to: number("to")?,
             at: number("at")??,
-            echo: number("echo")?,
+            echo: number("echo")?.map(|at| Echo { at, hold: hold.unwrap_or(0) }),
             acked,
             up: fields.is_true("up"),
+            all: fields.is_true("all"),
             root: number("root")?.unwrap_or(0),
             plan: every.zip(far).map(|(every, far)| HubPlan { next, margin, every, far }),
+            digest: Digest { count: number("held")?.unwrap_or(0), sum: bits("sum")?, births: bits("known")? },
+            claim: match number("holders")? {
+                None | Some(0) => Claim::Mine,
+                Some(1) => Claim::Below,
+                Some(2) => Claim::All,
+                Some(_) => return None,
+            },
+            births: match fields.get("births") {
+                None => Vec::new(),
+                Some(births) => {
+                    let numbers: Option<Vec<u64>> =
+                        births.as_array()?.iter().map(|number| u64::try_from(int(number)?).ok()).collect();
+                    let pairs = numbers.filter(|numbers| numbers.len() % 2 == 0)?;
+                    pairs.chunks(2).map(|pair| Birth { rank: pair[0], life: pair[1] }).collect()
+                }
+            },
         })
     }
 }
@@ -190,12 +211,11 @@ fn agrees(body: &Body<'_>, fields: Fields<'_>) {
                 generation: Generation(fields.non_negative("generation").expect("a number")),
                 base: fields.non_negative("base").map(Generation),
                 age: fields.non_negative("age").unwrap_or(0),
-                all: fields.is_true("all"),
                 now: fields.is_true("now"),
                 values: &values,
             };
             assert_eq!(*delta, read);
-            assert_eq!(header.copied(), fields.header());
+            assert_eq!(header.cloned(), fields.header());
         }
         Body::DeltaOk { generation, header } => {
             assert_eq!(kind, Some("delta_ok"));
@@ -203,7 +223,7 @@ fn agrees(body: &Body<'_>, fields: Fields<'_>) {
                 generation.map(|Generation(generation)| generation),
                 fields.non_negative("generation")
             );
-            assert_eq!(header.copied(), fields.header());
+            assert_eq!(header.cloned(), fields.header());
         }
         Body::Sync { sync, header } => {
             assert_eq!(kind, Some("sync"));
@@ -226,13 +246,13 @@ fn agrees(body: &Body<'_>, fields: Fields<'_>) {
                     .map(|of| Want { first: of[0], last: of[1], count: count(of[2]) })
                     .collect(),
                 values: ints("values"),
-                unreachable: ints("unreachable")
-                    .into_iter()
-                    .filter_map(|place| place.try_into().ok())
-                    .collect(),
             };
             assert_eq!(*sync, read);
-            assert_eq!(Some(**header), fields.header());
+            assert_eq!(Some((*header).clone()), fields.header());
+        }
+        Body::Ping { header } => {
+            assert_eq!(kind, Some("ping"));
+            assert_eq!(Some((*header).clone()), fields.header());
         }
         Body::Reply { kind: replied } => {
             assert_eq!(kind, Some(*replied));

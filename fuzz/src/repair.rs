@@ -10,7 +10,7 @@ use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::{Inspect, Node, Outbox, Time};
 use natter::protocol::encode;
-use natter::protocol::link::{Acked, Delta, Header, HubPlan, Range, Sync, Want};
+use natter::protocol::link::{Acked, Birth, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Sync, Want};
 use natter::protocol::{Body, Generation, LineBuf, Scratch, Value, parse};
 
 const NAMES: [&str; 3] = ["n0", "n1", "n2"];
@@ -26,7 +26,7 @@ pub fn check(data: &[u8]) {
     let settings = bytes.byte();
     let mut config = Config::default();
     if settings & 1 != 0 {
-        (config.queue_limit, config.batch_max) = (4, 3);
+        config.batch_max = 3;
     }
     if settings & 2 != 0 {
         config.latency_budget = Duration::from_millis(50);
@@ -156,8 +156,10 @@ impl Net {
                         count: bytes.number(),
                     }),
                     values: bytes.some(Bytes::value),
-                    unreachable: bytes.some(Bytes::number),
                 };
+                if header.all {
+                    self.promised.extend(&sync.values);
+                }
                 encode::sync(&mut line, src, dest, &sync, &header);
             }
             2 => {
@@ -166,11 +168,10 @@ impl Net {
                     generation: Generation(bytes.number()),
                     base: bytes.sometimes(|bytes| Generation(bytes.number())),
                     age: bytes.number(),
-                    all: bytes.byte() & 1 != 0,
                     now: bytes.byte() & 1 != 0,
                     values: &values,
                 };
-                if delta.all {
+                if header.all {
                     self.promised.extend(&values);
                 }
                 encode::delta(&mut line, src, dest, &delta, &header);
@@ -185,12 +186,13 @@ impl Net {
             life: bytes.sometimes(Bytes::number).unwrap_or(7),
             to: Some(bytes.sometimes(Bytes::number).unwrap_or(self.lives[index])),
             at: bytes.sometimes(Bytes::number).unwrap_or(self.now.as_micros()),
-            echo: bytes.sometimes(Bytes::number),
+            echo: bytes.sometimes(|bytes| Echo { at: bytes.number(), hold: bytes.number() }),
             acked: bytes.sometimes(|bytes| Acked {
                 next: Generation(bytes.number() & Generation::LAST.0),
                 later: u32::from(bytes.byte()),
             }),
             up: bytes.byte() & 1 != 0,
+            all: bytes.byte() & 1 != 0,
             root: bytes.number() & 3,
             plan: bytes.sometimes(|bytes| HubPlan {
                 next: bytes.sometimes(Bytes::number),
@@ -198,6 +200,13 @@ impl Net {
                 every: bytes.number(),
                 far: bytes.number(),
             }),
+            digest: Digest {
+                count: u64::from(bytes.byte()),
+                sum: bytes.number(),
+                births: bytes.sometimes(Bytes::number).unwrap_or(0),
+            },
+            claim: [Claim::Mine, Claim::Below, Claim::All][usize::from(bytes.byte() % 3)],
+            births: bytes.some(|bytes| Birth { rank: bytes.number() & 3, life: bytes.number() }),
         }
     }
 
@@ -219,6 +228,7 @@ impl Net {
                 && let Ok(
                     Body::Delta { header: Some(header), .. }
                     | Body::DeltaOk { header: Some(header), .. }
+                    | Body::Ping { header }
                     | Body::Sync { header, .. },
                 ) = message.body
             {

@@ -20,7 +20,7 @@ use natter::workbench::history::History;
 use natter::workbench::process::{self, NodeCommand, RunError, Signals};
 use natter::workbench::report::{Progress, summary, to_stderr};
 use natter::workbench::scenario::{Scenario, Verbosity};
-use natter::workbench::simulate::{Minimised, Options, Summary, report, survey};
+use natter::workbench::simulate::{Minimised, Options, Summary, report, survey, survey_until};
 use natter::workbench::store::RunDir;
 use natter::workbench::trial::Results;
 use serde::Serialize;
@@ -300,12 +300,13 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
     }
     let bar = report::Bar::new(options.seeds);
     let mut printed = Ok(());
-    let summary = survey(&simulation, first_seed, options.seeds, |runs, failed| {
-        if let Some(found) = failed.filter(|_| !args.json) {
-            printed = bar.suspend(|| print(&report::failure(found)));
-        }
-        bar.show(runs);
-    });
+    let summary =
+        survey_until(&simulation, first_seed, options.seeds, options.failures_max, |runs, failed| {
+            if let Some(found) = failed.filter(|_| !args.json) {
+                printed = bar.suspend(|| print(&report::failure(found)));
+            }
+            bar.show(runs);
+        });
     drop(bar);
     printed?;
     if !args.json {

@@ -1,10 +1,28 @@
 //! A look at a node's insides, for the simulator: no part of the message path.
 
 use super::LockFree;
-use super::link::Link;
-use super::membership::PeerIndex;
+use super::core::Core;
+use super::membership::{Membership, Peer};
 use crate::node::{Inspect, Time};
-use crate::protocol::{Generation, Value};
+use crate::protocol::Value;
+use crate::queue::Span;
+
+impl LockFree {
+    /// Shows a function what the ticking thread knows. No call to the node is under way.
+    fn look<T: Default>(&self, look: impl FnOnce(&Membership, &Core) -> T) -> T {
+        let Some(members) = self.membership.get() else { return T::default() };
+        let Some(core) = self.core.take() else { return T::default() };
+        let seen = look(members, &core);
+        self.core.store(Some(core));
+        seen
+    }
+
+    /// Where a value is in the log.
+    fn position(&self, value: Value) -> Option<usize> {
+        let all = Span { from: 0, to: self.log.len(), whole: true };
+        self.log.entries(all).position(|entry| entry.value == value)
+    }
+}
 
 impl Inspect for LockFree {
     fn holds(&self, value: Value) -> bool {
@@ -15,55 +33,83 @@ impl Inspect for LockFree {
         self.seen.len()
     }
 
-    fn audit(&self, now: Time) -> Result<(), String> {
+    fn audit(&self, _: Time) -> Result<(), String> {
         let Some(members) = self.membership.get() else { return Ok(()) };
         let wake = self.deadline.get();
-        if !members.has_started() && wake > members.grace_ends {
-            return Err("would sleep through the end of its grace".to_owned());
+        if self.seen.len() != self.log.len() {
+            return Err(format!(
+                "has seen {} values, and has {} in its log",
+                self.seen.len(),
+                self.log.len()
+            ));
         }
-        for (peer, link) in members.links() {
-            let name = members.name(peer);
-            link.slots.audit().map_err(|what| format!("has in its slots for {name} {what}"))?;
-            link.queue.audit().map_err(|what| format!("has in its queue for {name} {what}"))?;
-            if wake > self.next_due(link) {
-                return Err(format!("would sleep through what is due to {name}"));
-            }
-            let waits = !link.queue.is_empty() && link.slots.has_free() && members.has_started();
-            if waits && !link.is_down() && link.flush_at.get() == Time::NEVER {
-                return Err(format!("would let values wait for {name} for ever"));
-            }
-            let patience = self.patience_with_answers(link);
-            // No period is longer than the budget, whatever it was when the batch was sent.
-            let longest =
-                self.config.ack_delay_max.max(3 * self.config.latency_budget) + link.round_trip.longest();
-            let needs_answer = link.slots.in_flight().next().is_some();
-            if needs_answer && link.retry_at(patience) > now + longest {
-                return Err(format!("will not resend a batch to {name} for too long"));
-            }
-            if link.is_down() && self.matters(members, peer, link) && link.repair_at.get() == Time::NEVER {
-                return Err(format!("has given {name} up for good"));
-            }
-        }
-        Ok(())
+        let Some(core) = self.core.take() else { return Ok(()) };
+        let sound = core.audit(self, members, wake);
+        self.core.store(Some(core));
+        sound
     }
 
     fn departure(&self) -> Option<String> {
-        let members = self.membership.get()?;
-        let name = |peer: Option<PeerIndex>| peer.map_or("none", |peer| members.name(peer));
-        let (parent, planned) = (self.parent(members), self.planned_parent(members));
-        (parent != planned)
-            .then(|| format!("has {} for its parent, where the plan has {}", name(parent), name(planned)))
+        self.look(|members, core| {
+            let name = |peer: Option<Peer>| peer.map_or("none", |peer| members.name(peer));
+            let (parent, planned) = (core.overlay.parent, core.overlay.planned_parent(members));
+            // Who is settled has nothing to say, and seeks its way back as soon as it has.
+            let differs = core.started && parent != planned && !core.equals.is_settled();
+            differs
+                .then(|| format!("has {} for its parent, where the plan has {}", name(parent), name(planned)))
+        })
     }
 
     fn whereabouts(&self, value: Value) -> Vec<String> {
-        let Some(members) = self.membership.get() else { return Vec::new() };
-        let place = |(peer, link): (_, &Link)| {
+        let Some(position) = self.position(value) else { return Vec::new() };
+        self.look(|members, core| {
+            let place = |&peer: &Peer| {
+                let (name, push) = (members.name(peer), &core.links[&peer].push);
+                let has = |span: &Span| (span.from..span.to).contains(&position);
+                let shared = self.shared(members, peer);
+                if let Some(batch) = shared.slots.in_flight().find(|batch| has(&batch.span)) {
+                    return Some(format!("in flight to {name} in batch {}", batch.generation.0));
+                }
+                let waits = push.lacking.iter().any(has) || push.is_synced && push.cursor <= position;
+                waits.then(|| format!("waiting to be sent to {name}"))
+            };
+            core.links.keys().filter_map(place).collect()
+        })
+    }
+}
+
+impl Core {
+    fn audit(&self, node: &LockFree, members: &Membership, wake: Time) -> Result<(), String> {
+        if !self.started {
+            return if wake > members.grace_ends {
+                Err("would sleep through the end of its grace".to_owned())
+            } else {
+                Ok(())
+            };
+        }
+        if self.held.len > node.log.len() {
+            return Err(format!("has taken up {} of {} values", self.held.len, node.log.len()));
+        }
+        if wake > self.next_due() {
+            return Err("would sleep through what is due".to_owned());
+        }
+        if self.held.len < node.log.len() && wake == Time::NEVER {
+            return Err("would never take up what it has learnt".to_owned());
+        }
+        if !self.equals.is_settled() && wake == Time::NEVER {
+            return Err("is silent, and not settled".to_owned());
+        }
+        for (&peer, link) in &self.links {
             let name = members.name(peer);
-            if let Some(Generation(generation)) = link.slots.find(value) {
-                return Some(format!("in flight to {name} in batch {generation}"));
+            let slots = &node.shared(members, peer).slots;
+            slots.audit(node.log.len()).map_err(|what| format!("has in its slots for {name} {what}"))?;
+            if link.push.cursor > self.held.len {
+                return Err(format!("has sent {} of {} values to {name}", link.push.cursor, self.held.len));
             }
-            link.queue.contains(value).then(|| format!("waiting to be sent to {name}"))
-        };
-        members.links().filter_map(place).collect()
+            if link.due().min(link.batch_due(slots)) < link.queued {
+                return Err(format!("would sleep through what is due to {name}"));
+            }
+        }
+        Ok(())
     }
 }

@@ -1,91 +1,128 @@
-//! The lock-free design: handlers that never wait, and one ticker that owns every deadline.
+//! The lock-free design: one thread that handles input, one that ticks, and a log between them.
 //!
-//! A value that arrives, from a client or a peer, goes into the seen set and, if it is new, into the queue
-//! of each linked peer but the one it came from: of the hub, or of all. A tick drains the queues into batches,
-//! each in an in-flight slot of its peer, and resends what is overdue. A value is thus always in one of three
-//! places for each linked peer that lacks it: in the queue, in a slot, or acknowledged; or else the link is known to
-//! need repair.
+//! A value that arrives, from a client or a peer, goes into the seen set and, if it is new, to the end of the
+//! [log](crate::queue::Log): that is all the handling thread does about it before it answers. The ticking thread reads
+//! the log and sends: for each peer it has a cursor into the log, and slots that remember which part of the log is in
+//! flight. It owns whatever else is known of peers, so none of that is shared. What peers send reaches it through
+//! their inboxes, values excepted.
 //!
-//! Threads meet only in the containers of [`queue`](crate::queue) and in atomics; there is no lock of ours
-//! from a line's arrival to its reply. What is set up once (the membership by `init`, a link when it is first
-//! needed) sits in `OnceLock`s, which are read without waiting.
+//! ```text
+//!   lines ──▶ handle ──▶ seen set, log ─────────────▶ tick ──▶ lines
+//!               │                                      ▲ ▲
+//!               ├──▶ slots (acknowledgements) ─────────┘ │
+//!               └──▶ inboxes (what peers say) ───────────┘
+//! ```
+//!
+//! Whatever goes wrong is found out by one [rule], and mended by comparing sets. `docs/design.md` tells the story.
 
-mod flush;
+mod ask;
+mod births;
+mod clock;
+mod compare;
+mod core;
+mod hear;
 mod inspect;
 mod link;
 mod membership;
+mod overlay;
 pub mod plan;
-mod repair;
+mod push;
+mod reconcile;
 mod round_trip;
 mod route;
+pub mod rule;
+mod schedule;
+mod timers;
+mod watch;
 
+use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use self::core::{Core, Tick};
+use self::link::Link;
+use self::membership::{Arrival, Kind, Membership, Peer, What};
+use self::rule::Equals;
+use self::schedule::GATHER;
 use crate::config::Config;
 use crate::node::{Node, Outbox, Time};
-use crate::planted::planted;
 use crate::protocol::encode;
-use crate::protocol::link::{Delta, Header};
-use crate::protocol::{Batch, Body, Excerpt, Line, Reason, Refusal, Request, Scratch, Value, parse};
-use crate::queue::{Deadline, Pool, ReadyText, SeenSet};
+use crate::protocol::link::{Birth, Delta, Header};
+use crate::protocol::{
+    Batch, Body, Excerpt, Generation, Line, Reason, Refusal, Request, Scratch, Value, parse,
+};
+use crate::queue::{Deadline, Log, LogText, Origin, SeenSet};
 use crate::random::Random;
+use crate::sync::{AtomicBool, AtomicU64, Ordering, SegQueue, SwapCell};
 
-use self::membership::{Membership, PeerIndex};
-use self::plan::Strategy;
-use self::repair::Sorted;
-use self::route::Route;
-pub use self::route::SELDOM;
+/// So many messages of peers are taken up by a tick, before it does what else is due.
+const TAKEN_UP_MAX: usize = 4096;
 
-/// Idle batches kept: a hub of 25 nodes in the challenge has one in flight to each of 24 peers and fills
-/// another for each.
-const BATCHES_KEPT: usize = 64;
+/// What is known of the node's start.
+mod start {
+    /// No topology has come, and no peer has said anything.
+    pub(super) const NOT_YET: u64 = 0;
+    /// A topology came first: the cluster is new.
+    pub(super) const FIRST: u64 = 1;
+    /// A peer was first, or nothing came in time: the others may know a former life of this node.
+    pub(super) const AGAIN: u64 = 2;
+}
 
 /// A node of the lock-free design.
-#[derive(Debug)]
 pub struct LockFree {
     config: Config,
     random: Random,
-    /// What tells this life of this node from any other, to its peers…
-    life: u64,
-    /// …and in the ids it makes.
+    /// This node's incarnation, from `init` on.
+    life: AtomicU64,
+    /// What tells the ids that this life makes from those of any other.
     id_life: u64,
     ids_made: AtomicU64,
     seen: SeenSet,
-    sorted: Sorted,
-    /// What a read shows of them.
-    text: ReadyText,
-    batches: Pool<Box<Batch>>,
+    log: Log,
+    /// What a read shows of it.
+    text: LogText,
     membership: OnceLock<Membership>,
-    route: Route,
+    start: AtomicU64,
+    /// Peers whose inboxes have something.
+    mail: SegQueue<Peer>,
+    /// Whether the ticking thread is to be woken by the next value: no flush is due that will find it.
+    hungry: AtomicBool,
     /// When the next tick is needed.
     deadline: Deadline,
-    #[cfg(feature = "planted-bugs")]
-    parked: std::sync::Mutex<Vec<Value>>,
+    /// The ticking thread has it in hand while it ticks.
+    core: SwapCell<Option<Box<Core>>>,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(SwapCell::<Option<Box<Core>>>::is_lock_free(), "or a tick would take a lock");
+
+impl fmt::Debug for LockFree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockFree").field("membership", &self.membership).finish_non_exhaustive()
+    }
 }
 
 impl LockFree {
-    /// A node that waits for `init`. Everything random about it comes from `seed`: two lives of a node must
-    /// not get the same one.
+    /// A node that waits for `init`. Everything random about it comes from `seed`, but what [`Config`] gives: two lives
+    /// of a node must not get the same one.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
-        let random = Random::new(seed);
+        let identity = Random::new(seed);
         Self {
+            random: Random::new(config.jitter_seed.unwrap_or_else(|| identity.bits())),
             config,
-            life: random.name(),
-            id_life: random.bits(),
-            seen: SeenSet::new(random.bits()),
-            sorted: Sorted::default(),
-            text: ReadyText::default(),
-            random,
+            life: AtomicU64::new(0),
+            id_life: identity.bits(),
             ids_made: AtomicU64::new(0),
-            batches: Pool::new(BATCHES_KEPT),
+            seen: SeenSet::new(identity.bits()),
+            log: Log::default(),
+            text: LogText::default(),
             membership: OnceLock::new(),
-            route: Route::new(),
+            start: AtomicU64::new(start::NOT_YET),
+            mail: SegQueue::new(),
+            hungry: AtomicBool::new(true),
             deadline: Deadline::at(Time::NEVER),
-            #[cfg(feature = "planted-bugs")]
-            parked: std::sync::Mutex::default(),
+            core: SwapCell::new(None),
         }
     }
 
@@ -103,34 +140,25 @@ impl LockFree {
             }
             (_, None) => return Err(Reason::NotInitialised),
             // Only a suggestion; the plan needs none.
-            (Request::Topology(_), Some(members)) => {
-                self.start(now, members, true);
+            (Request::Topology(_), Some(_)) => {
+                self.begin(now, start::FIRST);
                 encode::ok(out.lines_mut(), route, "topology_ok");
             }
             (Request::Echo(value), Some(_)) => encode::echo_ok(out.lines_mut(), route, &value),
             (Request::Generate, Some(members)) => {
                 encode::generate_ok(out.lines_mut(), route, &self.unique_id(members));
             }
-            (Request::Broadcast(value), Some(members)) => {
-                self.learn(now, members, &[value], Origin { from: None, born: now, onward: true });
-                planted!(ReplyForgotten => if value % 16 == 7 { return Ok(()) });
-                planted!(GarbledLine => if value % 16 == 7 { out.lines_mut().extend_from_slice(b"{\n") });
+            (Request::Broadcast(value), Some(_)) => {
+                self.learn(&[value], Origin::Client, now);
+                // Acquire, release: the ticking thread, which sets it before it looks at the log, either finds the value
+                // there, or is found hungry.
+                if self.hungry.swap(false, Ordering::AcqRel) {
+                    self.deadline.bring_forward(now);
+                }
                 encode::ok(out.lines_mut(), route, "broadcast_ok");
             }
             (Request::Read, Some(_)) => {
-                planted!(ReadRefused => if self.seen.len() % 16 == 7 { return Err(Reason::NotInitialised) });
-                planted!(ReadLeavesOut => if self.seen.len() % 8 == 7 {
-                    encode::read_ok(out.lines_mut(), route, self.seen.iter().skip(1));
-                    return Ok(());
-                });
-                planted!(ReadRepeats => if self.seen.len() % 8 == 7 {
-                    let twice = self.seen.iter().chain(self.seen.iter().take(1));
-                    encode::read_ok(out.lines_mut(), route, twice);
-                    return Ok(());
-                });
-                if !encode::read_ok_ready(out.rope_mut(), route, |out| self.text.show(out)) {
-                    encode::read_ok(out.lines_mut(), route, self.seen.iter());
-                }
+                encode::read_ok_text(out.rope_mut(), route, |out| self.text.show(&self.log, out));
             }
         }
         Ok(())
@@ -140,11 +168,26 @@ impl LockFree {
         if !node_ids.contains(&node_id) {
             return Err(Reason::NotAMember);
         }
+        if node_ids.len() > Membership::MAX {
+            return Err(Reason::TooManyNodes { most: Membership::MAX });
+        }
         let grace_ends = now + self.config.start_grace;
         let membership = Membership::new(node_id, node_ids, self.id_life, grace_ends);
+        let core = Box::new(Core::new(&membership));
+        // Relaxed: the cell of the core publishes it.
+        self.life.store(self.config.incarnation.unwrap_or(now.as_micros() + 1), Ordering::Relaxed);
         self.membership.set(membership).map_err(|_| Reason::AlreadyInitialised)?;
+        self.core.store(Some(core));
         self.deadline.bring_forward(grace_ends);
         Ok(())
+    }
+
+    /// The topology is known, or will never be.
+    fn begin(&self, now: Time, how: u64) {
+        // Relaxed: the flag is all there is to see.
+        if self.start.compare_exchange(start::NOT_YET, how, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.deadline.bring_forward(now);
+        }
     }
 
     /// Unique without asking anybody: no other node has this node's id, no other life of this node has its
@@ -155,118 +198,65 @@ impl LockFree {
         format!("{}-{:x}-{count}", members.me(), self.id_life)
     }
 
-    /// Takes up values that a client or a peer brought: the new ones travel on.
-    fn learn(&self, now: Time, members: &Membership, values: &[Value], origin: Origin) {
-        let Origin { from, born, onward } = origin;
-        let to_all = from.is_none() && self.is_direct();
-        if to_all {
-            for peer in members.peers() {
-                self.link(members, peer);
-            }
-        }
-        // Then nobody need pass them on.
-        let all_hear = to_all && !members.links().any(|(_, link)| link.is_down());
-        planted!(ForgedValue => if values.len() == 7 { self.seen.insert(-values[0]); });
+    /// Takes up values that a client or a peer brought: the new ones go to the end of the log.
+    fn learn(&self, values: &[Value], origin: Origin, born: Time) {
         let mut new = Batch::new();
         self.seen.insert_all(values, |value| new.push(value));
-        self.text.add(&new);
-        if let Some(peer) = from {
-            self.link(members, peer).note_brought(new.len());
-        }
-        if new.is_empty() || !onward {
-            return;
-        }
-        // Whom they travel to is looked up only now that they are in the seen set: a peer that is linked meanwhile is
-        // compared with that.
-        for (peer, link) in members.links().filter(|&(peer, _)| Some(peer) != from) {
-            // The hub that should be the parent, too: it may hear what it can't answer.
-            if !to_all && !self.is_in_tree(members, peer, link) {
-                continue;
-            }
-            planted!(LastPeerSkipped => if members.peers().last() == Some(peer) { continue });
-            if all_hear {
-                link.promise();
-            } else {
-                link.note_relay();
-            }
-            new.iter().for_each(|&value| link.queue.push(value));
-            planted!(LostWakeUp => if self.deadline.get() != Time::NEVER { continue });
-            if link.is_down() && to_all {
-                link.try_again(now, 2 * self.config.explore_interval);
-            }
-            link.oldest.bring_forward(born);
-            let flush_at = self.flush_time(now, members, (peer, link), from, born);
-            planted!(LazyFlush => {
-                link.flush_at.bring_forward(flush_at + Duration::from_secs(8));
-                self.deadline.bring_forward(self.next_due(link));
-                continue;
-            });
-            link.flush_at.bring_forward(flush_at);
-            self.deadline.bring_forward(self.next_due(link));
+        if !new.is_empty() {
+            self.log.append(&new, origin, born);
         }
     }
 
-    fn is_direct(&self) -> bool {
-        self.route.plan().strategy == Strategy::Direct
-    }
-
-    fn delta(
+    /// Takes up the values of a peer's message, and hands the rest of it to the ticking thread.
+    fn gossip(
         &self,
         now: Time,
         members: &Membership,
-        message: encode::Route<'_>,
-        (delta, header): (&Delta<'_>, Option<&Header>),
-        out: &mut Outbox,
+        peer: Peer,
+        (header, kind): (&Header, Kind),
+        brought: Brought<'_>,
     ) {
-        let peer = members.find(message.dest);
-        let link = peer.map(|peer| (peer, self.link(members, peer)));
-        if let Some((header, link)) = header.zip(link) {
-            self.heard(now, members, link, header, false);
-        }
-        if let Some((_, link)) = link.filter(|_| delta.all) {
-            link.trust();
-        }
-        let age = Duration::from_micros(delta.age);
-        let one_way = link.map_or(Duration::ZERO, |(_, link)| link.round_trip.one_way());
-        // A node that isn't told everything by whoever has it need not believe that others are.
-        let onward = !(delta.all && header.is_some() && peer.is_some() && self.is_direct());
-        let origin = Origin { from: peer, born: now.before(age + one_way), onward };
-        // Who isn't a natter node is answered otherwise.
-        let natters = header.and(link).map(|(_, link)| link);
-        planted!(AckBeforeInsert => {
-            let parked = std::mem::replace(&mut *self.parked.lock().expect("no panic"), delta.values.to_vec());
-            self.learn(now, members, &parked, origin);
-            return self.acknowledge(now, message, delta, natters, out);
-        });
-        planted!(AckHalf => {
-            self.learn(now, members, &delta.values[..delta.values.len().div_ceil(2)], origin);
-            return self.acknowledge(now, message, delta, natters, out);
-        });
-        self.learn(now, members, delta.values, origin);
-        // Only now that the values are in the seen set.
-        self.acknowledge(now, message, delta, natters, out);
+        let Brought { values, age } = brought;
+        let shared = self.shared(members, peer);
+        // Relaxed: what the peer has heard of this node's life was said by an earlier tick.
+        let is_for_this_life = header.to == Some(self.life.load(Ordering::Relaxed));
+        let acked = header.acked.filter(|_| is_for_this_life).is_some_and(|acked| shared.slots.on_ack(acked));
+        let origin = if header.all { Origin::Told } else { Origin::Peer(peer.0) };
+        self.learn(values, origin, now.before(age + shared.one_way()));
+        let waits = match kind {
+            Kind::Ping | Kind::Sync(_) | Kind::Delta { now: true, .. } => Duration::ZERO,
+            Kind::Delta { .. } | Kind::Ack => GATHER,
+        };
+        self.pass_on(
+            now + waits,
+            members,
+            peer,
+            Arrival { at: now, what: What::Gossip { header: header.clone(), acked, kind } },
+        );
     }
 
-    fn acknowledge(
-        &self,
-        now: Time,
-        message: encode::Route<'_>,
-        delta: &Delta<'_>,
-        link: Option<&link::Link>,
-        out: &mut Outbox,
-    ) {
-        let generation = delta.generation;
-        let Some(link) = link else { return encode::delta_ok(out.lines_mut(), message, generation) };
-        let base = delta.base.unwrap_or(generation);
-        let patience = self.patience(link);
-        planted!(AckOffByOne => link.receive(now, patience, (base, crate::protocol::Generation(generation.0 + 1)), false));
-        link.receive(now, patience, (base, generation), delta.now);
-        self.deadline.bring_forward(self.next_due(link));
+    fn pass_on(&self, due: Time, members: &Membership, peer: Peer, arrival: Arrival) {
+        if self.shared(members, peer).inbox.push(arrival) {
+            self.mail.push(peer);
+        }
+        self.deadline.bring_forward(due);
+    }
+
+    fn shared<'a>(&self, members: &'a Membership, peer: Peer) -> &'a membership::Shared {
+        members
+            .shared(peer, || self.config.first_generation.unwrap_or_else(|| Generation(self.random.name())))
     }
 
     fn refuse(&self, refusal: Refusal<'_>, route: encode::Route<'_>, out: &mut Outbox) {
         encode::error(out.lines_mut(), route, refusal.reason.code(), &refusal.reason);
     }
+}
+
+/// Values in a peer's message.
+struct Brought<'a> {
+    values: &'a [Value],
+    /// How long ago the oldest of them was broadcast, for all that is known.
+    age: Duration,
 }
 
 impl Node for LockFree {
@@ -281,10 +271,9 @@ impl Node for LockFree {
         // Before `init` the node has no name but the one it is called by.
         let me = members.map_or(message.dest, Membership::me);
         let route = |in_reply_to| encode::Route { src: me, dest: message.src, in_reply_to };
-        let waits_for_peer =
-            |members: &&Membership| !members.has_started() && members.find(message.src).is_some();
-        if let Some(members) = members.filter(waits_for_peer) {
-            self.start(now, members, false);
+        let sender = members.and_then(|members| Some((members, members.find(message.src)?)));
+        if sender.is_some() {
+            self.begin(now, start::AGAIN);
         }
         match message.body {
             Ok(Body::Request { msg_id, request }) => {
@@ -294,31 +283,65 @@ impl Node for LockFree {
                 }
             }
             // What comes before `init` will be sent again.
-            Ok(Body::Delta { .. } | Body::DeltaOk { .. } | Body::Sync { .. }) if members.is_none() => {
+            Ok(Body::Delta { .. } | Body::DeltaOk { .. } | Body::Ping { .. } | Body::Sync { .. })
+                if members.is_none() =>
+            {
                 out.note(format_args!("ignored gossip from {}: not initialised yet", Excerpt(message.src)));
             }
             Ok(Body::Delta { msg_id, delta, header }) => {
-                if let Some(members) = members {
-                    self.delta(now, members, route(msg_id), (&delta, header), out);
+                let Delta { generation, base, age, now: wanted, values } = delta;
+                match (header, sender) {
+                    (Some(header), Some((members, peer))) => {
+                        let kind = Kind::Delta { base: base.unwrap_or(generation), generation, now: wanted };
+                        let age = Duration::from_micros(age);
+                        self.gossip(now, members, peer, (header, kind), Brought { values, age });
+                    }
+                    (_, sender) => {
+                        let origin = sender.map_or(Origin::Client, |(_, peer)| Origin::Peer(peer.0));
+                        self.learn(values, origin, now);
+                        encode::delta_ok(out.lines_mut(), route(msg_id), generation);
+                        match sender {
+                            Some((members, peer)) => {
+                                self.pass_on(now, members, peer, Arrival { at: now, what: What::Foreign });
+                            }
+                            None => self.deadline.bring_forward(now),
+                        }
+                    }
                 }
             }
-            Ok(Body::DeltaOk { header, .. }) => {
-                if let (Some(header), Some((members, peer, link))) =
-                    (header, self.link_to(members, message.src))
-                {
-                    planted!(AckOfAck => link.acknowledge_again(now + self.config.ack_delay));
-                    self.heard(now, members, (peer, link), header, false);
+            Ok(Body::DeltaOk { generation, header }) => {
+                let Some((members, peer)) = sender else { return };
+                if let Some(header) = header {
+                    self.gossip(
+                        now,
+                        members,
+                        peer,
+                        (header, Kind::Ack),
+                        Brought { values: &[], age: Duration::ZERO },
+                    );
+                } else {
+                    if let Some(generation) = generation {
+                        self.shared(members, peer).slots.ack(generation);
+                    }
+                    self.pass_on(now + GATHER, members, peer, Arrival { at: now, what: What::Foreign });
                 }
             }
-            Ok(Body::Sync { sync, header }) => {
-                if let Some((members, peer, link)) = self.link_to(members, message.src) {
-                    self.heard(now, members, (peer, link), header, !sync.answer);
-                    // They are late already: they are not to wait for a whole period.
-                    let born = now.before(self.config.latency_budget / 2);
-                    let origin = Origin { from: Some(peer), born, onward: true };
-                    self.learn(now, members, &sync.values, origin);
-                    self.compare(now, members, (peer, link), &sync, out);
-                }
+            Ok(Body::Ping { header }) => {
+                let Some((members, peer)) = sender else { return };
+                self.gossip(
+                    now,
+                    members,
+                    peer,
+                    (header, Kind::Ping),
+                    Brought { values: &[], age: Duration::ZERO },
+                );
+            }
+            Ok(Body::Sync { mut sync, header }) => {
+                let Some((members, peer)) = sender else { return };
+                let values = std::mem::take(&mut sync.values);
+                // They are late already: they are not to wait for a whole period.
+                let brought = Brought { values: &values, age: self.config.latency_budget / 2 };
+                self.gossip(now, members, peer, (header, Kind::Sync(Box::new(sync))), brought);
             }
             Ok(Body::Reply { kind: "error" }) => {
                 out.note(format_args!("{} answered with an error", Excerpt(message.src)));
@@ -333,15 +356,17 @@ impl Node for LockFree {
 
     fn tick(&self, now: Time, out: &mut Outbox) {
         let Some(members) = self.membership.get() else { return };
+        // None if another thread ticks.
+        let Some(mut core) = self.core.take() else { return };
         self.deadline.clear();
-        if !members.has_started() {
-            if now < members.grace_ends {
-                return self.deadline.bring_forward(members.grace_ends);
-            }
-            self.start(now, members, false);
-        }
-        self.flush_due(now, members, out);
-        self.sorted.forget_if_old(&self.seen);
+        let tick = self.at(now, members);
+        let next = if core.started || self.start_core(&tick, &mut core, out) {
+            self.tick_core(&tick, &mut core, out)
+        } else {
+            members.grace_ends
+        };
+        self.core.store(Some(core));
+        self.deadline.bring_forward(next);
     }
 
     fn next_deadline(&self) -> Option<Time> {
@@ -350,68 +375,135 @@ impl Node for LockFree {
 
     fn finish(&self, now: Time, out: &mut Outbox) {
         let Some(members) = self.membership.get() else { return };
-        self.start(now, members, false);
-        self.flush_all(now, members, out);
+        let Some(mut core) = self.core.take() else { return };
+        let tick = self.at(now, members);
+        // Whoever has not begun has told nobody anything.
+        self.begin(now, start::FIRST);
+        if core.started || self.start_core(&tick, &mut core, out) {
+            core.absorb(&tick);
+            core.flush_all(&tick, out);
+        }
+        self.core.store(Some(core));
     }
-}
-
-/// Where values come from.
-#[derive(Clone, Copy, Debug)]
-struct Origin {
-    /// The peer that brought them; none if it was a client.
-    from: Option<PeerIndex>,
-    /// When the oldest of them was broadcast.
-    born: Time,
-    /// Whether they are to be passed on.
-    onward: bool,
 }
 
 impl LockFree {
-    fn link_to<'a>(
-        &self,
-        members: Option<&'a Membership>,
-        name: &str,
-    ) -> Option<(&'a Membership, PeerIndex, &'a link::Link)> {
-        let members = members?;
-        let peer = members.find(name)?;
-        Some((members, peer, self.link(members, peer)))
+    fn at<'a>(&'a self, now: Time, members: &'a Membership) -> Tick<'a> {
+        let Self { config, random, log, life, .. } = self;
+        Tick { now, config, random, log, members, life }
     }
 
-    /// Whether the plan makes this node the parent of a peer, for all that is known at the start.
-    fn is_planned_child(&self, members: &Membership, peer: PeerIndex) -> bool {
-        let strategy = self.route.plan().strategy;
-        plan::parent(strategy, members.nodes(), members.rank_of(peer)) == Some(members.rank())
-    }
-
-    /// Links the peers that the plan has, now that the topology is known or will never be. A node that doesn't get
-    /// to know it may be one that was restarted: it has forgotten what the others take for known, and has
-    /// everything repaired.
-    fn start(&self, now: Time, members: &Membership, is_new: bool) {
-        if members.has_started() || !members.begin() {
-            return;
+    /// Begins to gossip, if it is time to: true if it is. A node that doesn't get to know a topology may be one that was
+    /// started again: it has forgotten what the others take for known.
+    fn start_core(&self, tick: &Tick<'_>, core: &mut Core, out: &mut Outbox) -> bool {
+        let Tick { now, members, .. } = *tick;
+        if now >= members.grace_ends {
+            self.begin(now, start::AGAIN);
         }
-        self.replan(now, members);
-        let planned = self.planned_parent(members);
-        self.set_parent(members, planned);
-        self.begin_flushes(now);
-        // Clients may have been quicker.
-        let held = self.seen.sorted();
-        let mut repair_at = now;
-        for peer in members.peers() {
-            if planned == Some(peer) || self.is_planned_child(members, peer) {
-                let link = self.link(members, peer);
-                if !is_new {
-                    // One at first: when the others are compared there is less to repair.
-                    link.note_stale(repair_at);
-                    repair_at = now + self.config.probe_interval;
-                }
-                if !held.is_empty() {
-                    link.note_relay();
-                    held.iter().for_each(|&value| link.queue.push(value));
-                    link.flush_at.bring_forward(now);
-                }
+        // Relaxed: the flag is all there is to see.
+        let is_first = match self.start.load(Ordering::Relaxed) {
+            start::NOT_YET => return false,
+            how => how == start::FIRST,
+        };
+        core.start(tick, is_first, out);
+        true
+    }
+
+    /// Does all that is due; returns when something will be next.
+    fn tick_core(&self, tick: &Tick<'_>, core: &mut Core, out: &mut Outbox) -> Time {
+        // Acquire, release: whoever has appended before this is found by the look at the log that follows.
+        self.hungry.swap(true, Ordering::AcqRel);
+        let mut taken_up = 0;
+        while let Some(peer) = self.mail.pop() {
+            let inbox = &tick.shared(peer).inbox;
+            inbox.open();
+            while let Some(arrival) = inbox.pop() {
+                core.hear(tick, peer, arrival, out);
+                taken_up += 1;
+            }
+            if taken_up >= TAKEN_UP_MAX {
+                self.deadline.bring_forward(tick.now);
+                break;
             }
         }
-        self.deadline.bring_forward(now);
+        core.absorb(tick);
+        core.do_due(tick, out);
+        if core.schedule.next() != Time::NEVER {
+            // The flush to come will find whatever comes before it. Release: no later than the look at the log above.
+            self.hungry.store(false, Ordering::Release);
+        }
+        core.next_due()
+    }
+}
+
+impl Core {
+    fn start(&mut self, tick: &Tick<'_>, is_first: bool, out: &mut Outbox) {
+        let Tick { now, members, .. } = *tick;
+        self.replan(tick, out);
+        self.overlay.parent = self.overlay.planned_parent(members);
+        self.overlay.root = overlay::PLANNED_ROOT;
+        self.schedule.begin(now, self.overlay.plan.period);
+        let is_linked = |peer: &Peer| {
+            self.overlay.is_direct()
+                || self.overlay.parent == Some(*peer)
+                || self.overlay.is_planned_child(members, *peer)
+        };
+        let peers: Vec<Peer> = members.peers().filter(is_linked).collect();
+        for &peer in &peers {
+            let is_child = self.overlay.is_planned_child(members, peer);
+            self.links.insert(peer, Link::new(is_child, is_first, None));
+        }
+        self.started = true;
+        if !is_first {
+            self.equals = Equals::nobody(members.rank(), members.nodes());
+            let life = tick.life.load(Ordering::Relaxed);
+            self.learn_birth(tick, Birth { rank: members.rank() as u64, life });
+        }
+        self.absorb(tick);
+        if is_first {
+            if self.held.len > 0 {
+                (self.schedule.up_at, self.schedule.down_at) = (now, now);
+            }
+        } else if let Some(first) = self.overlay.parent.or_else(|| members.peers().next()) {
+            // The others are asked later: then there is less to do.
+            self.start_round(tick, first, out);
+        }
+    }
+
+    fn do_due(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        self.replan(tick, out);
+        self.flush_due(tick, out);
+        while let Some((due, peer)) = self.timers.pop(tick.now) {
+            self.link_due(tick, peer, due, out);
+        }
+        self.ask_due(tick, out);
+        // A peer that has come to be suspected may have been the parent.
+        self.reroute(tick, out);
+        self.flush_due(tick, out);
+        self.tell_settled(tick, out);
+        self.reconciliation.forget_unless(self.held.len);
+    }
+
+    /// A link's time has come, unless it has been put off since.
+    fn link_due(&mut self, tick: &Tick<'_>, peer: Peer, due: Time, out: &mut Outbox) {
+        let Some(link) = self.links.get_mut(&peer).filter(|link| link.queued == due) else { return };
+        link.queued = Time::NEVER;
+        let delay = self.overlay.answer_delay(tick.config, link);
+        if link.retry_at(&tick.shared(peer).slots, delay) <= tick.now {
+            self.retry(tick, peer, out);
+        }
+        self.answer_overdue(tick, peer, out);
+        let link = self.link(tick, peer);
+        if link.comparison.round.is_some_and(|round| round.retry_at <= tick.now) {
+            self.try_round(tick, peer, out);
+        }
+        if self.link(tick, peer).acks.due() <= tick.now {
+            self.send_ack(tick, peer, out);
+        }
+        self.rearm(tick, peer);
+    }
+
+    fn next_due(&self) -> Time {
+        self.schedule.next().min(self.timers.next()).min(self.ask_at())
     }
 }

@@ -148,6 +148,17 @@ pub fn parent(strategy: Strategy, nodes: usize, node: usize) -> Option<usize> {
     }
 }
 
+/// The members that a tree has below one of them.
+pub fn below(nodes: usize, node: usize) -> impl Iterator<Item = usize> {
+    let hubs = nodes.isqrt();
+    let (first, last, step) = match node {
+        0 => (1, hubs.min(nodes.saturating_sub(1)), 1),
+        _ if node <= hubs => (node + hubs, nodes.saturating_sub(1), hubs),
+        _ => (1, 0, 1),
+    };
+    (first..=last).step_by(step)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +233,11 @@ mod tests {
                     children[parent] += 1;
                 }
                 assert_eq!(parent(strategy, nodes, 0), None);
+                if strategy == Strategy::Tree {
+                    let children =
+                        |node: usize| (0..nodes).filter(move |&n| parent(strategy, nodes, n) == Some(node));
+                    assert!((0..nodes).all(|node| below(nodes, node).eq(children(node))));
+                }
                 let most = if strategy == Strategy::Star { nodes - 1 } else { nodes.isqrt() + 2 };
                 assert!(children.iter().all(|&count| count <= most), "{nodes}: {children:?}");
             }

@@ -1,49 +1,47 @@
 //! How long a message to a peer and its answer take.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::plan::ROUND_TRIP_UNKNOWN;
-use crate::node::micros;
 
-/// A smoothed round trip and its mean deviation, in one word of 31 and 26 bits of microseconds, a count of samples,
-/// and how far the last ones in a row were off. Zero before the first.
+/// A smoothed round trip and its mean deviation.
 ///
 /// As in RFC 6298, section 2, but smoother: a plan for many peers goes by the farthest of them, and the greatest of many
 /// restless estimates is none. So each of the first samples counts as much as any other, and later ones a 32nd, or a
 /// quarter for the deviation. A network that has changed shows otherwise.
 #[derive(Debug)]
 pub(super) struct RoundTrip {
-    word: AtomicU64,
-    /// What to assume before the first, in microseconds.
-    assumed: AtomicU64,
+    /// Nothing before the first sample.
+    measured: Option<Estimate>,
+    /// How far the last samples in a row were off.
+    off: u32,
+    /// What to assume before the first.
+    assumed: Duration,
 }
 
 impl Default for RoundTrip {
     fn default() -> Self {
-        let assumed = AtomicU64::new(micros(ROUND_TRIP_UNKNOWN));
-        Self { word: AtomicU64::new(0), assumed }
+        Self { measured: None, off: 0, assumed: ROUND_TRIP_UNKNOWN }
     }
 }
 
 /// The longest that is taken for a round trip; clocks that jump show longer ones.
 pub(super) const LONGEST: Duration = Duration::from_secs(4);
 
-const SAMPLES_MIN: u64 = 4;
-const DEVIATION_MAX: u64 = (1 << 26) - 1;
-const SAMPLES_MAX: u64 = 31;
-const DEVIATIONS_MAX: u64 = 3;
+const SAMPLES_MIN: u32 = 4;
+const SAMPLES_MAX: u32 = 31;
+const DEVIATIONS_MAX: u32 = 3;
 /// After so many samples in a row that are far above the mean, or two below it, the network counts as changed.
-const OFF_MAX: u64 = 3;
+const OFF_MAX: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Estimate {
-    /// The smoothed round trip.
+    /// The smoothed round trip (SRTT).
     pub(super) mean: Duration,
-    /// How far single ones are off, on average.
+    /// How far single ones are off, on average (RTTVAR).
     pub(super) deviation: Duration,
-    /// How many it is made of; 31 stands for any more.
-    pub(super) samples: u64,
+    /// How many samples it is made of; 31 stands for any more.
+    pub(super) samples: u32,
 }
 
 impl Estimate {
@@ -57,15 +55,20 @@ impl Estimate {
         (self.samples >= SAMPLES_MIN).then_some(self.deviation)
     }
 
-    /// Longer than this takes next to none: RFC 6298's timeout.
-    pub(super) fn longest(self) -> Duration {
-        (self.mean + 4 * self.deviation + TIMER).min(PATIENCE_MAX.max(self.mean * 3 / 2))
+    /// By how much more than the mean next to no answer is late. Few samples may be alike by chance.
+    fn lateness(self) -> Duration {
+        let least = if self.samples < SAMPLES_MIN { self.mean / 8 } else { Duration::ZERO };
+        4 * self.deviation.max(least) + TIMER
+    }
+
+    /// The retransmission timeout (RTO): next to no answer takes longer.
+    pub(super) fn timeout(self) -> Duration {
+        (self.mean + self.lateness()).min(TIMEOUT_MAX.max(self.mean * 3 / 2))
     }
 }
 
-/// The longest to wait for an answer before asking again, unless the network is that slow: more jitter is rather a clock
-/// that runs wrong.
-const PATIENCE_MAX: Duration = Duration::from_millis(1500);
+/// The longest timeout, unless the network is that slow: more jitter is rather a clock that runs wrong.
+const TIMEOUT_MAX: Duration = Duration::from_millis(1500);
 
 /// What a timer and a busy machine may add.
 const TIMER: Duration = Duration::from_millis(25);
@@ -73,26 +76,18 @@ const TIMER: Duration = Duration::from_millis(25);
 impl RoundTrip {
     /// Nothing before the first sample.
     pub(super) fn get(&self) -> Option<Estimate> {
-        // Relaxed, here and below: the word steers timers, it publishes nothing.
-        let word = self.word.load(Ordering::Relaxed);
-        (word != 0).then(|| Estimate {
-            mean: Duration::from_micros(word >> 33),
-            deviation: Duration::from_micros(word & DEVIATION_MAX),
-            samples: word >> 26 & SAMPLES_MAX,
-        })
+        self.measured
     }
 
     /// What was measured, or what is assumed.
     pub(super) fn reckoned(&self) -> Estimate {
-        self.get().unwrap_or_else(|| {
-            let mean = Duration::from_micros(self.assumed.load(Ordering::Relaxed));
-            Estimate { mean, deviation: mean / 8, samples: 0 }
-        })
+        let mean = self.assumed;
+        self.measured.unwrap_or(Estimate { mean, deviation: Duration::ZERO, samples: 0 })
     }
 
-    /// The longest that an answer takes, for all that is known.
-    pub(super) fn longest(&self) -> Duration {
-        self.reckoned().longest()
+    /// The retransmission timeout, for all that is known.
+    pub(super) fn timeout(&self) -> Duration {
+        self.reckoned().timeout()
     }
 
     /// One way, for all that is known.
@@ -101,41 +96,40 @@ impl RoundTrip {
     }
 
     /// Before this one is measured, it is assumed to be like others.
-    pub(super) fn assume(&self, mean: Duration) {
-        self.assumed.store(micros(mean), Ordering::Relaxed);
+    pub(super) fn assume(&mut self, mean: Duration) {
+        self.assumed = mean;
     }
 
-    /// A round trip was measured. Of two threads that add samples at once, one may be in vain.
-    pub(super) fn sample(&self, took: Duration) {
+    /// A round trip was measured.
+    pub(super) fn sample(&mut self, took: Duration) {
         if took > LONGEST {
             return;
         }
-        let took = micros(took);
-        let word = self.word.load(Ordering::Relaxed);
-        let (mean, deviation) = (word >> 33, word & DEVIATION_MAX);
-        let (samples, were_off) = (word >> 26 & SAMPLES_MAX, word >> 31 & 0b11);
-        let error = mean.abs_diff(took);
-        let is_off = error > 4 * deviation + micros(TIMER);
-        // A message may be late for many reasons, but is hardly early for any.
-        let off = were_off + if took < mean { 2 } else { 1 };
-        // If there are few, those so far above it were late.
-        let is_better = 4 * took < mean && samples < SAMPLES_MIN;
-        let (mean, deviation, samples, off) = if word == 0 || is_off && (off >= OFF_MAX || is_better) {
-            // The first one; or the last of a few from another network than the one that was measured. Half of it, as
-            // the RFC has it, would be a fear that costs messages.
-            (took, took / 8, 1, 0)
-        } else if is_off {
-            // A repetition, a pause, a clock that jumped: no measurement, if few are like it.
-            (mean, deviation, samples, off)
-        } else {
-            let weighed = samples.min(DEVIATIONS_MAX);
-            let deviation = (deviation * weighed + error) / (weighed + 1);
-            let samples = (samples + 1).min(SAMPLES_MAX);
-            ((mean * samples + took) / (samples + 1), deviation, samples, 0)
+        let first = Estimate { mean: took, deviation: Duration::ZERO, samples: 1 };
+        let Some(estimate @ Estimate { mean, deviation, samples }) = self.measured else {
+            self.measured = Some(first);
+            return;
         };
-        // Never zero, which would be unknown.
-        let word = mean << 33 | off << 31 | samples << 26 | deviation.min(DEVIATION_MAX);
-        self.word.store(word, Ordering::Relaxed);
+        let error = mean.abs_diff(took);
+        if error > estimate.lateness() {
+            // A message may be late for many reasons, but is hardly early for any.
+            self.off += if took < mean { 2 } else { 1 };
+            // If there are few, those so far above it were late.
+            let is_better = 4 * took < mean && samples < SAMPLES_MIN;
+            // A repetition, a pause, a clock that jumped: no measurement, if few are like it.
+            if self.off >= OFF_MAX || is_better {
+                (self.measured, self.off) = (Some(first), 0);
+            }
+            return;
+        }
+        self.off = 0;
+        // The first sample is off from nothing.
+        let weighed = (samples - 1).min(DEVIATIONS_MAX);
+        self.measured = Some(Estimate {
+            mean: (mean * samples + took) / (samples + 1),
+            deviation: (deviation * weighed + error) / (weighed + 1),
+            samples: (samples + 1).min(SAMPLES_MAX),
+        });
     }
 }
 
@@ -148,7 +142,7 @@ mod tests {
     }
 
     fn after(samples: impl IntoIterator<Item = u64>) -> Estimate {
-        let trip = RoundTrip::default();
+        let mut trip = RoundTrip::default();
         assert_eq!((trip.get(), trip.one_way()), (None, ROUND_TRIP_UNKNOWN / 2));
         samples.into_iter().for_each(|sample| trip.sample(ms(sample)));
         trip.get().expect("measured")
@@ -156,10 +150,13 @@ mod tests {
 
     #[test]
     fn a_steady_round_trip_is_known_at_once_and_exactly_in_time() {
-        assert_eq!(after([200]), Estimate { mean: ms(200), deviation: ms(25), samples: 1 });
+        let first = after([200]);
+        assert_eq!(first, Estimate { mean: ms(200), deviation: ms(0), samples: 1 });
+        assert_eq!(first.timeout(), ms(325), "one says little of others");
+        assert_eq!(after([200, 210]).deviation, ms(10));
         let estimate = after([200; 40]);
         assert_eq!(estimate.mean, ms(200));
-        assert!(estimate.deviation < ms(1) && estimate.longest() < ms(230));
+        assert!(estimate.deviation < ms(1) && estimate.timeout() < ms(230));
     }
 
     #[test]
@@ -181,13 +178,13 @@ mod tests {
 
     #[test]
     fn what_no_network_takes_is_no_sample() {
-        let trip = RoundTrip::default();
+        let mut trip = RoundTrip::default();
         for too_long in [LONGEST + Duration::from_nanos(1), Duration::MAX] {
             trip.sample(too_long);
             assert_eq!(trip.get(), None);
         }
         for possible in [LONGEST, Duration::ZERO] {
-            let trip = RoundTrip::default();
+            let mut trip = RoundTrip::default();
             trip.sample(possible);
             assert_eq!(trip.get().map(|estimate| estimate.mean), Some(possible));
         }

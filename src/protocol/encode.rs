@@ -8,7 +8,7 @@ use std::io::Write;
 use simd_json::BorrowedValue;
 use simd_json::prelude::*;
 
-use super::link::{Acked, Delta, Header, HubPlan, Range, Sync, Want};
+use super::link::{Acked, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Sync, Want};
 use super::{ErrorCode, Generation, Rope, Value};
 
 /// Who answers whom, and what.
@@ -55,22 +55,16 @@ pub fn read_ok(out: &mut Vec<u8>, route: Route<'_>, values: impl Iterator<Item =
     close(out);
 }
 
-/// `read_ok` with the text of the values, which `show` appends; nothing if that says that it can't.
-pub fn read_ok_ready(out: &mut Rope, route: Route<'_>, show: impl FnOnce(&mut Rope) -> bool) -> bool {
+/// `read_ok` with the text of the values, which `show` appends.
+pub fn read_ok_text(out: &mut Rope, route: Route<'_>, show: impl FnOnce(&mut Rope)) {
     let own = out.own_mut();
-    let before = own.len();
     open_reply(own, route, "read_ok");
     name(own, "messages");
     own.push(b'[');
-    let shown = show(out);
+    show(out);
     let own = out.own_mut();
-    if shown {
-        own.push(b']');
-        close(own);
-    } else {
-        own.truncate(before);
-    }
-    shown
+    own.push(b']');
+    close(own);
 }
 
 /// `error`.
@@ -84,14 +78,13 @@ pub fn error(out: &mut Vec<u8>, route: Route<'_>, code: ErrorCode, text: &dyn Di
 
 /// `delta`: values for a peer.
 pub fn delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>, header: &Header) {
-    let Delta { generation, base, age, all, now, values } = delta;
+    let Delta { generation, base, age, now, values } = delta;
     open(out, src, dest, "delta");
     number(out, "generation", generation.0);
     if let Some(base) = base {
         number(out, "base", base.0);
     }
     number(out, "age", *age);
-    flag(out, "all", *all);
     flag(out, "now", *now);
     name(out, "values");
     integers(out, values.iter().copied());
@@ -113,9 +106,16 @@ pub fn delta_ok(out: &mut Vec<u8>, route: Route<'_>, generation: Generation) {
     close(out);
 }
 
-/// `sync`: a step of a repair.
+/// `ping`: asks a peer what it holds.
+pub fn ping(out: &mut Vec<u8>, src: &str, dest: &str, header: &Header) {
+    open(out, src, dest, "ping");
+    link(out, header);
+    close(out);
+}
+
+/// `sync`: a step of anti-entropy.
 pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Header) {
-    let Sync { round, answer, ranges, wants, values, unreachable } = sync;
+    let Sync { round, answer, ranges, wants, values } = sync;
     open(out, src, dest, "sync");
     number(out, "round", *round);
     flag(out, "answer", *answer);
@@ -138,24 +138,21 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
         name(out, "values");
         integers(out, values.iter().copied());
     }
-    if !unreachable.is_empty() {
-        name(out, "unreachable");
-        integers(out, unreachable.iter().copied());
-    }
     link(out, header);
     close(out);
 }
 
 fn link(out: &mut Vec<u8>, header: &Header) {
-    let Header { life, to, at, echo, acked, up, root, plan } = header;
+    let Header { life, to, at, echo, acked, up, all, root, plan, digest, claim, births } = header;
     out.extend_from_slice(b",\"link\":{\"life\":");
     integer(out, *life);
     number(out, "at", *at);
     if let Some(to) = to {
         number(out, "to", *to);
     }
-    if let Some(echo) = echo {
-        number(out, "echo", *echo);
+    if let Some(Echo { at, hold }) = echo {
+        number(out, "echo", *at);
+        number(out, "hold", *hold);
     }
     if let Some(Acked { next, later }) = acked {
         number(out, "ack", next.0);
@@ -164,6 +161,7 @@ fn link(out: &mut Vec<u8>, header: &Header) {
         }
     }
     flag(out, "up", *up);
+    flag(out, "all", *all);
     if *root != 0 {
         number(out, "root", *root);
     }
@@ -174,6 +172,21 @@ fn link(out: &mut Vec<u8>, header: &Header) {
         }
         number(out, "every", *every);
         number(out, "far", *far);
+    }
+    let Digest { count, sum, births: known } = digest;
+    number(out, "held", *count);
+    number(out, "sum", sum.cast_signed());
+    if *known != 0 {
+        number(out, "known", known.cast_signed());
+    }
+    match claim {
+        Claim::Mine => {}
+        Claim::Below => number(out, "holders", 1),
+        Claim::All => number(out, "holders", 2),
+    }
+    if !births.is_empty() {
+        name(out, "births");
+        integers(out, births.iter().flat_map(|birth| [birth.rank, birth.life]));
     }
     out.push(b'}');
 }
@@ -247,6 +260,7 @@ fn string(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::link::Birth;
     use super::super::{Body, LineBuf, Scratch, parse};
     use super::*;
     use serde_json::json;
@@ -307,18 +321,23 @@ mod tests {
             life: 7,
             to: Some(8),
             at: 9,
-            echo: Some(10),
+            echo: Some(Echo { at: 10, hold: 12 }),
             acked: Some(Acked { next: Generation::LAST, later: u32::MAX }),
             up: true,
+            all: true,
             root: 11,
             plan: Some(HubPlan { next: Some(1), margin: 4, every: 2, far: 3 }),
+            digest: Digest { count: 13, sum: u64::MAX, births: 14 },
+            claim: Claim::Below,
+            births: vec![Birth { rank: 0, life: 15 }, Birth { rank: 16, life: 17 }],
         };
-        for header in [Header { life: 1, ..Header::default() }, full] {
+        for header in
+            [Header { life: 1, ..Header::default() }, Header { claim: Claim::All, ..full.clone() }, full]
+        {
             let told = Delta {
                 generation: Generation(5),
                 base: Some(Generation(4)),
                 age: 6,
-                all: true,
                 now: true,
                 values: &[3, -4],
             };
@@ -332,6 +351,10 @@ mod tests {
                 },
             );
             read_back(
+                |out| ping(out, "n1", "n2", &header),
+                |body| assert_eq!(body, Body::Ping { header: &header }),
+            );
+            read_back(
                 |out| ack(out, "n1", "n2", &header),
                 |body| assert_eq!(body, Body::DeltaOk { generation: None, header: Some(&header) }),
             );
@@ -342,7 +365,6 @@ mod tests {
                 ranges: vec![range; 2],
                 wants: vec![Want { first: -1, last: 1, count: 3 }],
                 values: vec![3],
-                unreachable: vec![7, 8],
             };
             for step in [Sync::default(), step] {
                 read_back(

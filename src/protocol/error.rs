@@ -89,6 +89,11 @@ pub enum Reason<'a> {
     AlreadyInitialised,
     /// `node_ids` lacks the node's own id: code 12.
     NotAMember,
+    /// `node_ids` has more nodes than a node can tell apart: code 12.
+    TooManyNodes {
+        /// How many it can.
+        most: usize,
+    },
 }
 
 impl Reason<'_> {
@@ -112,6 +117,7 @@ impl fmt::Display for Reason<'_> {
             Reason::NotInitialised => f.write_str("not initialised yet: send `init` first"),
             Reason::AlreadyInitialised => f.write_str("already initialised: `init` comes once"),
             Reason::NotAMember => f.write_str("field `node_ids` must contain `node_id`"),
+            Reason::TooManyNodes { most } => write!(f, "field `node_ids` must have at most {most} nodes"),
         }
     }
 }

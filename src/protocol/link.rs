@@ -5,25 +5,75 @@ use super::{Generation, Value};
 /// What every message between two nodes says of their link, in its object `link`.
 ///
 /// Times are in microseconds of a node's own clock; the peer only ever hands them back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// Tells the sender's life from its other ones.
+    /// The sender's incarnation: greater than that of any life the node had before.
     pub life: u64,
-    /// The receiver's life that the sender has heard of: what follows about acknowledgements is for that one.
+    /// The receiver's incarnation that the sender knows of: what follows about acknowledgements is for that one.
     pub to: Option<u64>,
     /// When this was sent, by the sender's clock.
     pub at: u64,
-    /// The `at` of the receiver's last message, plus the time that has passed since it came: the receiver's clock as
-    /// it would be now if that message had taken no time. What it lags behind is a round trip.
-    pub echo: Option<u64>,
-    /// Which of the receiver's deltas have come.
+    /// The receiver's last message that has come.
+    pub echo: Option<Echo>,
+    /// Which of the receiver's deltas have come: a cumulative acknowledgement and a bitmap (RFC 2018).
     pub acked: Option<Acked>,
     /// Whether the sender takes the receiver for its parent.
     pub up: bool,
+    /// Whether the sender tells all members itself what the message brings, so that the receiver need not pass it on.
+    pub all: bool,
     /// The first node, by its place among all, of those that the sender gets values from by way of parents.
     pub root: u64,
-    /// When the sender flushes, if it is a hub.
+    /// When the sender flushes, if it has children.
     pub plan: Option<HubPlan>,
+    /// What the sender holds.
+    pub digest: Digest,
+    /// Who else holds exactly that, as far as the sender knows.
+    pub claim: Claim,
+    /// The restarts that the receiver may not know of.
+    pub births: Vec<Birth>,
+}
+
+/// Which message a node has heard last of another, as NTP says it (RFC 5905): what has passed since it was sent, less the
+/// time that it was held, is a round trip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Echo {
+    /// Its `at`.
+    pub at: u64,
+    /// For how long it has been there, in microseconds.
+    pub hold: u64,
+}
+
+/// What a node holds, in three numbers: equal digests mean equal sets, but for one chance in 2^64 (a sum of
+/// random-looking numbers is as random). Enemies may find sets that look alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// How many values.
+    pub count: u64,
+    /// Their additive fingerprint.
+    pub sum: u64,
+    /// The additive fingerprint of the restarts that it knows of.
+    pub births: u64,
+}
+
+/// Who holds exactly what a message's [`Digest`] says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Claim {
+    /// The sender.
+    #[default]
+    Mine,
+    /// The sender and all that the plan puts below it.
+    Below,
+    /// All members.
+    All,
+}
+
+/// A member that was started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Birth {
+    /// Its place among all members.
+    pub rank: u64,
+    /// Its latest incarnation.
+    pub life: u64,
 }
 
 /// Which deltas have come: all before one, and some after it.
@@ -65,22 +115,20 @@ pub struct HubPlan {
 pub struct Delta<'a> {
     /// Names it, for the acknowledgement.
     pub generation: Generation,
-    /// All before this one are settled: the receiver need not wait for them.
+    /// All before this one are acknowledged: the receiver need not wait for them.
     pub base: Option<Generation>,
     /// How long ago the oldest of the values was broadcast, in microseconds.
     pub age: u64,
-    /// Whether the sender tells everyone itself, so that nobody need pass it on.
-    pub all: bool,
     /// Whether the acknowledgement is wanted at once.
     pub now: bool,
     /// The values. Any number, if the peer isn't one of ours.
     pub values: &'a [Value],
 }
 
-/// A step of a repair: two nodes compare their sets, and find the difference.
+/// A step of anti-entropy: two nodes compare their sets, and find the difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sync {
-    /// Names the attempt; answers name the same.
+    /// Names the comparison; answers name the same.
     pub round: u64,
     /// Whether this is an answer to the node that began.
     pub answer: bool,
@@ -88,10 +136,8 @@ pub struct Sync {
     pub ranges: Vec<Range>,
     /// The sender wants all that the receiver holds there.
     pub wants: Vec<Want>,
-    /// Values that the receiver may lack, in case that nothing else gets through.
+    /// Values that the receiver lacks.
     pub values: Vec<Value>,
-    /// Nodes, by their place among all, that the sender should have told something and can't.
-    pub unreachable: Vec<u64>,
 }
 
 /// A request for all values from one to another, both included.

@@ -9,9 +9,10 @@
 //! | --- | --- |
 //! | `{"type":"delta","generation":G,"values":[V,…],"link":{…}}` | values the receiver may lack; resent until acknowledged |
 //! | `{"type":"delta_ok","link":{…}}` | an acknowledgement that found no delta to travel on |
-//! | `{"type":"sync","round":N,"ranges":[…],"link":{…}}` | a step of a repair: what the sender holds, by fingerprints |
+//! | `{"type":"ping","link":{…}}` | a question: the receiver answers at once, with a `delta_ok` or a `sync` |
+//! | `{"type":"sync","round":N,"ranges":[…],"link":{…}}` | a step of anti-entropy: what the sender holds, by fingerprints |
 //!
-//! What each says is in [`link`]; the object `link` has acknowledgements and times. A delta without it, from
+//! What each says is in [`link`]; the object `link` has acknowledgements, times, and the digest of what the sender holds. A delta without it, from
 //! somebody who isn't a natter node, is acknowledged at once and by its name: `{"type":"delta_ok","generation":G}`;
 //! with a `msg_id` the answer carries `in_reply_to` as well.
 

@@ -11,7 +11,7 @@ use simd_json::{BorrowedValue, Buffers, Tape};
 
 use super::error::{LineError, Reason, Refusal};
 use super::field::{Field, FieldVisitor, Integers, Wanted};
-use super::link::{Acked, Delta, Header, HubPlan, Range, Sync, Want};
+use super::link::{Acked, Birth, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Sync, Want};
 use super::{Generation, Line, Value};
 
 const STRING: &str = "a string";
@@ -102,7 +102,12 @@ pub enum Body<'a> {
         /// Acknowledges what it says.
         header: Option<&'a Header>,
     },
-    /// A step of a repair.
+    /// A peer asks what this node holds.
+    Ping {
+        /// What the peer holds.
+        header: &'a Header,
+    },
+    /// A step of anti-entropy.
     Sync {
         /// What is compared, asked and told.
         sync: Sync,
@@ -195,13 +200,11 @@ struct RawBody<'a> {
     values: Field<()>,
     base: Field<i64>,
     age: Field<i64>,
-    all: Field<bool>,
     now: Field<bool>,
     round: Field<i64>,
     answer: Field<bool>,
     ranges: Field<Vec<i64>>,
     wants: Field<Vec<i64>>,
-    unreachable: Field<Vec<i64>>,
     /// Not missing even if it is null: that is no header either.
     link: Option<Field<()>>,
 }
@@ -213,47 +216,88 @@ struct RawHeader {
     to: Field<i64>,
     at: Field<i64>,
     echo: Field<i64>,
+    hold: Field<i64>,
     ack: Field<i64>,
     later: Field<i64>,
     up: Field<bool>,
+    all: Field<bool>,
     root: Field<i64>,
     next: Field<i64>,
     margin: Field<i64>,
     every: Field<i64>,
     far: Field<i64>,
+    held: Field<i64>,
+    sum: Field<i64>,
+    known: Field<i64>,
+    holders: Field<i64>,
+    births: Field<Vec<i64>>,
 }
 
 impl RawHeader {
     /// Nothing if it is not as it should be.
     fn judge(&self) -> Option<Header> {
-        let Self { life, to, at, echo, ack, later, up, root, next, margin, every, far } = self;
-        let number = |field: &Field<i64>| match *field {
-            Field::Missing => Some(None),
-            Field::Is(number) => u64::try_from(number).ok().map(Some),
-            Field::Wrong => None,
-        };
-        let acked = match (number(ack)?, number(later)?) {
+        let acked = match (natural(&self.ack)?, natural(&self.later)?) {
             (Some(next), later) => {
                 Some(Acked { next: Generation(next), later: u32::try_from(later.unwrap_or(0)).ok()? })
             }
             (None, _) => None,
         };
-        let (next, margin) = (number(next)?, number(margin)?.unwrap_or(0));
-        let plan = match (number(every)?, number(far)?) {
+        let (next, margin) = (natural(&self.next)?, natural(&self.margin)?.unwrap_or(0));
+        let plan = match (natural(&self.every)?, natural(&self.far)?) {
             (Some(every), Some(far)) => Some(HubPlan { next, margin, every, far }),
             _ => None,
         };
-        let up = matches!(up, Field::Is(true));
+        let hold = natural(&self.hold)?;
+        let count = natural(&self.held)?.unwrap_or(0);
+        let digest = Digest { count, sum: bits(&self.sum)?, births: bits(&self.known)? };
         Some(Header {
-            life: number(life)??,
-            to: number(to)?,
-            at: number(at)??,
-            echo: number(echo)?,
+            life: natural(&self.life)??,
+            to: natural(&self.to)?,
+            at: natural(&self.at)??,
+            echo: natural(&self.echo)?.map(|at| Echo { at, hold: hold.unwrap_or(0) }),
             acked,
-            up,
-            root: number(root)?.unwrap_or(0),
+            up: matches!(self.up, Field::Is(true)),
+            all: matches!(self.all, Field::Is(true)),
+            root: natural(&self.root)?.unwrap_or(0),
             plan,
+            digest,
+            claim: match natural(&self.holders)? {
+                None | Some(0) => Claim::Mine,
+                Some(1) => Claim::Below,
+                Some(2) => Claim::All,
+                _ => return None,
+            },
+            births: self.births()?,
         })
+    }
+
+    fn births(&self) -> Option<Vec<Birth>> {
+        let numbers = match &self.births {
+            Field::Missing => return Some(Vec::new()),
+            Field::Is(numbers) => numbers,
+            Field::Wrong => return None,
+        };
+        let number = |number: i64| u64::try_from(number).ok();
+        let birth = |pair: &[i64]| Some(Birth { rank: number(pair[0])?, life: number(pair[1])? });
+        numbers.len().is_multiple_of(2).then(|| numbers.chunks_exact(2).map(birth).collect())?
+    }
+}
+
+/// A number that may be missing but not negative; nothing if it is not as it should be.
+fn natural(field: &Field<i64>) -> Option<Option<u64>> {
+    match *field {
+        Field::Missing => Some(None),
+        Field::Is(number) => u64::try_from(number).ok().map(Some),
+        Field::Wrong => None,
+    }
+}
+
+/// Sixty-four bits, all unset if they are missing; nothing if they are not as they should be.
+fn bits(field: &Field<i64>) -> Option<u64> {
+    match *field {
+        Field::Missing => Some(0),
+        Field::Is(number) => Some(number.cast_unsigned()),
+        Field::Wrong => None,
     }
 }
 
@@ -295,6 +339,10 @@ impl<'a> RawBody<'a> {
                 };
                 return Ok(Body::DeltaOk { generation, header });
             }
+            "ping" => {
+                let header = self.link(header)?.ok_or(Reason::Missing("link"))?;
+                return Ok(Body::Ping { header });
+            }
             "sync" => return self.sync(values, header),
             // An error is answered by none, or two nodes that can't make sense of each other would never end.
             _ if kind == "error" || !matches!(self.in_reply_to, Field::Missing) => {
@@ -326,7 +374,6 @@ impl<'a> RawBody<'a> {
             generation: generation(&mut self.generation)?,
             base: optional_generation("base", &mut self.base)?,
             age: non_negative("age", &mut self.age)?.unwrap_or(0),
-            all: self.all.optional("all", BOOLEAN)?.unwrap_or(false),
             now: self.now.optional("now", BOOLEAN)?.unwrap_or(false),
             values: self.values.required("values", INTEGERS).map(|()| values)?,
         };
@@ -337,7 +384,6 @@ impl<'a> RawBody<'a> {
         let header = self.link(header)?.ok_or(Reason::Missing("link"))?;
         let ranges = self.ranges.optional("ranges", RANGES)?.unwrap_or_default();
         let wants = self.wants.optional("wants", BOUNDS)?.unwrap_or_default();
-        let unreachable = self.unreachable.optional("unreachable", INTEGERS)?.unwrap_or_default();
         if !ranges.len().is_multiple_of(4) {
             return Err(Reason::WrongType { field: "ranges", expected: RANGES });
         }
@@ -361,7 +407,6 @@ impl<'a> RawBody<'a> {
             ranges: ranges.chunks_exact(4).map(range).collect(),
             wants: wants.chunks_exact(3).map(want).collect(),
             values: self.values.optional("values", INTEGERS)?.map_or_else(Vec::new, |()| values.to_vec()),
-            unreachable: unreachable.into_iter().filter_map(|place| u64::try_from(place).ok()).collect(),
         };
         Ok(Body::Sync { sync, header })
     }
@@ -459,12 +504,10 @@ impl<'de> Visitor<'de> for BodyFields<'_, 'de> {
                 "values" => raw.values = map.next_value_seed(FieldVisitor(Integers(&mut large.values)))?,
                 "base" => raw.base = map.next_value()?,
                 "age" => raw.age = map.next_value()?,
-                "all" => raw.all = map.next_value()?,
                 "now" => raw.now = map.next_value()?,
                 "round" => raw.round = map.next_value()?,
                 "answer" => raw.answer = map.next_value()?,
                 "ranges" => raw.ranges = map.next_value()?,
-                "unreachable" => raw.unreachable = map.next_value()?,
                 "wants" => raw.wants = map.next_value()?,
                 "link" => {
                     raw.link = Some(map.next_value_seed(FieldVisitor(HeaderFields(&mut large.header)))?);
@@ -491,14 +534,21 @@ impl<'de> Wanted<'de> for HeaderFields<'_> {
                 "to" => raw.to = map.next_value()?,
                 "at" => raw.at = map.next_value()?,
                 "echo" => raw.echo = map.next_value()?,
+                "hold" => raw.hold = map.next_value()?,
                 "ack" => raw.ack = map.next_value()?,
                 "later" => raw.later = map.next_value()?,
                 "up" => raw.up = map.next_value()?,
+                "all" => raw.all = map.next_value()?,
                 "root" => raw.root = map.next_value()?,
                 "next" => raw.next = map.next_value()?,
                 "margin" => raw.margin = map.next_value()?,
                 "every" => raw.every = map.next_value()?,
                 "far" => raw.far = map.next_value()?,
+                "held" => raw.held = map.next_value()?,
+                "sum" => raw.sum = map.next_value()?,
+                "known" => raw.known = map.next_value()?,
+                "holders" => raw.holders = map.next_value()?,
+                "births" => raw.births = map.next_value()?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -562,7 +612,7 @@ mod tests {
     }
 
     fn delta_of(values: &[Value]) -> Delta<'_> {
-        Delta { generation: Generation(9), base: None, age: 0, all: false, now: false, values }
+        Delta { generation: Generation(9), base: None, age: 0, now: false, values }
     }
 
     #[test]

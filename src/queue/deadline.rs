@@ -22,14 +22,8 @@ impl Deadline {
 
     /// The earliest time told; [`Time::NEVER`] if none was.
     pub fn get(&self) -> Time {
-        // Acquire: pairs with the release in `bring_forward` and `set`.
+        // Acquire: pairs with the release in `bring_forward`.
         Time::from_nanos(self.0.load(Ordering::Acquire))
-    }
-
-    /// Makes the deadline `time`, whatever it was.
-    pub fn set(&self, time: Time) {
-        // Release: whoever reads this time sees what its writer did before.
-        self.0.store(time.as_nanos(), Ordering::Release);
     }
 
     /// Makes the deadline `time` if that is earlier.
@@ -58,7 +52,5 @@ mod tests {
         assert_eq!(deadline.get(), Time::from_nanos(5));
         assert_eq!(deadline.clear(), Time::from_nanos(5));
         assert_eq!(deadline.get(), Time::NEVER);
-        deadline.set(Time::from_nanos(7));
-        assert_eq!(deadline.get(), Time::from_nanos(7));
     }
 }

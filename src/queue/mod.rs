@@ -1,10 +1,12 @@
-//! Small, dumb, concurrent containers: the seen set and its text, a peer's queue, its in-flight slots, pools of buffers.
+//! Small, dumb, concurrent containers: the seen set, the log and its text, a peer's inbox and in-flight slots, pools of
+//! buffers.
 //!
 //! They own no lifecycle: nothing here knows of topologies, intervals or retries, and nothing here sends.
-//! Each may be used from any number of threads at once, and none of our own code takes a lock.
+//! None of our own code takes a lock.
 
 mod deadline;
-mod peer_queue;
+mod inbox;
+mod log;
 mod pool;
 mod receipts;
 mod seen;
@@ -12,9 +14,10 @@ mod slots;
 mod text;
 
 pub use self::deadline::Deadline;
-pub use self::peer_queue::PeerQueue;
+pub use self::inbox::Inbox;
+pub use self::log::{Entry, Log, Origin, Span};
 pub use self::pool::{Pool, Reuse};
 pub use self::receipts::{Arrival, Receipts};
 pub use self::seen::SeenSet;
-pub use self::slots::{Ack, Claim, InFlight, SLOTS, SlotRing};
-pub use self::text::ReadyText;
+pub use self::slots::{InFlight, SLOTS, SlotRing};
+pub use self::text::LogText;

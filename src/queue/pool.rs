@@ -1,7 +1,6 @@
 //! Buffers that are used again.
 
-use crate::planted::planted;
-use crate::protocol::{Batch, Rope};
+use crate::protocol::Rope;
 use crate::sync::ArrayQueue;
 
 /// A thing that a [`Pool`] may hand out again.
@@ -36,14 +35,6 @@ impl<T: Reuse> Pool<T> {
             // A full pool hands it back, and it is dropped.
             drop(self.idle.push(buffer));
         }
-    }
-}
-
-impl Reuse for Box<Batch> {
-    fn reset(&mut self) -> bool {
-        planted!(PoolUncleared => return true);
-        self.clear();
-        !self.spilled()
     }
 }
 
@@ -91,29 +82,23 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_has_spilled_is_dropped() {
-        let pool = Pool::<Box<Batch>>::new(2);
-        pool.give(Box::new((0..100).collect()));
-        assert!(!pool.take().spilled());
-    }
-
-    #[test]
     fn threads_that_take_and_give_at_once_never_have_the_same_buffer() {
-        let pool = Pool::<Box<Batch>>::new(3);
+        let pool = Pool::<Rope>::new(3);
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let pool = &pool;
                 scope.spawn(move || {
                     for round in 0..20_000 {
                         let mut taken = [pool.take(), pool.take()];
-                        for (index, batch) in (0..).zip(&mut taken) {
-                            assert!(batch.is_empty());
-                            batch.extend([thread, round, index]);
+                        let text = |index: usize| format!("{thread} {round} {index}").into_bytes();
+                        for (index, rope) in taken.iter_mut().enumerate() {
+                            assert!(rope.is_empty());
+                            rope.own_mut().extend(text(index));
                         }
                         std::hint::spin_loop();
-                        for (index, batch) in (0..).zip(taken) {
-                            assert_eq!(batch[..], [thread, round, index]);
-                            pool.give(batch);
+                        for (index, rope) in taken.into_iter().enumerate() {
+                            assert_eq!(*rope.bytes(), text(index));
+                            pool.give(rope);
                         }
                     }
                 });

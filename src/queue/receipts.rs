@@ -2,22 +2,18 @@
 
 use crate::protocol::Generation;
 use crate::protocol::link::Acked;
-use crate::sync::{AtomicU64, Ordering};
 
-/// The deltas of one peer's life that have come: all before one, and some of the 32 after it.
-///
-/// One thread records while others read. They are two words, and a reader may find one of them newer than the other;
-/// so the second names the first that it belongs to, in its upper half, and counts for nothing beside another. What is
-/// read may thus say too little, and then a delta comes twice, but never too much.
-#[derive(Debug)]
-pub struct Receipts {
-    /// The first that has not come; [`NOTHING`] before anything has.
-    next: AtomicU64,
-    /// The lower half of `next`, and a bit for each of the 32 after it.
-    later: AtomicU64,
+/// The deltas of one peer's incarnation that have come: all before one, and some of the 32 after it.
+#[derive(Debug, Default)]
+pub struct Receipts(Option<Come>);
+
+#[derive(Clone, Copy, Debug)]
+struct Come {
+    /// The first that has not come.
+    next: u64,
+    /// Bit `k` stands for `next + k`; the lowest is never set.
+    bits: u64,
 }
-
-const NOTHING: u64 = u64::MAX;
 
 /// What a delta that came was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,64 +22,43 @@ pub enum Arrival {
     Due,
     /// A later one: one before it is missing.
     Early,
-    /// One that had come before, or is settled otherwise.
+    /// One that had come before, or is acknowledged otherwise.
     Repeated,
 }
 
-impl Default for Receipts {
-    fn default() -> Self {
-        Self { next: AtomicU64::new(NOTHING), later: AtomicU64::new(0) }
-    }
-}
-
 impl Receipts {
-    /// Forgets everything: what comes from now on is of another life.
-    pub fn forget(&self) {
-        // Release: whoever learns of the new life from what its finder stores next sees this, or something later.
-        self.next.store(NOTHING, Ordering::Release);
-    }
-
-    /// A delta has come, whose sender says that all before `base` are settled.
-    pub fn record(&self, base: Generation, generation: Generation) -> Arrival {
-        // Relaxed, both: one thread records.
-        let next = self.next.load(Ordering::Relaxed);
-        let later = self.later.load(Ordering::Relaxed) & u64::from(u32::MAX);
-        // Bit `k` stands for `first + k`.
-        let (mut first, mut come) = if next == NOTHING { (base.0, 0) } else { (next, later << 1) };
-        let ahead = distance(first, base.0);
+    /// A delta has come, whose sender says that all before `base` are acknowledged.
+    pub fn record(&mut self, base: Generation, generation: Generation) -> Arrival {
+        let Come { mut next, mut bits } =
+            self.0.unwrap_or(Come { next: base.0 & Generation::LAST.0, bits: 0 });
+        let ahead = distance(next, base.0);
         if ahead <= HALF {
-            come = if ahead < 64 { come >> ahead } else { 0 };
-            first = base.0;
+            bits = if ahead < 64 { bits >> ahead } else { 0 };
+            next = base.0 & Generation::LAST.0;
         }
-        let offset = distance(first, generation.0);
+        let offset = distance(next, generation.0);
         let arrival = match offset {
             0 => Arrival::Due,
-            1..=32 if come >> offset & 1 == 0 => Arrival::Early,
+            1..=32 if bits >> offset & 1 == 0 => Arrival::Early,
             // Too early to be noted: its sender has never had so many in flight.
             33..=HALF => Arrival::Early,
             _ => Arrival::Repeated,
         };
         if offset <= 32 {
-            come |= 1 << offset;
+            bits |= 1 << offset;
         }
-        let run = come.trailing_ones();
-        first = first.wrapping_add(u64::from(run)) & Generation::LAST.0;
-        come >>= run;
-        // Release, both: an acknowledgement says that the values are held; they were taken up before.
-        self.later.store(first << 32 | come >> 1, Ordering::Release);
-        self.next.store(first, Ordering::Release);
+        let run = bits.trailing_ones();
+        next = next.wrapping_add(u64::from(run)) & Generation::LAST.0;
+        bits = bits.checked_shr(run).unwrap_or(0);
+        self.0 = Some(Come { next, bits });
         arrival
     }
 
     /// What to acknowledge; nothing before anything has come.
     #[must_use]
     pub fn acked(&self) -> Option<Acked> {
-        // Acquire, both: pair with the releases in `record`.
-        let next = self.next.load(Ordering::Acquire);
-        let word = self.later.load(Ordering::Acquire);
-        // Exact, both: halves of a word.
-        let later = if word >> 32 == next & u64::from(u32::MAX) { word as u32 } else { 0 };
-        (next != NOTHING).then_some(Acked { next: Generation(next), later })
+        // Exact: the bits beyond the 33rd are never set.
+        self.0.map(|Come { next, bits }| Acked { next: Generation(next), later: (bits >> 1) as u32 })
     }
 }
 
@@ -109,17 +84,13 @@ mod tests {
 
     #[test]
     fn what_comes_in_order_needs_one_number() {
-        let receipts = Receipts::default();
+        let mut receipts = Receipts::default();
         assert_eq!(receipts.acked(), None);
         for generation in 7..50 {
             assert_eq!(receipts.record(Generation(7), Generation(generation)), Due);
             assert_eq!(acked(&receipts), (generation + 1, 0));
         }
         assert_eq!(receipts.record(Generation(7), Generation(20)), Repeated);
-        receipts.forget();
-        assert_eq!(receipts.acked(), None);
-        assert_eq!(receipts.record(Generation(7), Generation(7)), Due, "in another life");
-        assert_eq!(acked(&receipts), (8, 0));
     }
 
     #[test]
@@ -127,18 +98,19 @@ mod tests {
         let last = Generation::LAST.0;
         for first in [0, last - 3] {
             let name = |number: u64| Generation((first + number) & last);
-            let receipts = Receipts::default();
-            let record = |base, generation| receipts.record(name(base), name(generation));
-            assert_eq!(record(0, 2), Early);
-            assert_eq!(record(0, 2), Repeated);
-            assert_eq!(record(0, 32), Early);
+            let mut receipts = Receipts::default();
+            let record =
+                |receipts: &mut Receipts, base, generation| receipts.record(name(base), name(generation));
+            assert_eq!(record(&mut receipts, 0, 2), Early);
+            assert_eq!(record(&mut receipts, 0, 2), Repeated);
+            assert_eq!(record(&mut receipts, 0, 32), Early);
             assert_eq!(acked(&receipts), (name(0).0, 1 << 1 | 1 << 31));
-            assert_eq!(record(0, 40), Early, "too early to be told");
-            assert_eq!(record(0, 0), Due);
+            assert_eq!(record(&mut receipts, 0, 40), Early, "too early to be told");
+            assert_eq!(record(&mut receipts, 0, 0), Due);
             assert_eq!(acked(&receipts), (name(1).0, 1 | 1 << 30));
-            assert_eq!(record(2, 33), Early);
+            assert_eq!(record(&mut receipts, 2, 33), Early);
             assert_eq!(acked(&receipts), (name(3).0, 1 << 28 | 1 << 29), "the sender no longer waits for 1");
-            assert_eq!(record(100, 101), Early);
+            assert_eq!(record(&mut receipts, 100, 101), Early);
             assert_eq!(acked(&receipts), (name(100).0, 1));
         }
     }
@@ -150,7 +122,7 @@ mod tests {
             arrivals in prop::collection::vec(0_u64..40, 1..100),
         ) {
             let name = |number: u64| Generation((first + number) & Generation::LAST.0);
-            let receipts = Receipts::default();
+            let mut receipts = Receipts::default();
             let mut come = BTreeSet::new();
             for number in arrivals {
                 let arrival = receipts.record(name(0), name(number));

@@ -1,27 +1,24 @@
 //! The values a node has seen.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use crossbeam::utils::CachePadded;
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
 
 use crate::protocol::Value;
+use crate::sync::{AtomicUsize, Ordering};
 
 /// A concurrent set of values that only grows.
 ///
 /// A sharded hash table of blocks of 32 neighbouring values, a bit for each: values that are counted up, as most are,
 /// take next to no memory, and one probe for many of them; values far apart cost a block each, 12 bytes and the
-/// table's slack. An insertion takes its shard's lock for the length of one probe, a reader walks the shards one by
-/// one. A walk sees every value whose insertion returned before the walk began.
+/// table's slack. An insertion takes its shard's lock for the length of one probe.
 #[derive(Debug)]
 pub struct SeenSet {
     blocks: DashMap<Block, u32, FixedState>,
     len: CachePadded<AtomicUsize>,
 }
 
-/// Two busy threads rarely meet in one of 16 shards; each costs an idle node about 200 bytes. A constant and
-/// not a multiple of the cores, so that a run's order of values does not depend on the machine.
+/// Two busy threads rarely meet in one of 16 shards; each costs an idle node about 200 bytes.
 const SHARDS: usize = 16;
 
 /// A value without its lowest bits, which say where in the block it is.
@@ -38,17 +35,6 @@ impl Block {
     fn of(value: Value) -> Self {
         let number = (value >> BITS).cast_unsigned();
         Self { high: (number >> 32) as u32, low: number as u32 }
-    }
-
-    /// The least of its values.
-    fn first(self) -> Value {
-        ((u64::from(self.high) << 32 | u64::from(self.low)) << BITS).cast_signed()
-    }
-
-    /// Those of its values whose bits are set, in ascending order.
-    fn values(self, bits: u32) -> impl Iterator<Item = Value> {
-        let first = self.first();
-        (0..u32::BITS).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| first + Value::from(bit))
     }
 }
 
@@ -107,28 +93,6 @@ impl SeenSet {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// How many blocks of neighbours they are in.
-    #[must_use]
-    pub fn blocks(&self) -> usize {
-        self.blocks.len()
-    }
-
-    /// All values, in ascending order: the same order wherever the node runs, unlike that of the table.
-    #[must_use]
-    pub fn sorted(&self) -> Vec<Value> {
-        let mut blocks: Vec<(Block, u32)> =
-            self.blocks.iter().map(|entry| (*entry.key(), *entry.value())).collect();
-        blocks.sort_unstable_by_key(|(block, _)| block.first());
-        let mut values = Vec::with_capacity(self.len());
-        values.extend(blocks.into_iter().flat_map(|(block, bits)| block.values(bits)));
-        values
-    }
-
-    /// All values, in no order in particular.
-    pub fn iter(&self) -> impl Iterator<Item = Value> + '_ {
-        self.blocks.iter().flat_map(|entry| entry.key().values(*entry.value()))
-    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -142,9 +106,8 @@ mod tests {
         assert!(seen.insert(-3));
         assert!(!seen.insert(-3));
         assert!(seen.contains(-3) && !seen.contains(3));
-        assert_eq!(seen.iter().collect::<Vec<_>>(), [-3]);
         assert!([7, 5].into_iter().all(|value| seen.insert(value)));
-        assert_eq!(seen.sorted(), [-3, 5, 7]);
+        assert_eq!(seen.len(), 3);
     }
 
     #[test]
@@ -156,13 +119,8 @@ mod tests {
         seen.insert_all(&values, |value| new.push(value));
         seen.insert_all(&[31, 30, 31], |value| new.push(value));
         values.push(30);
-        assert_eq!((&new, seen.len(), seen.blocks()), (&values, values.len(), 7));
+        assert_eq!((&new, seen.len()), (&values, values.len()));
         assert!(values.iter().all(|&value| seen.contains(value)) && !seen.contains(1) && !seen.contains(-2));
-        values.sort_unstable();
-        assert_eq!(seen.sorted(), values);
-        let mut walked: Vec<Value> = seen.iter().collect();
-        walked.sort_unstable();
-        assert_eq!(walked, values);
     }
 
     #[test]
@@ -174,18 +132,5 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
         });
         assert_eq!((claimed, seen.len()), (10_000, 10_000));
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_order() {
-        let order = |seed| {
-            let seen = SeenSet::new(seed);
-            for value in 0..100 {
-                seen.insert(value * 1000);
-            }
-            seen.iter().collect::<Vec<_>>()
-        };
-        assert_eq!(order(7), order(7));
-        assert_ne!(order(7), order(8));
     }
 }

@@ -3,13 +3,14 @@
 use std::io::{Write, stderr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 
 use super::{Failure, Output, run};
 use crate::config::{Config, RetryPolicy};
 use crate::gossip::LockFree;
+use crate::node::micros;
 use crate::protocol::BATCH_MAX;
 use crate::simple::Simple;
 
@@ -58,7 +59,7 @@ pub struct NodeArgs {
           value_parser = clap::value_parser!(u64).range(1..=BATCH_MAX as u64))]
     pub batch_max: u64,
 
-    /// The most values that wait for one peer; what it lacks beyond them is found out later
+    /// The most values that wait for one peer; what it lacks beyond them is found out later. Simple design only
     #[arg(long, value_name = "VALUES", default_value_t = Config::default().queue_limit as u64,
           value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub queue_limit: u64,
@@ -68,7 +69,7 @@ pub struct NodeArgs {
           value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub line_limit: u64,
 
-    /// Fixes what the node draws at random [default: drawn by the operating system]
+    /// Fixes by how much waits are spread; what tells nodes, lives and ids apart is always drawn by the operating system
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 }
@@ -153,6 +154,7 @@ impl NodeArgs {
             start_grace: Duration::from_millis(self.start_grace),
             batch_max: bounded(self.batch_max),
             queue_limit: bounded(self.queue_limit),
+            jitter_seed: self.seed,
             ..Config::default()
         })
     }
@@ -179,8 +181,15 @@ pub fn main(args: &NodeArgs, config: Config) -> ExitCode {
 fn serve(args: &NodeArgs, config: Config) -> Result<(), Failure> {
     let own = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().map_err(Failure::Start);
     let (stdin, stdout) = (own(&std::io::stdin())?, own(&std::io::stdout())?);
-    let seed = args.seed.unwrap_or_else(entropy);
-    args.design.serve(config, seed, (stdin, stdout), bounded(args.line_limit))
+    let config = Config { incarnation: Some(incarnation()), ..config };
+    args.design.serve(config, entropy(), (stdin, stdout), bounded(args.line_limit))
+}
+
+/// The microseconds since 1970: later in each life of a node, unless the machine's clock is set back.
+#[expect(clippy::disallowed_methods, reason = "a driver's clock is read here")]
+fn incarnation() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    micros(now).max(1)
 }
 
 /// Sixty-four bits from the operating system, by way of the keys that std draws for its hash maps.

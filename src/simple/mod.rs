@@ -45,7 +45,7 @@ pub struct Simple {
 #[derive(Debug, Default)]
 struct State {
     /// This node and all nodes; none before `init`.
-    cluster: Option<(String, Vec<String>)>,
+    cluster: Option<(String, BTreeSet<String>)>,
     seen: BTreeSet<Value>,
     /// The neighbours; none before gossip has started.
     peers: BTreeMap<String, Peer>,
@@ -225,13 +225,13 @@ impl Simple {
         if kind == "init" {
             let node_id = string(body, "node_id")?;
             let node_ids = strings(body, "node_ids")?;
-            if !node_ids.contains(&node_id) {
+            if !node_ids.contains(node_id) {
                 return Err(Reason::NotAMember);
             }
             if state.cluster.is_some() {
                 return Err(Reason::AlreadyInitialised);
             }
-            state.cluster = Some((node_id, node_ids));
+            state.cluster = Some((node_id.to_owned(), node_ids));
             state.start_at = Some(now + self.config.start_grace);
             return Ok(("init_ok", json!({})));
         }
@@ -239,15 +239,12 @@ impl Simple {
         let message = (kind == "broadcast").then(|| integer(body, "message")).transpose()?;
         let topology = (kind == "topology").then(|| neighbours(body)).transpose()?;
         let echo = (kind == "echo").then(|| body.get("echo").ok_or(Reason::Missing("echo"))).transpose()?;
-        let (me, nodes) = state.cluster.clone().ok_or(Reason::NotInitialised)?;
+        let (me, nodes) = state.cluster.as_ref().ok_or(Reason::NotInitialised)?;
         match kind {
             "topology" => {
-                let mine = topology.and_then(|mut all| all.remove(&me)).unwrap_or_default();
-                self.start(
-                    state,
-                    now,
-                    mine.into_iter().filter(|name| nodes.contains(name) && *name != me).collect(),
-                );
+                let mine = topology.and_then(|mut all| all.remove(me)).unwrap_or_default();
+                let neighbours = mine.into_iter().filter(|name| nodes.contains(name) && name != me).collect();
+                self.start(state, now, neighbours);
                 Ok(("topology_ok", json!({})))
             }
             "echo" => Ok(("echo_ok", json!({ "echo": echo }))),
@@ -297,22 +294,24 @@ impl Simple {
     /// Without a topology, every other node is a neighbour: costly, but right. This may be a later life of the
     /// node, which has been told the topology once and not again: the others know what it has forgotten.
     fn start_without_topology(&self, state: &mut State, now: Time) {
-        if let Some((me, nodes)) = state.cluster.clone() {
-            self.start(state, now, nodes.into_iter().filter(|name| *name != me).collect());
+        if let Some((me, nodes)) = &state.cluster {
+            let others = nodes.iter().filter(|name| *name != me).cloned().collect();
+            self.start(state, now, others);
             for peer in state.peers.values_mut() {
                 (peer.to_recall, peer.timer) = (true, Some(now));
             }
         }
     }
 
-    /// The peer that answers a message of this life. Answers to a former one are nothing to this.
+    /// The peer that answers a message of this life. Answers to a former one are nothing to this; nodes of other
+    /// designs name no life, and generations differ from life to life.
     fn answering<'a>(
         &self,
         state: &'a mut State,
         src: &str,
         body: &Map<String, Json>,
     ) -> Option<&'a mut Peer> {
-        state.peers.get_mut(src).filter(|_| life(body) == Some(self.life))
+        state.peers.get_mut(src).filter(|_| life(body).is_none_or(|life| life == self.life))
     }
 
     /// Handles one message that is JSON; says why if it isn't a message.
@@ -327,11 +326,11 @@ impl Simple {
         }
 
         let mut state = self.lock();
-        let is_peer = state.cluster.as_ref().is_some_and(|(me, nodes)| *me != src && nodes.contains(&src));
+        let is_peer = state.cluster.as_ref().is_some_and(|(me, nodes)| me != src && nodes.contains(src));
         if is_peer && state.start_at.is_some() {
             self.start_without_topology(&mut state, now);
         }
-        let reply = string(body, "type").and_then(|kind| match kind.as_str() {
+        let reply = string(body, "type").and_then(|kind| match kind {
             "delta" => {
                 if present(body, "msg_id").is_some() {
                     integer(body, "msg_id")?;
@@ -349,7 +348,7 @@ impl Simple {
             }
             "delta_ok" => {
                 let generation = generation(body)?;
-                if let Some(peer) = self.answering(&mut state, &src, body) {
+                if let Some(peer) = self.answering(&mut state, src, body) {
                     peer.answered(|sent| sent.is_batch(generation), &self.config, now);
                 }
                 Ok(None)
@@ -357,11 +356,11 @@ impl Simple {
             "recall" if is_peer => {
                 let life = field(body, "life", "an integer from 0 to 2^64 - 1", Json::as_u64)?;
                 let State { peers, seen, .. } = &mut *state;
-                peers.entry(src.clone()).or_default().recalled(life, seen, &self.config, now);
+                peers.entry(src.to_owned()).or_default().recalled(life, seen, &self.config, now);
                 Ok(Some(("recall_ok", answer(json!({ "by": self.life }), Some(life)))))
             }
             "recall_ok" if is_peer => {
-                if let Some(peer) = self.answering(&mut state, &src, body) {
+                if let Some(peer) = self.answering(&mut state, src, body) {
                     peer.recall_answered(body.get("by").and_then(Json::as_u64), &self.config, now);
                 }
                 Ok(None)
@@ -372,17 +371,16 @@ impl Simple {
             _ if kind == "error" || present(body, "in_reply_to").is_some() => Ok(None),
             "init" | "topology" | "echo" | "generate" | "broadcast" | "read" => {
                 msg_id?;
-                self.request(&mut state, now, &kind, body).map(Some)
+                self.request(&mut state, now, kind, body).map(Some)
             }
-            _ => Ok(Some(("error", refusal(&Reason::UnknownType(&kind))))),
+            _ => Ok(Some(("error", refusal(&Reason::UnknownType(kind))))),
         });
-        let me = state.cluster.as_ref().map_or(dest, |(me, _)| me.clone());
-        drop(state);
+        let me = state.cluster.as_ref().map_or(dest, |(me, _)| me);
 
         let reply = reply.unwrap_or_else(|reason| Some(("error", refusal(&reason))));
         if let Some((kind, mut body)) = reply {
             if kind == "error" {
-                out.note(format_args!("refused a message from {}: {}", Excerpt(&src), body["text"]));
+                out.note(format_args!("refused a message from {}: {}", Excerpt(src), body["text"]));
             }
             body["type"] = json!(kind);
             if let Ok(msg_id) = msg_id {
@@ -521,11 +519,11 @@ fn field<'a, T>(
     read(value).ok_or(Reason::WrongType { field, expected })
 }
 
-fn string(body: &Map<String, Json>, name: &'static str) -> Result<String, Reason<'static>> {
-    field(body, name, "a string", |value| value.as_str().map(str::to_owned))
+fn string<'a>(body: &'a Map<String, Json>, name: &'static str) -> Result<&'a str, Reason<'static>> {
+    field(body, name, "a string", Json::as_str)
 }
 
-fn strings(body: &Map<String, Json>, name: &'static str) -> Result<Vec<String>, Reason<'static>> {
+fn strings(body: &Map<String, Json>, name: &'static str) -> Result<BTreeSet<String>, Reason<'static>> {
     field(body, name, "an array of strings", string_array)
 }
 
@@ -534,17 +532,24 @@ fn string_array<C: FromIterator<String>>(value: &Json) -> Option<C> {
 }
 
 fn integer(body: &Map<String, Json>, name: &'static str) -> Result<i64, Reason<'static>> {
-    field(body, name, "a 64-bit signed integer", Json::as_i64)
+    field(body, name, "a 64-bit signed integer", as_integer)
+}
+
+/// An integer from a JSON value. serde_json reads the integer `-0` as a negative zero that is a fraction, which is equal
+/// to zero, so any negative zero counts as the integer 0.
+fn as_integer(value: &Json) -> Option<i64> {
+    let is_negative_zero = |number: &f64| *number == 0.0 && number.is_sign_negative();
+    value.as_i64().or_else(|| value.as_f64().filter(is_negative_zero).map(|_| 0))
 }
 
 fn integers(body: &Map<String, Json>, name: &'static str) -> Result<Vec<i64>, Reason<'static>> {
     field(body, name, "an array of 64-bit signed integers", |value| {
-        value.as_array()?.iter().map(Json::as_i64).collect()
+        value.as_array()?.iter().map(as_integer).collect()
     })
 }
 
 fn generation(body: &Map<String, Json>) -> Result<u64, Reason<'static>> {
-    field(body, "generation", "an integer from 0 to 2^63 - 1", |value| u64::try_from(value.as_i64()?).ok())
+    field(body, "generation", "an integer from 0 to 2^63 - 1", |value| u64::try_from(as_integer(value)?).ok())
 }
 
 /// The life that a message is of, or answers; none if it doesn't say.

@@ -14,6 +14,9 @@ use crate::node::Time;
 /// How long a client waits for an answer.
 pub(super) const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The number of each client's first request.
+pub(super) const FIRST_MSG_ID: i64 = 1;
+
 /// All clients: one for each node's `init`, then the workers, then those that bursts bring.
 #[derive(Debug)]
 pub(super) struct Clients {
@@ -105,7 +108,7 @@ impl Clients {
     fn add_worker(&mut self, node: usize, process: Process) -> usize {
         let worker = self.workers.len();
         let client = self.new_client(worker);
-        self.workers.push(Worker { node, client, process, next_msg_id: 1, waiting: None });
+        self.workers.push(Worker { node, client, process, next_msg_id: FIRST_MSG_ID, waiting: None });
         worker
     }
 

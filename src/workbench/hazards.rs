@@ -2,6 +2,10 @@
 //!
 //! Each kind has a stream of random numbers of its own. So a run with some of the kinds has these at the same
 //! times and as hard as the run with all of them; and a shorter run has the beginning of the longer one's.
+//!
+//! A [lull](Hazard::Lull) follows the time in which clients make requests, and has incidents of its own: a value here and
+//! there, and just after it a cut or a death. Most mistakes of a cluster in which much is said are made good by what is
+//! said next; in a lull nobody says anything next.
 
 use std::fmt;
 use std::str::FromStr;
@@ -43,6 +47,12 @@ pub enum Hazard {
     Kill,
     /// Links are cut for good, but some path connects any two nodes
     LastingCut,
+    /// A node is told a few values, and within a second or so links around it or the first node are cut
+    SuddenCut,
+    /// Nodes die and never come back
+    KillForGood,
+    /// In the end clients fall silent for minutes, and now and then a value is followed by a cut or a death
+    Lull,
 }
 
 /// Which hazards a run has.
@@ -99,8 +109,17 @@ impl Hazards {
         kinds.filter(|&hazard| self.strikes(hazard, &mut hazard.stream(seed))).collect()
     }
 
+    /// How long clients say nothing after the time limit.
+    #[must_use]
+    pub fn lull(&self, seed: u64) -> Duration {
+        let mut rng = Hazard::Lull.stream(seed);
+        let strikes = self.strikes(Hazard::Lull, &mut rng);
+        if strikes { lull_length(&mut rng) } else { Duration::ZERO }
+    }
+
     /// The steps of a run's nemesis, each with its time after the beginning, in order. All is well again at
-    /// the time limit, but for links that are cut for good.
+    /// the time limit, or at the end of the lull that follows it, but for links that are cut and nodes that are killed for
+    /// good. One node at least lives.
     #[must_use]
     pub fn steps(&self, seed: u64, nodes: usize, time_limit: Duration) -> Vec<(Duration, Step)> {
         let mut steps = Vec::new();
@@ -117,7 +136,8 @@ impl Hazards {
     /// Draws in any case, so that what is drawn next doesn't depend on who asks.
     fn strikes(&self, hazard: Hazard, rng: &mut Pcg64) -> bool {
         // Nodes that are cut off for good take long to simulate, and silence can't be asked of them.
-        let drawn = if hazard == Hazard::LastingCut { rng.random_ratio(1, 4) } else { rng.random() };
+        let is_rare = matches!(hazard, Hazard::LastingCut | Hazard::KillForGood);
+        let drawn = if is_rare { rng.random_ratio(1, 4) } else { rng.random() };
         match self {
             Hazards::Drawn => drawn,
             Hazards::These(hazards) => hazards.contains(&hazard),
@@ -140,6 +160,12 @@ impl Hazard {
 
     /// Spells of the fault, with peace between them; how long they are on average is the seed's.
     fn episodes(self, nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(Duration, Step)>) {
+        match self {
+            Hazard::SuddenCut => return sudden_cuts(nodes, limit, rng, steps),
+            Hazard::KillForGood => return deaths(nodes, limit, rng, steps),
+            Hazard::Lull => return lull(nodes, limit, rng, steps),
+            _ => {}
+        }
         // A burst is over at once, and a few of them make as many values as all else.
         let peace =
             if self == Hazard::Burst { ms_between(rng, 4096, 16_384) } else { ms_between(rng, 256, 8192) };
@@ -189,6 +215,8 @@ impl Hazard {
             }
             Hazard::Kill => on_some(nodes, rng, Trouble::Restart, |_| Trouble::Kill),
             Hazard::LastingCut => (vec![Step::CutForGood(lasting_cut(nodes, rng))], vec![]),
+            // These have no spells.
+            Hazard::SuddenCut | Hazard::KillForGood | Hazard::Lull => (vec![], vec![]),
         }
     }
 }
@@ -222,6 +250,141 @@ fn on_some(
     }
     let starts = some.iter().map(|&node| Step::Disturb(node, begin(rng))).collect();
     (starts, some.iter().map(|&node| Step::Disturb(node, end)).collect())
+}
+
+/// Values, and soon after each of them a cut. One in eight lasts for good, and is the last.
+fn sudden_cuts(nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(Duration, Step)>) {
+    let peace = ms_between(rng, 1024, 16_384);
+    let mut at = peace.mul_f64(rng.random());
+    while at < limit {
+        let (spell, for_good) = (ms_between(rng, 64, 16_384), rng.random_ratio(1, 8));
+        let node = few_values(nodes, at, rng, steps);
+        let cut_at = at + soon(rng);
+        let step = Step::StartSudden { cuts: sudden_cut(node, nodes, rng), for_good };
+        let gap = peace.mul_f64(2.0 * rng.random::<f64>());
+        if cut_at < limit {
+            steps.push((cut_at, step));
+            if for_good {
+                return;
+            }
+            steps.push(((cut_at + spell).min(limit), Step::StopSudden));
+        }
+        at = cut_at + spell + gap;
+    }
+}
+
+/// Nodes that die one after the other, half of them just after somebody was told a value. The two last ones live.
+fn deaths(nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(Duration, Step)>) {
+    let mut victims: Vec<usize> = (0..nodes).collect();
+    victims.shuffle(rng);
+    if rng.random_ratio(1, 3)
+        && let Some(first) = victims.iter().position(|&node| node == 0)
+    {
+        victims.swap(0, first);
+    }
+    victims.truncate(nodes.saturating_sub(2));
+    let mut at = ms_between(rng, 256, 16_384);
+    for node in victims {
+        if rng.random() {
+            few_values(nodes, at.saturating_sub(soon(rng)), rng, steps);
+        }
+        if at >= limit {
+            // What was said before is said all the same.
+            steps.retain(|(at, _)| *at <= limit);
+            return;
+        }
+        steps.push((at, Step::KillForGood(node)));
+        if rng.random() {
+            return;
+        }
+        at += ms_between(rng, 256, 16_384);
+    }
+}
+
+fn lull_length(rng: &mut Pcg64) -> Duration {
+    ms_between(rng, 65_536, 262_144)
+}
+
+/// Clients fall silent, and there are incidents while they are.
+fn lull(nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(Duration, Step)>) {
+    let length = lull_length(rng);
+    let ends = limit + length;
+    steps.push((limit, Step::Lull));
+    let victim = if rng.random() { 0 } else { rng.random_range(0..nodes) };
+    for _ in 0..rng.random_range(2..=5) {
+        let at = limit + length.mul_f64(rng.random());
+        // Some end within the minute, some last for minutes.
+        let healed = (at + ms_between(rng, 1024, 131_072)).min(ends);
+        match rng.random_range(0..6) {
+            0 => drop(few_values(nodes, at, rng, steps)),
+            1 => {
+                let node = few_values(nodes, at, rng, steps);
+                let cuts = sudden_cut(node, nodes, rng);
+                steps.push(((at + soon(rng)).min(ends), Step::StartSudden { cuts, for_good: false }));
+                steps.push((healed.max((at + SOON_MAX).min(ends)), Step::StopSudden));
+            }
+            // Nodes that have nothing to say don't notice the cut, and then somebody has.
+            2 => {
+                steps.push((at, Step::StartOneWay(one_way(nodes, rng))));
+                few_values(nodes, (at + ms_between(rng, 16, 16_384)).min(ends), rng, steps);
+                steps.push((healed, Step::StopOneWay));
+            }
+            // What it was told was perhaps acknowledged and passed on to some and not to others.
+            3 | 4 if nodes > 1 => {
+                few_values(nodes, at, rng, steps);
+                let cuts = some_links(victim, nodes, rng);
+                let cut_at = (at + soon(rng)).min(ends);
+                steps.push((cut_at, Step::StartSudden { cuts, for_good: false }));
+                steps.push(((cut_at + 3 * soon(rng)).min(ends), Step::KillForGood(victim)));
+                steps.push((healed.max((at + 4 * SOON_MAX).min(ends)), Step::StopSudden));
+            }
+            _ => {
+                let node = few_values(nodes, at, rng, steps);
+                let struck = if rng.random() { node } else { rng.random_range(0..nodes) };
+                steps.push(((at + soon(rng)).min(ends), Step::Disturb(struck, Trouble::Kill)));
+                let started = healed.max((at + SOON_MAX).min(ends));
+                steps.push((started, Step::Disturb(struck, Trouble::Restart)));
+            }
+        }
+    }
+}
+
+/// Values are told to one node, which is returned.
+fn few_values(nodes: usize, at: Duration, rng: &mut Pcg64, steps: &mut Vec<(Duration, Step)>) -> usize {
+    let node = rng.random_range(0..nodes);
+    steps.push((at, Step::Burst(node, rng.random_range(1..=3))));
+    node
+}
+
+/// As long as a value needs to get about, at most: whoever is told it first has acknowledged it by then, and so has
+/// perhaps whom that node told, and others may not yet have been told.
+const SOON_MAX: Duration = Duration::from_millis(1200);
+
+fn soon(rng: &mut Pcg64) -> Duration {
+    Duration::from_micros(rng.random_range(0..1200) * 1000)
+}
+
+/// Pairs (receiver, source): links of the node that was told something, of the first, or of another one.
+fn sudden_cut(told: usize, nodes: usize, rng: &mut Pcg64) -> Vec<(usize, usize)> {
+    let node = match rng.random_range(0..3) {
+        0 => told,
+        1 => 0,
+        _ => rng.random_range(0..nodes),
+    };
+    some_links(node, nodes, rng)
+}
+
+/// Pairs (receiver, source): all links of a node, or any half of them, one way, the other, or both.
+fn some_links(node: usize, nodes: usize, rng: &mut Pcg64) -> Vec<(usize, usize)> {
+    let (all, ways) = (rng.random_ratio(1, 3), rng.random_range(0..3));
+    let mut cuts = Vec::new();
+    for other in (0..nodes).filter(|&other| other != node) {
+        if all || rng.random() {
+            cuts.extend((ways != 0).then_some((node, other)));
+            cuts.extend((ways != 1).then_some((other, node)));
+        }
+    }
+    cuts
 }
 
 /// Pairs (receiver, source): a node hears nobody, or nobody hears it, or each pair is cut with the same chance.
@@ -333,15 +496,56 @@ mod tests {
         for seed in 0..200 {
             let mut last = BTreeMap::new();
             for (at, step) in Hazards::Drawn.steps(seed, 7, LIMIT) {
-                assert!(at <= LIMIT);
+                assert!(at <= LIMIT + Hazards::Drawn.lull(seed));
                 if let Step::Burst(node, count) = step {
-                    assert!(node < 7 && (8..=500).contains(&count));
+                    assert!(node < 7 && (1..=500).contains(&count));
                 }
                 last.insert(step.subject(), step);
             }
-            last.retain(|_, step| !matches!(step, Step::CutForGood(_)));
+            last.retain(|_, step| step.ended().is_some());
             assert!(last.values().all(|step| !step.lasts()), "seed {seed}: {last:?}");
         }
+    }
+
+    #[test]
+    fn some_node_survives_and_any_node_may_die() {
+        let mut died = [0; 3];
+        for nodes in 1..=3 {
+            for seed in 0..300 {
+                let mut dead = vec![false; nodes];
+                for (_, step) in Hazards::Drawn.steps(seed, nodes, LIMIT) {
+                    if let Step::KillForGood(node) = step {
+                        dead[node] = true;
+                        died[node] += usize::from(nodes == 3);
+                    }
+                }
+                assert!(dead.contains(&false), "{nodes} nodes, seed {seed}");
+            }
+        }
+        assert!(died.iter().all(|&times| times > 20) && died[0] > died[1], "{died:?}");
+    }
+
+    #[test]
+    fn in_a_lull_values_are_followed_by_cuts_and_deaths() {
+        let mut followed = 0;
+        for seed in 0..200 {
+            let hazards = these(&[Hazard::Lull]);
+            let (steps, ends) = (hazards.steps(seed, 5, LIMIT), LIMIT + hazards.lull(seed));
+            assert!(ends >= LIMIT + Duration::from_secs(60));
+            assert!(steps.iter().all(|(at, _)| (LIMIT..=ends).contains(at)));
+            assert_eq!(steps[0], (LIMIT, Step::Lull));
+            followed += steps
+                .windows(2)
+                .filter(|pair| {
+                    let strikes = matches!(
+                        pair[1].1,
+                        Step::StartSudden { .. } | Step::KillForGood(_) | Step::Disturb(_, Trouble::Kill)
+                    );
+                    matches!(pair[0].1, Step::Burst(..)) && strikes && pair[1].0 - pair[0].0 <= SOON_MAX
+                })
+                .count();
+        }
+        assert!(followed > 100, "{followed}");
     }
 
     #[test]

@@ -173,6 +173,20 @@ pub enum Step {
     Burst(usize, usize),
     /// Cut these pairs (receiver, source) off until the end of the run, in place of those cut off so before.
     CutForGood(Vec<(usize, usize)>),
+    /// Let no message pass from the second to the first of each pair, in place of those cut off so before. Apart from the
+    /// other kinds of cuts: they come just after a value, and those of the other kinds whenever they come.
+    StartSudden {
+        /// The pairs (receiver, source).
+        cuts: Vec<(usize, usize)>,
+        /// Whether they last until the end of the run.
+        for_good: bool,
+    },
+    /// Let them pass again.
+    StopSudden,
+    /// End a node's process as [`Trouble::Kill`] does. It is never started again.
+    KillForGood(usize),
+    /// Let clients say nothing more until the run ends, but for [bursts](Step::Burst).
+    Lull,
 }
 
 /// What may befall a node.
@@ -220,6 +234,9 @@ impl Step {
             Step::Burst(node, _) => (9, *node),
             Step::Disturb(node, Trouble::Kill | Trouble::Restart) => (10, *node),
             Step::CutForGood(_) => (11, 0),
+            Step::StartSudden { .. } | Step::StopSudden => (12, 0),
+            Step::KillForGood(node) => (13, *node),
+            Step::Lull => (14, 0),
         }
     }
 
@@ -230,6 +247,8 @@ impl Step {
             Step::StartPartition(..)
             | Step::StartOneWay(_)
             | Step::CutForGood(_)
+            | Step::StartSudden { .. }
+            | Step::KillForGood(_)
             | Step::Disturb(_, Trouble::Pause | Trouble::Kill) => true,
             Step::Lose(part) | Step::Duplicate(part) => *part > 0.0,
             Step::Reorder(extra) | Step::Delay(extra) => extra.is_some(),
@@ -237,8 +256,10 @@ impl Step {
             Step::Disturb(_, Trouble::Slow(time)) => !time.is_zero(),
             Step::StopPartition
             | Step::StopOneWay
+            | Step::StopSudden
             | Step::Disturb(_, Trouble::Resume | Trouble::Restart)
-            | Step::Burst(..) => false,
+            | Step::Burst(..)
+            | Step::Lull => false,
         }
     }
 
@@ -249,6 +270,7 @@ impl Step {
         Some(match *self {
             Step::StartPartition(..) => Step::StopPartition,
             Step::StartOneWay(_) => Step::StopOneWay,
+            Step::StartSudden { for_good: false, .. } => Step::StopSudden,
             Step::Lose(_) => Step::Lose(0.0),
             Step::Duplicate(_) => Step::Duplicate(0.0),
             Step::Reorder(_) => Step::Reorder(None),
@@ -259,9 +281,13 @@ impl Step {
             Step::Disturb(node, Trouble::Slow(_)) => disturb(node, Trouble::Slow(Duration::ZERO)),
             Step::StopPartition
             | Step::StopOneWay
+            | Step::StopSudden
             | Step::Disturb(_, Trouble::Resume | Trouble::Restart)
             | Step::Burst(..)
-            | Step::CutForGood(_) => return None,
+            | Step::CutForGood(_)
+            | Step::StartSudden { for_good: true, .. }
+            | Step::KillForGood(_)
+            | Step::Lull => return None,
         })
     }
 }
@@ -306,6 +332,16 @@ impl fmt::Display for Step {
             Step::Disturb(node, Trouble::Slow(time)) => write!(f, "n{node} takes {time:?} over each message"),
             Step::Burst(node, count) => write!(f, "{count} values are broadcast to n{node} at once"),
             Step::CutForGood(cuts) => write!(f, "links cut for good: {}", cuts.len() / 2),
+            Step::StartSudden { cuts, for_good } => {
+                let pairs: Vec<String> =
+                    cuts.iter().take(8).map(|(to, from)| format!("n{from} to n{to}")).collect();
+                let more = if cuts.len() > pairs.len() { ", …" } else { "" };
+                let how_long = if *for_good { " for good" } else { "" };
+                write!(f, "suddenly cut{how_long}: {}{more}", pairs.join(", "))
+            }
+            Step::StopSudden => f.write_str("the sudden cut is healed"),
+            Step::KillForGood(node) => write!(f, "n{node} is killed for good"),
+            Step::Lull => f.write_str("clients fall silent"),
         }
     }
 }

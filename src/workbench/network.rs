@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -64,8 +65,8 @@ pub struct Packet {
     pub src: Endpoint,
     /// To whom.
     pub dest: Endpoint,
-    /// Its body, a JSON object.
-    pub body: Box<str>,
+    /// Its body, a JSON object. Messages that say the same may share it.
+    pub body: Arc<str>,
 }
 
 impl Packet {
@@ -84,15 +85,20 @@ pub struct Latency {
     pub mean: Duration,
     /// How it is spread.
     pub dist: LatencyDist,
+    /// Each message takes up to so much longer, all lengths being equally likely.
+    pub jitter: Duration,
 }
 
 impl Latency {
     fn sample(&self, rng: &mut Pcg64) -> Duration {
-        match self.dist {
+        let delay = match self.dist {
             LatencyDist::Constant => self.mean,
             LatencyDist::Uniform => self.mean.mul_f64(2.0 * rng.random::<f64>()),
             LatencyDist::Exponential => self.mean.mul_f64(-libm::log(1.0 - rng.random::<f64>())),
-        }
+        };
+        // Without jitter nothing is drawn, so that what is drawn next stays as it was.
+        let has_jitter = !self.jitter.is_zero();
+        delay + if has_jitter { self.jitter.mul_f64(rng.random::<f64>()) } else { Duration::ZERO }
     }
 }
 
@@ -146,6 +152,8 @@ pub enum Layer {
     OneWay = 2,
     /// Cuts for good.
     ForGood = 4,
+    /// Cuts that come just after a value.
+    Sudden = 8,
 }
 
 /// What became of a message, for those who want to know of each.
@@ -177,7 +185,7 @@ pub struct Passage {
     /// To whom.
     pub dest: Endpoint,
     /// What it says.
-    pub body: Box<str>,
+    pub body: Arc<str>,
 }
 
 /// Counts of messages, as Maelstrom counts them: at the moment they are sent, lost or not.
@@ -241,7 +249,8 @@ pub struct Network {
     rng: Pcg64,
     next_id: u64,
     under_way: BinaryHeap<Reverse<Packet>>,
-    /// The layers in which the node of the row takes nothing from the node of the column, one bit each.
+    /// The layers in which the node of the row takes nothing from the node of the column, one bit each. Empty until the
+    /// first cut.
     cut: Vec<u8>,
     nodes: usize,
     /// Which nodes are dead.
@@ -262,7 +271,7 @@ impl Network {
             rng,
             next_id: 0,
             under_way: BinaryHeap::new(),
-            cut: vec![0; nodes * nodes],
+            cut: Vec::new(),
             nodes,
             down: vec![false; nodes],
             weather: Weather::default(),
@@ -282,7 +291,7 @@ impl Network {
     }
 
     /// Takes a message. To and from clients there is no delay, and the weather is always fine.
-    pub fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Box<str>) {
+    pub fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
         self.journal.of(src, dest).sent += 1;
         self.note(now, Fate::Sent, src, dest, &body);
         if src.is_client() || dest.is_client() {
@@ -307,14 +316,14 @@ impl Network {
         extras.fold(self.latency.sample(&mut self.rng), |sum, extra| sum + extra.sample(&mut self.rng))
     }
 
-    fn dispatch(&mut self, due: Time, src: Endpoint, dest: Endpoint, body: Box<str>) {
+    fn dispatch(&mut self, due: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
         self.under_way.push(Reverse(Packet { due, id: self.next_id, src, dest, body }));
         self.next_id += 1;
     }
 
-    fn note(&mut self, at: Time, fate: Fate, src: Endpoint, dest: Endpoint, body: &str) {
+    fn note(&mut self, at: Time, fate: Fate, src: Endpoint, dest: Endpoint, body: &Arc<str>) {
         if let Some(trace) = &mut self.trace {
-            trace.push(Passage { at, fate, src, dest, body: body.into() });
+            trace.push(Passage { at, fate, src, dest, body: Arc::clone(body) });
         }
     }
 
@@ -358,6 +367,9 @@ impl Network {
 
     /// From now on, `receiver` takes nothing from `source`, until the layer is mended.
     pub fn cut(&mut self, layer: Layer, receiver: usize, source: usize) {
+        if self.cut.is_empty() {
+            self.cut = vec![0; self.nodes * self.nodes];
+        }
         self.cut[receiver * self.nodes + source] |= layer as u8;
     }
 
@@ -376,7 +388,7 @@ impl Network {
     fn is_cut(&self, src: Endpoint, dest: Endpoint) -> bool {
         match (src, dest) {
             (Endpoint::Node(source), Endpoint::Node(receiver)) => {
-                self.cut[receiver * self.nodes + source] > 0
+                self.cut.get(receiver * self.nodes + source).is_some_and(|&layers| layers > 0)
             }
             _ => false,
         }
@@ -391,7 +403,8 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn network(mean_ms: u64, dist: LatencyDist) -> Network {
-        Network::new(3, Latency { mean: Duration::from_millis(mean_ms), dist }, Pcg64::seed_from_u64(1))
+        let latency = Latency { mean: Duration::from_millis(mean_ms), dist, jitter: Duration::ZERO };
+        Network::new(3, latency, Pcg64::seed_from_u64(1))
     }
 
     fn send(network: &mut Network, at_ms: u64, src: &str, dest: &str) {
@@ -457,13 +470,33 @@ mod tests {
     #[test]
     fn spread_latencies_have_the_mean_they_are_given() {
         for (dist, largest) in [(LatencyDist::Uniform, 2.0), (LatencyDist::Exponential, f64::INFINITY)] {
-            let latency = Latency { mean: Duration::from_secs(1), dist };
+            let latency = Latency { mean: Duration::from_secs(1), dist, jitter: Duration::ZERO };
             let mut rng = Pcg64::seed_from_u64(7);
             let samples: Vec<f64> = (0..20_000).map(|_| latency.sample(&mut rng).as_secs_f64()).collect();
             let mean = samples.iter().sum::<f64>() / samples.len() as f64;
             assert!((mean - 1.0).abs() < 0.03, "{dist:?}: {mean}");
             assert!(samples.iter().all(|&s| (0.0..=largest).contains(&s)));
         }
+    }
+
+    #[test]
+    fn jitter_makes_delays_longer_by_up_to_its_size() {
+        let (mean, jitter) = (Duration::from_millis(100), Duration::from_millis(5));
+        let latency = Latency { mean, dist: LatencyDist::Constant, jitter };
+        let mut rng = Pcg64::seed_from_u64(7);
+        let extras: Vec<Duration> = (0..10_000).map(|_| latency.sample(&mut rng) - mean).collect();
+        assert!(extras.iter().all(|&extra| extra <= jitter));
+        let average = extras.iter().sum::<Duration>() / 10_000;
+        assert!((2400..2600).contains(&average.as_micros()), "{average:?}");
+    }
+
+    #[test]
+    fn no_jitter_draws_nothing() {
+        let latency =
+            Latency { mean: Duration::from_secs(1), dist: LatencyDist::Constant, jitter: Duration::ZERO };
+        let mut rng = Pcg64::seed_from_u64(7);
+        latency.sample(&mut rng);
+        assert_eq!(rng, Pcg64::seed_from_u64(7));
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub struct Scenario {
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = LatencyDist::Constant)]
     pub latency_dist: LatencyDist,
 
+    /// Each message between nodes takes up to so much longer, all lengths being equally likely
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
+    pub latency_jitter: f64,
+
     /// Faults to inject, separated by commas
     #[arg(long, value_enum, value_name = "FAULTS", value_delimiter = ',')]
     pub nemesis: Vec<FaultKind>,
@@ -72,6 +76,7 @@ impl Scenario {
             time_limit: 60.0,
             latency: 0.0,
             latency_dist: LatencyDist::Constant,
+            latency_jitter: 0.0,
             nemesis: Vec::new(),
             nemesis_interval: 10.0,
             topology: TopologyKind::Grid,

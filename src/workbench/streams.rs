@@ -13,6 +13,7 @@ pub(super) enum Stream {
     Hazards = 5,
     Kills = 6,
     Pauses = 7,
+    Designs = 8,
 }
 
 /// The numbers that a seed stands for.

@@ -1,7 +1,5 @@
 //! The topologies that Maelstrom suggests to nodes.
 
-use std::collections::VecDeque;
-
 use clap::ValueEnum;
 
 /// A shape of network.
@@ -45,21 +43,34 @@ impl TopologyKind {
 /// The longest of the shortest paths, in hops; `usize::MAX` if some node can't be reached.
 #[must_use]
 pub fn diameter(neighbours: &[Vec<usize>]) -> usize {
-    let reach = |from: usize| {
-        let mut distance = vec![usize::MAX; neighbours.len()];
-        let mut frontier = VecDeque::from([from]);
-        distance[from] = 0;
-        while let Some(node) = frontier.pop_front() {
-            for &next in &neighbours[node] {
-                if distance[next] == usize::MAX {
-                    distance[next] = distance[node] + 1;
-                    frontier.push_back(next);
-                }
+    let nodes = neighbours.len();
+    let around = |node: usize| neighbours[node].iter().copied();
+    let reach = |from| {
+        let found = breadth_first(nodes, from, around);
+        if found.len() < nodes { usize::MAX } else { found.last().map_or(0, |&(_, distance)| distance) }
+    };
+    (0..nodes).map(reach).max().unwrap_or(0)
+}
+
+/// All of so many nodes that can be reached from one, each with its distance in hops: itself first, the farthest last.
+pub(super) fn breadth_first<I: Iterator<Item = usize>>(
+    nodes: usize,
+    from: usize,
+    around: impl Fn(usize) -> I,
+) -> Vec<(usize, usize)> {
+    let mut is_found = vec![false; nodes];
+    is_found[from] = true;
+    let mut found = vec![(from, 0)];
+    let mut next = 0;
+    while let Some(&(node, distance)) = found.get(next) {
+        next += 1;
+        for other in around(node) {
+            if !std::mem::replace(&mut is_found[other], true) {
+                found.push((other, distance + 1));
             }
         }
-        distance.into_iter().max().unwrap_or(0)
-    };
-    (0..neighbours.len()).map(reach).max().unwrap_or(0)
+    }
+    found
 }
 
 /// Whether `a` is the parent of `b` in a heap of `k` children a node.

@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use super::history::History;
-use super::nemesis::{TRUE_PPM, Trouble};
+use super::nemesis::{Step, TRUE_PPM, Trouble};
 use super::scenario::{Scenario, Verbosity};
 use super::trial::{Cluster, Fault, Results, Trial};
 use crate::node::{Node, Outbox, Time};
@@ -47,8 +47,20 @@ pub trait Watch<N: Node> {
     /// A node is killed: what it knew is gone.
     fn killed(&mut self, index: usize);
 
+    /// The nemesis has just done this.
+    fn struck(&mut self, _now: Time, _step: &Step) {}
+
+    /// No living node has a timer, and no message is under way: nothing will happen unless somebody does something.
+    /// Called after each event that leaves it so.
+    ///
+    /// # Errors
+    /// Ends the run: says which node something is the matter with, and what.
+    fn at_rest(&mut self, _now: Time) -> Result<(), (usize, String)> {
+        Ok(())
+    }
+
     /// Whether everything has come to rest.
-    fn has_settled(&self) -> bool {
+    fn has_settled(&self, _now: Time) -> bool {
         true
     }
 
@@ -116,6 +128,8 @@ struct Hosts<'a, N: Node, W> {
     spare: Vec<Vec<u8>>,
     /// Who acted last.
     last: usize,
+    /// How many hosts have a timer or an unhandled message.
+    busy: usize,
     watch: &'a mut W,
     fault: Option<Fault>,
 }
@@ -136,6 +150,8 @@ struct Host<N: Node> {
     inbox: VecDeque<(Time, String)>,
     /// When it is to be looked at.
     wake: Time,
+    /// Whether it was busy when that was last noted.
+    was_busy: bool,
 }
 
 impl<N: Node> Host<N> {
@@ -150,6 +166,11 @@ impl<N: Node> Host<N> {
 
     fn tick_at(&self) -> Option<Time> {
         self.node.next_deadline().map(|deadline| self.clock.true_time(deadline))
+    }
+
+    /// Whether it will do something by itself, once it no longer rests.
+    fn is_busy(&self) -> bool {
+        !self.dead && (!self.inbox.is_empty() || self.node.next_deadline().is_some())
     }
 
     fn next_event(&self) -> Time {
@@ -172,6 +193,7 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
             free_at: Time::ZERO,
             inbox: VecDeque::new(),
             wake: Time::NEVER,
+            was_busy: false,
         };
         Self {
             hosts: (0..nodes).map(&mut host).collect(),
@@ -183,6 +205,7 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
             printed: Vec::new(),
             spare: Vec::new(),
             last: 0,
+            busy: 0,
             watch,
             fault: None,
         }
@@ -205,6 +228,9 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
                 return Err(fault);
             }
             self.hand_over(trial)?;
+            if self.busy == 0 && trial.in_flight() == 0 {
+                self.watch.at_rest(now).map_err(|(node, what)| Fault::Broken { node, what })?;
+            }
         }
         Ok(())
     }
@@ -306,6 +332,9 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
     /// Notes when to look at a host next, if that has changed.
     fn reschedule(&mut self, index: usize) {
         let host = &mut self.hosts[index];
+        let is_busy = host.is_busy();
+        self.busy = self.busy + usize::from(is_busy) - usize::from(host.was_busy);
+        host.was_busy = is_busy;
         let due = host.next_event();
         if due != host.wake {
             host.wake = due;
@@ -318,8 +347,12 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
 }
 
 impl<N: Node, W: Watch<N>> Cluster for Hosts<'_, N, W> {
+    fn struck(&mut self, step: &Step) {
+        self.watch.struck(self.now, step);
+    }
+
     fn has_settled(&self) -> bool {
-        self.watch.has_settled()
+        self.watch.has_settled(self.now)
     }
 
     fn deliver(&mut self, node: usize, line: String) {

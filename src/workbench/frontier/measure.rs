@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::Setting;
 use crate::config::Config;
-use crate::runtime::cli::Design;
 use crate::workbench::hazards::Hazards;
 use crate::workbench::scenario::{Scenario, WorkloadKind};
-use crate::workbench::simulate::Simulation;
+use crate::workbench::simulate::{Designs, Simulation};
 
 /// How long clients make requests, in seconds: as long as in the challenges.
 pub const TIME_LIMIT: f64 = 20.0;
@@ -29,7 +28,7 @@ impl Setting {
                 ..Scenario::new(WorkloadKind::Broadcast)
             },
             hazards: Hazards::These(Vec::new()),
-            design: Design::LockFree,
+            design: Designs::LockFree,
             config: Config { latency_budget: Duration::from_millis(budget_ms), ..Config::default() },
             node_options: vec!["--latency-budget".to_owned(), budget_ms.to_string()],
             #[cfg(feature = "planted-bugs")]

@@ -2,13 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use serde::Deserialize;
 
-use super::{Failure, WATCHED_MIN};
+use super::Failure;
+use super::progress::Progress;
+use super::required::NOISE_WINDOW;
 use crate::node::{Inspect, Time};
 use crate::protocol::Value;
+use crate::workbench::nemesis::Step;
 use crate::workbench::network::Endpoint;
 use crate::workbench::virtual_time::{Act, Watch};
 
@@ -19,12 +23,19 @@ pub(super) struct Auditor {
     told: Vec<HashSet<Value, FixedState>>,
     /// What the node that acts now was told by the line that it handles.
     news: Vec<Value>,
+    /// Whether a client did so.
+    by_client: bool,
+    /// Which nodes know no message but deltas that tells them values.
+    simple: Vec<bool>,
+    pub(super) progress: Progress,
     batch_max: usize,
     whereabouts_of: Option<Value>,
     /// Values whose last holder was killed. A message that was under way may bring one back.
     orphaned: HashSet<Value, FixedState>,
-    /// When that last happened.
-    pub(super) last_revival: Time,
+    /// The run need not go on once all has been complete for so long.
+    pub(super) settles_after: Duration,
+    /// What was not complete when it should have been.
+    pub(super) late: Option<Failure>,
     /// The last step.
     pub(super) now: Time,
     /// When a node last learnt a value.
@@ -33,6 +44,8 @@ pub(super) struct Auditor {
     pub(super) last_news: Option<Value>,
     /// When a node last sent a message to another.
     pub(super) last_sent: Time,
+    /// When a node last sent a batch of values.
+    pub(super) last_batch: Time,
     /// How many they sent in each second.
     sent_in: BTreeMap<u64, usize>,
     /// The value that an invariant broke about.
@@ -67,18 +80,28 @@ struct Body<'a> {
 }
 
 impl Auditor {
-    pub(super) fn new(nodes: usize, batch_max: usize, whereabouts_of: Option<Value>) -> Self {
+    pub(super) fn new(
+        simple: Vec<bool>,
+        progress: Progress,
+        batch_max: usize,
+        whereabouts_of: Option<Value>,
+    ) -> Self {
         Self {
-            told: vec![HashSet::default(); nodes],
+            told: vec![HashSet::default(); simple.len()],
             news: Vec::new(),
+            by_client: false,
+            simple,
+            progress,
             batch_max,
             whereabouts_of,
             orphaned: HashSet::default(),
-            last_revival: Time::ZERO,
+            settles_after: Duration::ZERO,
+            late: None,
             now: Time::ZERO,
             last_learnt: Time::ZERO,
             last_news: None,
             last_sent: Time::ZERO,
+            last_batch: Time::ZERO,
             sent_in: BTreeMap::new(),
             suspect: None,
             holdings: Vec::new(),
@@ -87,34 +110,55 @@ impl Auditor {
         }
     }
 
-    /// A node that lacks a value which another one has.
+    /// A node that lacks a value which another one has that it can reach.
     pub(super) fn missing(&self) -> Option<Failure> {
-        let all: HashSet<Value, FixedState> = self.told.iter().flatten().copied().collect();
-        let (node, told) = self.told.iter().enumerate().find(|(_, told)| told.len() < all.len())?;
-        let value = *all.difference(told).min()?;
-        let holder = self.told.iter().position(|told| told.contains(&value))?;
+        let (node, value, holder) =
+            self.progress.reach.parts().iter().find_map(|part| self.missing_in(part))?;
         Some(Failure::Missing { node, value, holder })
     }
 
-    /// The most messages that nodes sent each other in any second that began after that time.
-    pub(super) fn most_sent(&self, after: Time) -> usize {
-        let from = after.since(Time::ZERO).as_secs() + 1;
-        self.sent_in.range(from..).map(|(_, &count)| count).max().unwrap_or(0)
+    /// Of some nodes, one that lacks a value, which value, and one that has it.
+    fn missing_in(&self, part: &[usize]) -> Option<(usize, Value, usize)> {
+        let all: HashSet<Value, FixedState> =
+            part.iter().flat_map(|&node| &self.told[node]).copied().collect();
+        let node = *part.iter().find(|&&node| self.told[node].len() < all.len())?;
+        let value = *all.difference(&self.told[node]).min()?;
+        let holder = *part.iter().find(|&&holder| self.told[holder].contains(&value))?;
+        Some((node, value, holder))
     }
 
-    /// Whether a value died with the last node that held it.
+    /// How many messages nodes sent each other in the window that began after that time.
+    pub(super) fn sent_after(&self, after: Time) -> usize {
+        let from = after.since(Time::ZERO).as_secs() + 1;
+        self.sent_in.range(from..from + NOISE_WINDOW.as_secs()).map(|(_, &count)| count).sum()
+    }
+
+    /// Whether no living node holds a value because the last one that did was killed.
     pub(super) fn died(&self, value: Value) -> bool {
         self.orphaned.contains(&value)
     }
 
+    /// Whether some node holds a value.
+    pub(super) fn is_held(&self, value: Value) -> bool {
+        self.told.iter().any(|told| told.contains(&value))
+    }
+
+    /// Whether values have spread as far as they should have by now.
+    fn in_time(&mut self, now: Time) -> Result<(), String> {
+        let Some(late) = self.progress.late(now) else { return Ok(()) };
+        self.late = Some(Failure::Late { took: late.took, bound: late.bound });
+        let lacks = self.missing();
+        self.suspect = lacks.as_ref().and_then(Failure::value);
+        Err(lacks.map_or_else(String::new, |lacks| lacks.to_string()))
+    }
+
     /// Checks a message that a node sends to another.
     fn sent(&mut self, index: usize, kind: &str, values: &[Value]) -> Result<(), String> {
-        let least = match kind {
-            "delta" => 1,
-            "sync" => 0,
-            _ => return Ok(()),
-        };
-        if !(least..=self.batch_max).contains(&values.len()) {
+        // One without values asks or tells something else.
+        if !matches!(kind, "delta" | "sync") {
+            return Ok(());
+        }
+        if values.len() > self.batch_max {
             return Err(format!("sends {} values in one batch", values.len()));
         }
         match values.iter().find(|value| !self.told[index].contains(value)) {
@@ -143,12 +187,14 @@ impl Auditor {
 }
 
 impl<N: Inspect> Watch<N> for Auditor {
-    fn receives(&mut self, _: usize, line: &[u8]) {
+    fn receives(&mut self, index: usize, line: &[u8]) {
         // What a node can't take as a message tells it nothing.
         let Ok(Message { body, .. }) = serde_json::from_slice(line) else { return };
+        self.by_client = body.kind == "broadcast";
         match &*body.kind {
             "broadcast" => self.news.extend(body.message),
-            "delta" | "sync" => self.news = body.values,
+            "delta" => self.news = body.values,
+            "sync" if !self.simple[index] => self.news = body.values,
             _ => {}
         }
     }
@@ -161,9 +207,10 @@ impl<N: Inspect> Watch<N> for Auditor {
             if told.insert(value) {
                 self.last_learnt = now;
                 self.last_news = Some(value);
-                if self.orphaned.remove(&value) {
-                    self.last_revival = now;
+                if self.by_client || self.orphaned.remove(&value) {
+                    self.progress.said(now);
                 }
+                self.progress.learnt(now, index, value);
             }
             if !node.holds(value) {
                 self.suspect = Some(value);
@@ -179,23 +226,47 @@ impl<N: Inspect> Watch<N> for Auditor {
             if let Some(Endpoint::Node(_)) = Endpoint::parse(&dest) {
                 self.last_sent = now;
                 *self.sent_in.entry(now.since(Time::ZERO).as_secs()).or_default() += 1;
+                if body.kind == "delta" && !body.values.is_empty() {
+                    self.last_batch = now;
+                }
                 self.sent(index, &body.kind, &body.values)?;
             } else if body.kind == "read_ok" {
                 self.shown(index, &body.messages)?;
             }
         }
-        node.audit(local)
+        node.audit(local)?;
+        self.in_time(now)
+    }
+
+    fn struck(&mut self, now: Time, step: &Step) {
+        self.progress.struck(now, step);
+    }
+
+    /// Whoever has no timer does nothing more. So nobody may lack anything that can be had.
+    fn at_rest(&mut self, now: Time) -> Result<(), (usize, String)> {
+        self.now = now;
+        if self.progress.is_complete() {
+            return Ok(());
+        }
+        let Some(Failure::Missing { node, value, holder }) = self.missing() else { return Ok(()) };
+        self.suspect = Some(value);
+        Err((
+            node,
+            format!("lacks {value}, which n{holder} holds; no node has a timer, and nothing is under way"),
+        ))
     }
 
     /// The node's next life has been told nothing.
     fn killed(&mut self, index: usize) {
         let forgotten = std::mem::take(&mut self.told[index]);
+        self.progress.forgot(index);
         let held = |value: &Value| self.told.iter().any(|told| told.contains(value));
         self.orphaned.extend(forgotten.into_iter().filter(|value| !held(value)));
     }
 
-    fn has_settled(&self) -> bool {
-        self.now.since(self.last_learnt) >= WATCHED_MIN && self.missing().is_none()
+    fn has_settled(&self, now: Time) -> bool {
+        let since = self.last_learnt.max(self.progress.since);
+        now.since(since) >= self.settles_after && self.progress.is_complete()
     }
 
     fn ended(&mut self, index: usize, node: &N) {
@@ -213,8 +284,11 @@ mod tests {
     use crate::node::{Node, Outbox};
     use crate::protocol::LineBuf;
     use crate::simple::Simple;
+    use crate::workbench::scenario::{Scenario, WorkloadKind};
+    use crate::workbench::simulate::designs::Designs;
+    use crate::workbench::simulate::reach::{Paths, Reach};
+    use crate::workbench::simulate::required::Required;
     use serde_json::json;
-    use std::time::Duration;
 
     /// Lets a node handle a message under the auditor's eyes.
     fn tell(
@@ -229,6 +303,12 @@ mod tests {
         Watch::<Simple>::receives(auditor, index, line.as_bytes());
         node.handle(at, LineBuf::from(line).line(), &mut (), &mut out);
         auditor.acted(Act { now: at, local: at, index, node, printed: &out.lines() })
+    }
+
+    fn auditor() -> Auditor {
+        let scenario = Scenario { node_count: 2, ..Scenario::new(WorkloadKind::Broadcast) };
+        let required = Required::of(&scenario, Designs::Simple, &Config::default(), &[]);
+        Auditor::new(vec![true; 2], Progress::new(2, Reach::new(2, Paths::Any), required), 64, None)
     }
 
     fn delta(values: &[Value]) -> serde_json::Value {
@@ -246,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_value_dies_when_its_last_holder_is_killed_and_lives_again_when_a_late_message_brings_it() {
-        let mut auditor = Auditor::new(2, 64, None);
+        let mut auditor = auditor();
         let nodes = initialised(&mut auditor);
         for (index, values) in [(0, [1, 2]), (1, [2, 3])] {
             tell(&mut auditor, &nodes, index, Time::ZERO, &delta(&values)).expect("all is well");
@@ -256,15 +336,29 @@ mod tests {
         let later = Time::ZERO + Duration::from_secs(9);
         tell(&mut auditor, &nodes, 1, later, &delta(&[1])).expect("all is well");
         assert!(!auditor.died(1));
-        assert_eq!(auditor.last_revival, later);
+        assert_eq!(auditor.progress.since, later, "a value that comes back has to spread anew");
         Watch::<Simple>::killed(&mut auditor, 1);
         assert_eq!([1, 2, 3].map(|value| auditor.died(value)), [true; 3]);
         assert_eq!(auditor.missing(), None, "nobody has anything");
     }
 
     #[test]
+    fn where_nobody_has_a_timer_nobody_may_lack_what_another_node_holds() {
+        let mut auditor = auditor();
+        let nodes = initialised(&mut auditor);
+        let rest = |auditor: &mut Auditor| Watch::<Simple>::at_rest(auditor, Time::ZERO);
+        assert_eq!(rest(&mut auditor), Ok(()));
+        tell(&mut auditor, &nodes, 0, Time::ZERO, &delta(&[1])).expect("all is well");
+        let (node, what) = rest(&mut auditor).expect_err("n1 lacks it");
+        assert!(node == 1 && what.contains("lacks 1, which n0 holds"), "{what}");
+        let cut = Step::StartSudden { cuts: vec![(0, 1)], for_good: true };
+        Watch::<Simple>::struck(&mut auditor, Time::ZERO, &cut);
+        assert_eq!(rest(&mut auditor), Ok(()), "it can't be had");
+    }
+
+    #[test]
     fn a_node_that_remembers_its_former_life_is_found_out() {
-        let mut auditor = Auditor::new(2, 64, None);
+        let mut auditor = auditor();
         let nodes = initialised(&mut auditor);
         tell(&mut auditor, &nodes, 0, Time::ZERO, &delta(&[1])).expect("all is well");
         Watch::<Simple>::killed(&mut auditor, 0);

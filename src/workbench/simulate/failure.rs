@@ -56,8 +56,8 @@ pub enum Failure {
         /// The value.
         value: Value,
     },
-    /// They got them too late.
-    #[error("not complete until {:.3} s after the faults ended; the bound is {:.3} s",
+    /// They didn't get them in time.
+    #[error("not complete {:.3} s after the last fault or value; the bound is {:.3} s",
             took.as_secs_f64(), bound.as_secs_f64())]
     Late {
         /// How late.
@@ -66,9 +66,9 @@ pub enum Failure {
         bound: Duration,
     },
     /// Nodes that are cut off from some send far more than it takes to keep trying.
-    #[error("{messages} messages in a second, long after the faults ended; {most} are allowed")]
+    #[error("{messages} messages in a minute, long after the last fault or value; {most} are allowed")]
     Noisy {
-        /// How many they sent in the noisiest second.
+        /// How many they sent in a minute.
         messages: usize,
         /// How many they may.
         most: usize,
@@ -82,10 +82,10 @@ pub enum Failure {
         what: String,
     },
     /// They still talk when there is nothing to say.
-    #[error("still sending {:.3} s after the faults ended; {:.3} s are allowed",
+    #[error("still sending {:.3} s after the last fault or value; {:.3} s are allowed",
             until.as_secs_f64(), bound.as_secs_f64())]
     Restless {
-        /// When the last message was sent, after the faults ended.
+        /// When the last message was sent, after the last fault or value.
         until: Duration,
         /// When it should have been.
         bound: Duration,
@@ -150,10 +150,11 @@ pub(super) fn duplicated(results: &Results) -> Option<Failure> {
     Some(Failure::Duplicated { value, times })
 }
 
-/// A value that was known and is gone, but for those that died with their last holders. Whether they did is for
-/// the auditor to say: set-full can only tell from what clients saw.
-pub(super) fn lost(results: &Results, died: impl Fn(Value) -> bool) -> Option<Failure> {
+/// A value that was known and is gone, but for those that are accounted for: they died with their last holders, or are held
+/// by somebody whom others can't reach. Whether they are is for the auditor to say: set-full can only tell from what clients
+/// saw.
+pub(super) fn lost(results: &Results, accounted_for: impl Fn(Value) -> bool) -> Option<Failure> {
     let set = set_full(results)?;
     let gone = set.lost.iter().chain(&set.died).copied();
-    gone.filter(|&value| !died(value)).min().map(|value| Failure::Lost { value })
+    gone.filter(|&value| !accounted_for(value)).min().map(|value| Failure::Lost { value })
 }

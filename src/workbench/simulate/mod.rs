@@ -1,30 +1,36 @@
 //! Simulated runs: the nodes' own code in virtual time, on a network crueller than any, checked at every step.
 //!
-//! A run has two phases. *Safety*: clients broadcast and read while [hazards](super::hazards) strike; nothing
-//! may be wrong at any step. *Liveness*: at the time limit all faults end; within a [bound](Simulation::bound)
-//! every node must hold every value that any node holds, and then the cluster must fall silent. Where links were cut
-//! for good, nodes go on trying them, and must not be too noisy about it.
+//! A run has two phases, or three. *Safety*: clients broadcast and read while [hazards](super::hazards) strike; nothing
+//! may be wrong at any step. Then, in some runs, a *lull*: clients say next to nothing for minutes, while nodes die and links
+//! are cut. *Liveness*: all faults end, but for cuts and deaths that are for good; the cluster must heal in time and then fall
+//! silent. What that means in figures is said in terms of a user, who knows nothing of a node's insides, in `required.rs`.
 //!
 //! | checked | when | by |
 //! | --- | --- | --- |
 //! | a node holds what it was told and nothing else, and a read shows just that | every step | the auditor |
 //! | it sends only values that it holds, in batches of the size allowed | every step | the auditor |
 //! | its own structures are sound | every step | [`Inspect::audit`] |
+//! | where nobody has a timer and nothing is under way, nodes that can reach each other hold the same | every step | the auditor |
+//! | where nothing has changed for as long as healing may take, nodes that can reach each other hold the same | every step | the auditor |
 //! | clients are answered, and well | after the run | [`Simulation::run`] |
 //! | nothing that was acknowledged is lost, unless every node that held it was killed; no read shows a value twice | after the run | [set-full](super::check::set_full) and the auditor |
-//! | every node holds the same values in the end, within the bound; silence from then on, or little noise | after the run | [`Simulation::run`] |
+//! | nodes that can reach each other hold the same values in the end; silence from then on, or little noise | after the run | [`Simulation::run`] |
 
 mod auditor;
+mod designs;
 mod failure;
 mod minimise;
 mod options;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+mod progress;
+mod reach;
 pub mod report;
+mod required;
 mod story;
 mod survey;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 use std::io;
 use std::time::Duration;
@@ -32,41 +38,35 @@ use std::time::Duration;
 use rand::RngExt;
 use twox_hash::XxHash3_64;
 
+pub use self::designs::Designs;
 pub use self::failure::Failure;
 pub use self::minimise::{Failing, minimise};
 pub use self::options::Options;
 pub use self::story::story;
-pub use self::survey::{Found, Minimised, Spread, Summary, survey};
+pub use self::survey::{Found, Minimised, Spread, Summary, survey, survey_until};
 
 use self::auditor::Auditor;
+use self::designs::Either;
 use self::failure::{duplicated, lost, set_full, unanswered};
-use super::hazards::{EXTRA_MAX, Hazards};
+use self::progress::{Healing, Progress};
+use self::reach::{Paths, Reach};
+use self::required::{After, NOISE_WINDOW, Required};
+use super::hazards::Hazards;
 use super::history::History;
 use super::nemesis::{Nemesis, Step, Trouble};
 use super::network::Passage;
-use super::scenario::{LatencyDist, Scenario, Verbosity};
+use super::scenario::{Scenario, Verbosity};
 use super::streams::{Stream, stream};
-use super::topology::diameter;
+use super::topology::TopologyKind;
 use super::trial::{Fault, Quiet, Results, Trial};
 use super::virtual_time;
 use crate::config::Config;
-use crate::gossip::{LockFree, SELDOM};
+use crate::gossip::LockFree;
 use crate::node::{Inspect, Time};
 #[cfg(feature = "planted-bugs")]
 use crate::planted::{Bug, plant};
 use crate::protocol::{Generation, Value};
-use crate::queue::SLOTS;
-use crate::runtime::cli::Design;
 use crate::simple::Simple;
-
-/// The shortest time that a cluster is watched after it should have fallen silent.
-const WATCHED_MIN: Duration = Duration::from_secs(5);
-/// The most messages that each node may send in a second, on average, when there is nothing new to say and some can't be
-/// reached. A node tries its hub three times a second, a hub each of its children, and each may look at one other node and
-/// be asked to look at another; with the answers that makes twelve, and half as many to spare.
-const NOISE_MAX: usize = 18;
-/// What is allowed beside all that is counted, for things that come due at the same moment.
-const SPARE: Duration = Duration::from_millis(100);
 
 /// What is simulated, but for the seed.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ pub struct Simulation {
     /// What strikes it.
     pub hazards: Hazards,
     /// Which design the nodes are of.
-    pub design: Design,
+    pub design: Designs,
     /// Their settings.
     pub config: Config,
     /// The options that these settings come from.
@@ -103,11 +103,13 @@ pub struct Run {
     pub whereabouts: Vec<Vec<String>>,
     /// The value that the failure is about, if it is about one.
     pub concerned: Option<Value>,
-    /// From the end of the faults to the last time that a node learnt a value; from a later time, if a message
-    /// that had been under way brought a value back whose last holder had been killed.
+    /// From the last fault, or the last value that a client said, to the last time that a node learnt a value; from a later
+    /// time, if a message that had been under way brought a value back whose last holder had been killed.
     pub convergence: Duration,
     /// How long that may take.
     pub bound: Duration,
+    /// The nearest that values came to taking too long, of all times at which every node could be reached.
+    pub percent_of_bound: Option<f64>,
     /// What went wrong first, if anything did.
     pub failure: Option<Failure>,
 }
@@ -128,31 +130,45 @@ impl Simulation {
         #[cfg(feature = "planted-bugs")]
         plant(self.bug);
         match self.design {
-            Design::LockFree => self.run_nodes(seed, keep, LockFree::new),
-            Design::Simple => self.run_nodes(seed, keep, Simple::new),
+            Designs::LockFree => self.run_nodes(seed, keep, |_, config, seed| LockFree::new(config, seed)),
+            Designs::Simple => self.run_nodes(seed, keep, |_, config, seed| Simple::new(config, seed)),
+            Designs::Mixed => {
+                let simple = self.design.simple_ones(self.scenario.nodes(), seed);
+                self.run_nodes(seed, keep, |index, config, seed| Either::new(simple[index], config, seed))
+            }
         }
     }
 
-    fn run_nodes<N: Inspect>(&self, seed: u64, keep: Keep, new_node: fn(Config, u64) -> N) -> Run {
-        let Simulation { scenario, config, .. } = self;
-        let steps = self.steps(seed);
-        let detours = detours(scenario.nodes(), &steps);
-        let bound = self.bound(&steps);
+    fn run_nodes<N: Inspect>(
+        &self,
+        seed: u64,
+        keep: Keep,
+        new_node: impl Fn(usize, Config, u64) -> N,
+    ) -> Run {
+        let Simulation { config, design, .. } = self;
+        let (scenario, steps) = (self.scenario(seed), self.steps(seed));
+        let required = Required::of(&self.scenario, *design, config, &steps);
+        let reach = self.reach();
+        let at_the_end = after_all(reach.clone(), &steps);
         let disturbed = steps.iter().any(|(_, step)| {
-            matches!(step, Step::Disturb(_, Trouble::Pause | Trouble::Slow(_) | Trouble::Kill))
+            matches!(
+                step,
+                Step::Disturb(_, Trouble::Pause | Trouble::Slow(_) | Trouble::Kill) | Step::KillForGood(_)
+            )
         });
-        // The last message to arrive may have to be acknowledged.
-        let silent_after = bound.saturating_add(EXTRA_MAX + self.delay_max());
-        // Whoever repeats something does so at least that often.
-        let watched = WATCHED_MIN.max(2 * config.retry.longest());
+        // Lock-free nodes can't know that simple ones hold everything, and go on asking them.
+        let falls_silent = at_the_end.is_whole() && *design != Designs::Mixed;
+        let healing = required.healing(&at_the_end, After { long: true, restart: true });
+        let noise_measured = required.noise_from() + NOISE_WINDOW + Duration::from_secs(2);
+        let quiet = if falls_silent {
+            Quiet::of(required.watch(healing))
+        } else {
+            // Nodes that can't reach all others go on trying, which takes long to simulate.
+            Quiet { least: noise_measured, most: healing.saturating_add(noise_measured) }
+        };
 
         let nemesis = Nemesis::new(steps.into_iter());
-        let most = silent_after.saturating_add(watched);
-        // Nodes that are cut off for good keep trying, and that would take long to simulate.
-        let settled_after = EXTRA_MAX + 2 * self.delay_max();
-        let least = if detours.is_some() { settled_after + watched } else { most };
-        let quiet = Quiet { least, most };
-        let mut trial = Trial::under(nemesis, quiet, scenario, seed, Verbosity::default(), Time::ZERO);
+        let mut trial = Trial::under(nemesis, quiet, &scenario, seed, Verbosity::default(), Time::ZERO);
         if keep.trace {
             trial.keep_trace();
         }
@@ -167,131 +183,124 @@ impl Simulation {
                 first_generations.push(if wraps { Some(near_the_last) } else { config.first_generation });
             }
             let first_generation = first_generations[index];
-            new_node(Config { first_generation, ..config.clone() }, rng.random())
+            new_node(index, Config { first_generation, ..config.clone() }, rng.random())
         };
-        let mut auditor = Auditor::new(scenario.nodes(), config.batch_max, keep.whereabouts_of);
+        let progress = Progress::new(scenario.nodes(), reach, required.clone());
+        let simple = design.simple_ones(scenario.nodes(), seed);
+        let mut auditor = Auditor::new(simple, progress, config.batch_max, keep.whereabouts_of);
+        auditor.settles_after = noise_measured;
         let driven = virtual_time::drive(&mut trial, new_life, &mut auditor);
 
         let began = trial.began().unwrap_or_default();
-        let healed = began + scenario.time_limit();
         let trace = trial.take_trace();
         let (results, history) = trial.finish();
         // What nobody held any more spreads from when a late message brought it back.
-        let convergence = auditor.last_learnt.since(healed.max(auditor.last_revival));
-        let sent_until = auditor.last_sent.since(healed);
-        // What came late was passed on, and acknowledged.
-        let settled = (healed + settled_after).max(auditor.last_learnt + 2 * self.delay_max());
-        let noisiest = auditor.most_sent(settled);
+        let Healing { took: convergence, bound } = auditor.progress.healing(auditor.last_learnt);
         let fault = driven.err().map(|fault| Failure::Fault { at: auditor.now.since(began), fault });
-        let failure = fault
+        let mut failure = auditor
+            .late
+            .take()
+            .or(fault)
             .or_else(|| unanswered(&history, scenario.time_limit(), disturbed))
             .or_else(|| duplicated(&results))
             .or_else(|| auditor.missing())
-            .or_else(|| lost(&results, |value| auditor.died(value)))
-            .or_else(|| (convergence > bound).then_some(Failure::Late { took: convergence, bound }))
-            .or_else(|| match detours {
-                Some(_) => {
-                    let most = NOISE_MAX * scenario.nodes();
-                    (noisiest > most).then_some(Failure::Noisy { messages: noisiest, most })
-                }
-                None => {
-                    // Who is not where the plan has it may well not be silent either: this says why.
-                    let departed = auditor.departure.take();
-                    let departed = departed.map(|(node, what)| Failure::Departed { node, what });
-                    departed.or_else(|| {
-                        (sent_until > silent_after)
-                            .then_some(Failure::Restless { until: sent_until, bound: silent_after })
-                    })
-                }
-            });
+            .or_else(|| lost(&results, |value| auditor.died(value) || auditor.is_held(value)));
+        if failure.is_none() {
+            failure = if falls_silent {
+                // Who is not where the plan has it may well not be silent either: this says why.
+                let departed = auditor.departure.take();
+                let departed = departed.map(|(node, what)| Failure::Departed { node, what });
+                departed.or_else(|| restless(&auditor, auditor.last_sent))
+            } else {
+                let settled = auditor.progress.since.max(auditor.last_learnt) + required.noise_from();
+                let (messages, most) =
+                    (auditor.sent_after(settled), required.noise_max(&at_the_end, *design));
+                let noisy = (messages > most).then_some(Failure::Noisy { messages, most });
+                // Where everybody can be reached, nothing has to be repeated.
+                let whole = at_the_end.is_whole();
+                noisy.or_else(|| restless(&auditor, auditor.last_batch).filter(|_| whole))
+            };
+        }
         let concerned = failure.as_ref().and_then(|failure| match failure {
-            Failure::Late { .. } => auditor.last_news,
+            Failure::Late { .. } => auditor.suspect.or(auditor.last_news),
             Failure::Fault { fault: Fault::Broken { .. }, .. } => auditor.suspect,
             other => other.value(),
         });
+        let percent_of_bound = auditor.progress.worst().map(Healing::percent);
         let Auditor { holdings, whereabouts, .. } = auditor;
-        Run { results, history, trace, began, holdings, whereabouts, concerned, convergence, bound, failure }
+        Run {
+            results,
+            history,
+            trace,
+            began,
+            holdings,
+            whereabouts,
+            concerned,
+            convergence,
+            bound,
+            percent_of_bound,
+            failure,
+        }
     }
 
-    /// What the nemesis does. The simple design knows no way around a cut, so none is for good there.
+    /// What the nemesis does.
+    ///
+    /// Of a mixed cluster, no node dies, and all cuts end: what one design does about these the other does not know of. A
+    /// lock-free node that was started again asks what it lacks, and so does a simple one, each in its own words.
     fn steps(&self, seed: u64) -> Vec<(Duration, Step)> {
         let Simulation { scenario, hazards, design, .. } = self;
         let mut steps = hazards.steps(seed, scenario.nodes(), scenario.time_limit());
-        if *design == Design::Simple {
-            steps.retain(|(_, step)| !matches!(step, Step::CutForGood(_)));
+        if *design == Designs::Mixed {
+            steps.retain(|(_, step)| {
+                let is_death = matches!(step, Step::Disturb(_, Trouble::Kill | Trouble::Restart));
+                let is_for_good = step.lasts() && step.ended().is_none();
+                !is_death && !is_for_good
+            });
         }
         steps
     }
 
-    /// The longest that values may take to reach every node once the faults have ended.
-    ///
-    /// In the simple design: the longest wait for a retry, after which every link works again; then a flush and a round
-    /// trip for each hop, and for each batch that has piled up (every value there is, at worst), and one to spare. Where
-    /// a queue may overflow, every value may have to be sent anew, twice over each hop.
-    ///
-    /// In the lock-free design: four seconds, for two waits by estimates that wrong clocks have spoilt, and four one-way
-    /// delays; and a round trip for each window of batches. Around links that are cut for good, values may have to cross
-    /// each link of a path as a node looks at one other after the other: as many looks as there are nodes, [`SELDOM`]
-    /// intervals apart.
-    ///
-    /// A node that was killed may be started at the very end of the faults. It waits for a topology, which nobody sends
-    /// it, and then has repaired what it has forgotten.
-    #[must_use]
-    pub fn bound(&self, steps: &[(Duration, Step)]) -> Duration {
-        let Simulation { scenario, config, design, .. } = self;
-        let bursts = steps.iter().map(|(_, step)| if let Step::Burst(_, count) = step { *count } else { 0 });
-        // Every other operation is a broadcast, on average; all of them never are.
-        let values = (scenario.rate * scenario.time_limit) as usize + bursts.sum::<usize>();
-        let killed = steps.iter().any(|(_, step)| matches!(step, Step::Disturb(_, Trouble::Kill)));
-        let grace = if killed { config.start_grace } else { Duration::ZERO };
-        let round_trip = 2 * self.delay_max();
-        let times = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        match design {
-            Design::LockFree => {
-                let overflows = if values > config.queue_limit { 4 } else { 1 };
-                let windows = values.div_ceil(config.batch_max * SLOTS).saturating_mul(overflows);
-                let hops = detours(scenario.nodes(), steps).map_or(0, |linked| diameter(&linked));
-                let looks = hops.saturating_mul(scenario.nodes()).saturating_mul(SELDOM as usize);
-                grace
-                    + Duration::from_secs(4)
-                    + 2 * round_trip
-                    + round_trip.saturating_mul(times(windows))
-                    + config.explore_interval.saturating_mul(times(looks))
-            }
-            Design::Simple => {
-                let hops = diameter(&scenario.topology.neighbours(scenario.nodes()));
-                let round = config.flush_interval + round_trip;
-                let overflows = if values > config.queue_limit { 2 * hops } else { 1 };
-                let windows = values.div_ceil(config.batch_max).saturating_mul(overflows);
-                let rounds = hops.saturating_add(windows).saturating_add(if killed { 2 } else { 1 });
-                (config.retry.longest() + SPARE + grace).saturating_add(round.saturating_mul(times(rounds)))
-            }
+    /// The scenario of a seed. In a mixed cluster everyone is everyone's neighbour, as the lock-free design has it anyway.
+    fn scenario(&self, seed: u64) -> Scenario {
+        let mut scenario = self.scenario.clone();
+        scenario.time_limit += self.hazards.lull(seed).as_secs_f64();
+        if self.design == Designs::Mixed {
+            scenario.topology = TopologyKind::Total;
         }
+        scenario
     }
 
-    /// The longest delay to reckon with in good weather.
-    fn delay_max(&self) -> Duration {
-        let factor = match self.scenario.latency_dist {
-            LatencyDist::Constant => 1.0,
-            LatencyDist::Uniform => 2.0,
-            // Longer ones are one in 150, and never many in a row.
-            LatencyDist::Exponential => 5.0,
+    /// Who can reach whom before anything is struck. Nodes of the simple design know their neighbours and nobody else, and
+    /// in a mixed cluster neither design can ask the other what it lacks.
+    fn reach(&self) -> Reach {
+        let nodes = self.scenario.nodes();
+        let paths = match self.design {
+            Designs::LockFree => Paths::Any,
+            Designs::Simple => Paths::Between(self.scenario.topology.neighbours(nodes)),
+            Designs::Mixed => Paths::NoDetours,
         };
-        Duration::from_secs_f64(factor * self.scenario.latency / 1000.0)
+        Reach::new(nodes, paths)
     }
 }
 
-/// The nodes that each one may still talk to in the end, if some links were cut for good.
-fn detours(nodes: usize, steps: &[(Duration, Step)]) -> Option<Vec<Vec<usize>>> {
-    let cuts = steps.iter().rev().find_map(|(_, step)| match step {
-        Step::CutForGood(cuts) => Some(cuts),
-        _ => None,
-    })?;
-    let mut linked: Vec<Vec<usize>> = vec![(0..nodes).collect(); nodes];
-    for &(receiver, source) in cuts {
-        linked[receiver].retain(|&node| node != source);
+/// What the network and its nodes are like in the end, when all is made good again that may be.
+fn after_all(mut reach: Reach, steps: &[(Duration, Step)]) -> Reach {
+    let mut in_force = BTreeMap::new();
+    for (_, step) in steps {
+        reach.strike(step);
+        in_force.insert(step.subject(), step);
     }
-    Some(linked)
+    in_force.values().filter_map(|step| step.ended()).for_each(|step| {
+        reach.strike(&step);
+    });
+    reach
+}
+
+/// Something was sent that late, and should not have been.
+fn restless(auditor: &Auditor, last: Time) -> Option<Failure> {
+    let Progress { since, .. } = auditor.progress;
+    let silent = auditor.progress.silent_from(auditor.last_learnt);
+    (last > silent).then(|| Failure::Restless { until: last.since(since), bound: silent.since(since) })
 }
 
 /// A hash of a history's bytes, one JSON text after another: equal for equal histories, on any machine.

@@ -6,8 +6,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, Command, FromArgMatches};
 
-use super::Simulation;
-use crate::runtime::cli::{Design, NodeArgs};
+use super::{Designs, Simulation};
+use crate::runtime::cli::NodeArgs;
 use crate::workbench::hazards::Hazards;
 use crate::workbench::scenario::{LatencyDist, Scenario, WorkloadKind, at_most};
 
@@ -22,9 +22,13 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     pub first_seed: Option<u64>,
 
+    /// After so many failing seeds, begin no more
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub failures_max: u64,
+
     /// How the nodes are built inside
-    #[arg(long, value_enum, default_value_t = Design::LockFree)]
-    pub design: Design,
+    #[arg(long, value_enum, default_value_t = Designs::LockFree)]
+    pub design: Designs,
 
     /// How many nodes
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -42,12 +46,16 @@ pub struct Options {
     #[arg(long, value_name = "MS", default_value_t = 100.0, value_parser = at_most(3.6e6))]
     pub latency: f64,
 
+    /// Each message between nodes takes up to so much longer, all lengths being equally likely
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
+    pub latency_jitter: f64,
+
     /// How delays are spread around their mean
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = LatencyDist::Constant)]
     pub latency_dist: LatencyDist,
 
     /// Kinds of faults, separated by commas: partition, one-way, loss, duplication, reordering, delay, pause,
-    /// clock, slow, burst, kill, lasting-cut; or `all` (each seed draws some of them), or `none`
+    /// clock, slow, burst, kill, lasting-cut, sudden-cut, kill-for-good, lull; or `all` (each seed draws some of them), or `none`
     #[arg(long, value_name = "LIST", default_value_t = Hazards::Drawn)]
     pub faults: Hazards,
 
@@ -88,6 +96,7 @@ impl Options {
                 rate: self.rate,
                 time_limit: self.time_limit,
                 latency: self.latency,
+                latency_jitter: self.latency_jitter,
                 latency_dist: self.latency_dist,
                 ..Scenario::new(WorkloadKind::Broadcast)
             },
@@ -113,6 +122,9 @@ impl Simulation {
             design.name(),
             latency_dist.name(),
         );
+        if scenario.latency_jitter > 0.0 {
+            let _ = write!(text, " --latency-jitter {}", scenario.latency_jitter);
+        }
         #[cfg(feature = "planted-bugs")]
         if let Some(bug) = self.bug {
             let _ = write!(text, " --bug {}", bug.name());

@@ -3,9 +3,8 @@
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{Keep, Options};
+use super::{Designs, Keep, Options};
 use crate::planted::Bug;
-use crate::runtime::cli::Design;
 use crate::workbench::hazards::{Hazard, Hazards};
 
 /// What was found of one bug.
@@ -26,10 +25,10 @@ impl Bug {
 
     /// The design that it is planted in.
     #[must_use]
-    pub fn design(self) -> Design {
+    pub fn design(self) -> Designs {
         match self {
-            Bug::SimpleTimerForgotten | Bug::SimpleAckOfAny => Design::Simple,
-            _ => Design::LockFree,
+            Bug::SimpleTimerForgotten | Bug::SimpleAckOfAny => Designs::Simple,
+            _ => Designs::LockFree,
         }
     }
 

@@ -73,10 +73,21 @@ pub fn table(summary: &Summary) -> String {
     row("messages an operation", &summary.msgs_per_op, |figure| format!("{figure:.2}"));
     row("stable latency, median", &summary.median_latency_ms, ms);
     row("stable latency, max", &summary.max_latency_ms, ms);
-    row("complete after the faults", &summary.convergence_ms, ms);
-    row("that, of the time allowed", &summary.percent_of_bound, |figure| format!("{figure:.0} %"));
+    row("last healing", &summary.convergence_ms, ms);
+    row("worst healing, of bound", &summary.percent_of_bound, |figure| format!("{figure:.0} %"));
     if let Some(digest) = &summary.digest {
         let _ = writeln!(text, "{:<26}{digest:>24}", "digest of the histories");
+    }
+    if summary.slow {
+        let _ = writeln!(
+            text,
+            "healing takes too much of what it may: 95 % of seeds should need half of it at most"
+        );
+    }
+    if !summary.failed.is_empty() {
+        let failed: Vec<String> =
+            summary.failed.iter().map(|(by, count)| format!("{count} by {by}")).collect();
+        let _ = writeln!(text, "{:<26}{}", "seeds that failed", failed.join(", "));
     }
     let verdict = if summary.valid { "yes" } else { "NO" };
     let Summary { seeds, took_s, .. } = summary;

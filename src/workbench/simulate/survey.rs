@@ -15,7 +15,11 @@ use crate::runtime::Clock;
 use super::{Failing, Failure, Keep, Run, Simulation, digest, minimise, set_full, story};
 
 /// After so many failing seeds nothing new is to be learnt.
-const FAILURES_MAX: usize = 10;
+const FAILURES_MAX: u64 = 10;
+/// Of so many seeds on…
+const SEEDS_THAT_TELL: u64 = 100;
+/// …all but one in twenty need no more than this part of the time that healing may take.
+const PERCENT_MAX: f64 = 50.0;
 
 /// What a run adds to the survey.
 struct Figures {
@@ -23,7 +27,7 @@ struct Figures {
     msgs_per_op: f64,
     latency_ms: Option<(u64, u64)>,
     convergence: Duration,
-    bound: Duration,
+    percent_of_bound: Option<f64>,
     digest: u64,
     failure: Option<Failure>,
 }
@@ -36,7 +40,7 @@ impl Figures {
             msgs_per_op: run.results.net.servers.msgs_per_op,
             latency_ms: latencies.map(|quantiles| (quantiles.median, quantiles.max)),
             convergence: run.convergence,
-            bound: run.bound,
+            percent_of_bound: run.percent_of_bound,
             digest: digest(&run.history),
             failure: run.failure.clone(),
         }
@@ -107,8 +111,13 @@ pub struct Summary {
     pub max_latency_ms: Option<Spread>,
     /// Each seed's time from the end of the faults until every node held everything, in milliseconds.
     pub convergence_ms: Option<Spread>,
-    /// The same, as a percentage of the time allowed.
+    /// Each seed's longest time from a fault or a value until every node held everything, of the times at which every node
+    /// could be reached, as a percentage of what it may take.
     pub percent_of_bound: Option<Spread>,
+    /// Whether too many seeds needed too much of that time.
+    pub slow: bool,
+    /// How many seeds failed, by what found it.
+    pub failed: BTreeMap<&'static str, u64>,
     /// A hash of all histories: equal for equal seeds and options, on any machine. None if failures ended the
     /// survey early: which runs were still made then depends on the machine.
     pub digest: Option<String>,
@@ -167,6 +176,18 @@ pub fn survey(
     simulation: &Simulation,
     first_seed: u64,
     seeds: u64,
+    done: impl FnMut(u64, Option<&Found>),
+) -> Summary {
+    survey_until(simulation, first_seed, seeds, FAILURES_MAX, done)
+}
+
+/// Runs seeds on all cores, as [`survey`] does. Stops early after so many failures.
+#[must_use]
+pub fn survey_until(
+    simulation: &Simulation,
+    first_seed: u64,
+    seeds: u64,
+    failures_max: u64,
     mut done: impl FnMut(u64, Option<&Found>),
 ) -> Summary {
     let clock = Clock::start();
@@ -195,7 +216,8 @@ pub fn survey(
         }
         drop(sender);
         for figures in receiver {
-            let Figures { seed, msgs_per_op, latency_ms, convergence, bound, digest, failure } = figures;
+            let Figures { seed, msgs_per_op, latency_ms, convergence, percent_of_bound, digest, failure } =
+                figures;
             runs += 1;
             // A sum, so that the order in which runs end doesn't matter.
             all_digests = digest.wrapping_add(all_digests);
@@ -211,10 +233,12 @@ pub fn survey(
                         max.add(seed, max_ms as f64);
                     }
                     converged.add(seed, convergence.as_secs_f64() * 1000.0);
-                    percent.add(seed, 100.0 * convergence.as_secs_f64() / bound.as_secs_f64());
+                    if let Some(percent_of_bound) = percent_of_bound {
+                        percent.add(seed, percent_of_bound);
+                    }
                 }
             }
-            if failures.len() >= FAILURES_MAX {
+            if failures.len() as u64 >= failures_max {
                 stop.store(true, Ordering::Relaxed);
             }
         }
@@ -222,16 +246,22 @@ pub fn survey(
     let took_s = clock.now().since(Time::ZERO).as_secs_f64();
     let [msgs_per_op, median_latency_ms, max_latency_ms, convergence_ms, percent_of_bound] =
         counters.map(|c| c.spread());
+    let is_slow = |percent: &Spread| runs >= SEEDS_THAT_TELL && percent.p95 > PERCENT_MAX;
+    let slow = percent_of_bound.as_ref().is_some_and(is_slow);
+    let mut failed = BTreeMap::new();
+    failures.values().for_each(|found: &Found| *failed.entry(found.found_by).or_default() += 1);
     Summary {
         first_seed,
         seeds: runs,
         took_s,
-        valid: failures.is_empty(),
+        valid: failures.is_empty() && !slow,
         msgs_per_op,
         median_latency_ms,
         max_latency_ms,
         convergence_ms,
         percent_of_bound,
+        slow,
+        failed,
         digest: (runs == seeds).then(|| format!("{all_digests:016x}")),
         failures: failures.into_values().collect(),
     }

@@ -32,6 +32,7 @@ impl Trial {
             self.in_force.push(step.clone());
         }
         let name = |index: usize| Endpoint::Node(index).to_string();
+        let struck = step.clone();
         let (f, value) = match step {
             Step::StartPartition(kind, cuts) => {
                 ("start-partition", json!([kind, self.cut(Layer::Partition, &cuts)]))
@@ -78,7 +79,24 @@ impl Trial {
                 ("burst", json!([name(node), count]))
             }
             Step::CutForGood(cuts) => ("cut-for-good", json!(self.cut(Layer::ForGood, &cuts))),
+            Step::StartSudden { cuts, for_good } => {
+                ("start-sudden", json!([for_good, self.cut(Layer::Sudden, &cuts)]))
+            }
+            Step::StopSudden => {
+                self.network.mend(Layer::Sudden);
+                ("stop-sudden", Json::Null)
+            }
+            Step::KillForGood(node) => {
+                self.disturb(now, node, Trouble::Kill, cluster);
+                self.lives.bury(node);
+                ("kill-for-good", json!(name(node)))
+            }
+            Step::Lull => {
+                self.lull = true;
+                ("lull", Json::Null)
+            }
         };
+        cluster.struck(&struck);
         self.record(now, Process::Nemesis, EventKind::Info, f, OpValue::Json(value), None);
     }
 

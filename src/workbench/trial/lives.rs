@@ -19,6 +19,12 @@ struct Life {
     paused: bool,
 }
 
+impl Life {
+    fn is_dead(&self) -> bool {
+        matches!(self.state, State::Dead | State::Gone)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Started, and to answer `init` until then.
@@ -26,6 +32,8 @@ enum State {
     /// Has answered it.
     Up,
     Dead,
+    /// Dead, and never started again.
+    Gone,
 }
 
 impl Lives {
@@ -40,9 +48,20 @@ impl Lives {
         self.0[node].number
     }
 
-    /// Whether all nodes live, and have answered their `init`.
+    /// Whether all nodes live, and have answered their `init`, but for those that are gone for good.
     pub(super) fn all_up(&self) -> bool {
-        self.0.iter().all(|life| life.state == State::Up)
+        self.0.iter().all(|life| matches!(life.state, State::Up | State::Gone))
+    }
+
+    /// A dead node is never started again.
+    pub(super) fn bury(&mut self, node: usize) {
+        debug_assert!(self.0[node].is_dead());
+        self.0[node].state = State::Gone;
+    }
+
+    /// Whether a node is dead for good.
+    pub(super) fn is_gone(&self, node: usize) -> bool {
+        self.0[node].state == State::Gone
     }
 
     /// Whether a node's answer to the `init` of that number is awaited.
@@ -58,8 +77,12 @@ impl Lives {
 
     /// A node is killed. False if it is dead already.
     pub(super) fn kill(&mut self, node: usize) -> bool {
-        self.0[node].paused = false;
-        std::mem::replace(&mut self.0[node].state, State::Dead) != State::Dead
+        let life = &mut self.0[node];
+        let lived = !life.is_dead();
+        if lived {
+            (life.state, life.paused) = (State::Dead, false);
+        }
+        lived
     }
 
     /// A node is started again. False if it is not dead.
@@ -76,7 +99,7 @@ impl Lives {
     /// A node stops, or goes on; then it has the whole time for its answer again. The dead do neither.
     pub(super) fn set_paused(&mut self, now: Time, node: usize, paused: bool) {
         let life = &mut self.0[node];
-        life.paused = paused && life.state != State::Dead;
+        life.paused = paused && !life.is_dead();
         if let State::Starting(deadline) = &mut life.state {
             *deadline = now + INIT_TIMEOUT;
         }
@@ -96,7 +119,7 @@ impl Lives {
         let lives = self.0.iter().enumerate().filter(|(_, life)| !life.paused);
         lives.filter_map(|(node, life)| match life.state {
             State::Starting(deadline) => Some((node, deadline)),
-            State::Up | State::Dead => None,
+            State::Up | State::Dead | State::Gone => None,
         })
     }
 }
@@ -117,6 +140,17 @@ mod tests {
             lives.restart(Time::ZERO, 0) && !lives.restart(Time::ZERO, 0) && !lives.restart(Time::ZERO, 1)
         );
         assert!(!lives.awaits(0, Some(1)) && lives.awaits(0, Some(2)));
+    }
+
+    #[test]
+    fn a_node_that_is_gone_for_good_is_not_waited_for_and_not_started_again() {
+        let mut lives = Lives::new(2, Time::ZERO);
+        lives.initialised(0);
+        lives.kill(1);
+        assert!(!lives.all_up() && !lives.is_gone(1));
+        lives.bury(1);
+        assert!(lives.all_up() && lives.is_gone(1) && !lives.kill(1) && !lives.restart(Time::ZERO, 1));
+        assert_eq!(lives.next_deadline(), None);
     }
 
     #[test]

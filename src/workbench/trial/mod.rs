@@ -12,6 +12,8 @@ mod inject;
 mod lives;
 
 use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -25,7 +27,7 @@ pub use self::fault::Fault;
 use self::lives::{INIT_TIMEOUT, Lives};
 
 use super::check::{AvailabilityResult, Stats, Valid};
-use super::clients::{Addressee, Clients, RPC_TIMEOUT, Ticket, Turn};
+use super::clients::{Addressee, Clients, FIRST_MSG_ID, RPC_TIMEOUT, Ticket, Turn};
 use super::history::{EventKind, History, OpValue, Process};
 use super::nemesis::{Nemesis, Step, Trouble};
 use super::network::{Endpoint, Latency, NetStats, Network, Passage};
@@ -39,6 +41,10 @@ use crate::node::Time;
 const QUIET: Duration = Duration::from_secs(10);
 /// How often to see whether nodes have come to rest.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// So many nodes are sent their first `init` at once, and another one whenever one has answered. The `init` of one node
+/// names all of them, so the bytes under way would grow with the square of their number. Clusters up to this size notice
+/// nothing of it.
+const INITS_AT_ONCE: usize = 500;
 /// The error of an operation that was not answered in time.
 pub(super) const TIMED_OUT: &str = "timed out";
 /// How much of a bad line is shown.
@@ -51,6 +57,9 @@ pub trait Cluster {
 
     /// Does something to a node. One that is killed and started again gets another `init`.
     fn disturb(&mut self, node: usize, trouble: Trouble);
+
+    /// The nemesis has just done this.
+    fn struck(&mut self, _step: &Step) {}
 
     /// Whether everything has come to rest, for all that can be seen.
     fn has_settled(&self) -> bool {
@@ -168,8 +177,14 @@ pub struct Trial {
     next_op: Time,
     /// No client was free then.
     late: bool,
+    /// Clients say nothing more by themselves.
+    lull: bool,
     clients: Clients,
     lives: Lives,
+    /// The names of all nodes, as a JSON array.
+    node_ids: String,
+    /// The nodes that have not been sent their first `init`.
+    to_initialise: Range<usize>,
     ok: usize,
     not_ok: usize,
 }
@@ -204,7 +219,11 @@ impl Trial {
         now: Time,
     ) -> Self {
         let nodes = scenario.nodes();
-        let latency = Latency { mean: seconds(scenario.latency / 1000.0), dist: scenario.latency_dist };
+        let latency = Latency {
+            mean: seconds(scenario.latency / 1000.0),
+            dist: scenario.latency_dist,
+            jitter: seconds(scenario.latency_jitter / 1000.0),
+        };
         let mut trial = Self {
             seed,
             verbosity,
@@ -220,13 +239,17 @@ impl Trial {
             began: now,
             next_op: now,
             late: false,
+            lull: false,
             clients: Clients::new(nodes),
             lives: Lives::new(nodes, now),
+            node_ids: json!((0..nodes).map(|node| Endpoint::Node(node).to_string()).collect::<Vec<_>>())
+                .to_string(),
+            to_initialise: 0..nodes,
             ok: 0,
             not_ok: 0,
             scenario: scenario.clone(),
         };
-        (0..nodes).for_each(|node| trial.initialise(now, node));
+        (0..INITS_AT_ONCE).for_each(|_| trial.initialise_next(now));
         trial
     }
 
@@ -247,7 +270,8 @@ impl Trial {
     pub fn next_event(&self) -> Option<Time> {
         let own = match self.phase {
             Phase::Running { ends } => {
-                let op = (self.clients.any_free() && self.scenario.rate > 0.0).then_some(self.next_op);
+                let may_begin = self.clients.any_free() && self.scenario.rate > 0.0 && !self.lull;
+                let op = may_begin.then_some(self.next_op);
                 [Some(ends), op, self.nemesis.next_step()].into_iter().flatten().min()
             }
             Phase::Completing => self.nemesis.next_step(),
@@ -256,6 +280,12 @@ impl Trial {
         };
         let lives = self.lives.next_deadline();
         [own, lives, self.clients.next_timeout(), self.network.next_due()].into_iter().flatten().min()
+    }
+
+    /// How many messages are under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.network.in_flight()
     }
 
     /// How far the run is.
@@ -384,16 +414,22 @@ impl Trial {
         (Results { valid, seed: self.seed, stats, availability, net, workload }, history)
     }
 
-    /// Sends a node that has just been started its `init`.
-    fn initialise(&mut self, now: Time, node: usize) {
-        let node_ids: Vec<String> = (0..self.nodes()).map(|n| Endpoint::Node(n).to_string()).collect();
-        let number = self.lives.number(node);
-        let body =
-            json!({ "type": "init", "msg_id": number, "node_id": node_ids[node], "node_ids": node_ids });
-        self.send(now, Endpoint::Client(node), Endpoint::Node(node), body.to_string().into());
+    /// Sends the next node its first `init`, if one has not been sent it.
+    fn initialise_next(&mut self, now: Time) {
+        if let Some(node) = self.to_initialise.next() {
+            self.initialise(now, node);
+        }
     }
 
-    fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Box<str>) {
+    /// Sends a node that has just been started its `init`.
+    fn initialise(&mut self, now: Time, node: usize) {
+        let (number, node_ids) = (self.lives.number(node), &self.node_ids);
+        let (client, node) = (Endpoint::Client(node), Endpoint::Node(node));
+        let body = format!(r#"{{"msg_id":{number},"node_id":"{node}","node_ids":{node_ids},"type":"init"}}"#);
+        self.send(now, client, node, body.into());
+    }
+
+    fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
         if self.verbosity.log_net_send {
             self.log.push(format!("send {{\"src\":\"{src}\",\"dest\":\"{dest}\",\"body\":{body}}}"));
         }
@@ -444,8 +480,11 @@ impl Trial {
             Phase::Recovering { ends, .. } if ends <= now => {
                 self.phase = Phase::Final;
                 for worker in self.clients.take_all() {
-                    if let Some(op) = self.workload.final_op() {
-                        self.invoke(now, worker, op);
+                    // The dead answer nobody.
+                    let is_gone = self.lives.is_gone(self.clients.node_of(worker));
+                    match self.workload.final_op().filter(|_| !is_gone) {
+                        Some(op) => self.invoke(now, worker, op),
+                        None => self.clients.set_free(worker),
                     }
                 }
                 Ok(true)
@@ -461,11 +500,17 @@ impl Trial {
     /// All nodes are there: lets clients make their first requests.
     fn set_up(&mut self, now: Time) {
         self.clients.add_workers(self.scenario.workers(), self.scenario.nodes());
-        let Some(request) = self.workload.setup() else {
+        let Some(mut body) = self.workload.setup() else {
             return self.begin(now);
         };
+        // It names every node. As it is the first request of each client, it has the same number everywhere, and all
+        // share its text.
+        body["msg_id"] = json!(FIRST_MSG_ID);
+        let body: Arc<str> = body.to_string().into();
         for worker in self.clients.take_all() {
-            self.request(now, worker, request.clone(), None);
+            let Ticket { src, dest, msg_id } = self.clients.request(now, worker, None);
+            debug_assert_eq!(msg_id, FIRST_MSG_ID);
+            self.send(now, src, dest, Arc::clone(&body));
         }
         self.phase = Phase::SettingUp { waiting: self.clients.workers() };
     }
@@ -480,7 +525,7 @@ impl Trial {
 
     /// The next operation, if it is due and a client is free.
     fn operate(&mut self, now: Time) -> bool {
-        if self.next_op > now || self.scenario.rate == 0.0 {
+        if self.next_op > now || self.scenario.rate == 0.0 || self.lull {
             return false;
         }
         let Some(worker) = self.clients.take_any(&mut self.rng) else {
@@ -499,11 +544,11 @@ impl Trial {
         self.history.talks_to(process, self.clients.node_of(worker));
         self.record(now, process, EventKind::Invoke, op.f, op.value.clone(), None);
         let request = self.workload.request(&op);
-        self.request(now, worker, request, Some(op));
+        self.request(now, worker, request, op);
     }
 
-    fn request(&mut self, now: Time, worker: usize, mut body: Json, op: Option<Op>) {
-        let Ticket { src, dest, msg_id } = self.clients.request(now, worker, op);
+    fn request(&mut self, now: Time, worker: usize, mut body: Json, op: Op) {
+        let Ticket { src, dest, msg_id } = self.clients.request(now, worker, Some(op));
         body["msg_id"] = json!(msg_id);
         self.send(now, src, dest, body.to_string().into());
     }
@@ -521,6 +566,7 @@ impl Trial {
                     return Err(Fault::Refused { node, request: "init", answer: body.to_owned() });
                 }
                 self.lives.initialised(node);
+                self.initialise_next(now);
                 Ok(())
             }
             Addressee::Worker(Turn { worker, op: None }) => {

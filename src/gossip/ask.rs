@@ -1,0 +1,187 @@
+//! What a node does that is not settled: it asks.
+
+use std::time::Duration;
+
+use super::core::{Core, Tick};
+use super::link::{Health, Link};
+use super::membership::Peer;
+use super::overlay::PLANNED_ROOT;
+use super::plan::Strategy;
+use crate::node::{Outbox, Time};
+use crate::protocol::link::Claim;
+
+/// A peer that did not answer is not asked again, along with all others, before that.
+const ASKED_AGAIN: Duration = Duration::from_secs(4);
+
+/// How often a root that has lost members asks one of them, at first.
+const SEEK_LOST: Duration = Duration::from_secs(1);
+
+/// How often a node that has another parent than the plan has asks that, at first.
+const SEEK_PLANNED: Duration = Duration::from_secs(4);
+
+/// Every so many turns a root that is not the planned one asks somebody else.
+const SOMEBODY_ELSE: usize = 2;
+
+impl Core {
+    /// Asks whom it is time to ask, unless this node is settled.
+    pub(super) fn ask_due(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        if self.equals.is_settled() {
+            return;
+        }
+        if self.watch.ask_at <= tick.now {
+            self.ask(tick, out);
+        }
+        if self.watch.seek_at <= tick.now {
+            self.seek(tick, out);
+        }
+    }
+
+    /// When that is next.
+    pub(super) fn ask_at(&self) -> Time {
+        if self.equals.is_settled() { Time::NEVER } else { self.watch.next() }
+    }
+
+    /// Nothing has been new for a while, and this node is not settled.
+    fn ask(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let parent = self.overlay.parent;
+        match parent {
+            None if self.watch.asked == 0 => self.ask_all(tick, out),
+            // Whoever seeks its way back asks everybody in turn, too.
+            None if self.watch.seek_at != Time::NEVER => {}
+            Some(parent) if self.watch.asked == 0 => self.ask_one(tick, parent, out),
+            _ => self.ask_next(tick, out),
+        }
+        self.watch.has_asked(tick.now, self.seekers(tick));
+        if parent.is_some() {
+            let wait = tick.spread(self.watch.ask_at.since(tick.now));
+            self.watch.ask_at = tick.now + wait;
+        }
+    }
+
+    /// Asks all that are not known to be equal, but those that have just been asked in vain.
+    fn ask_all(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        for peer in tick.members.peers().filter(|peer| !self.equals.has(peer.0)).collect::<Vec<_>>() {
+            let health = &self.link(tick, peer).health;
+            if !(health.is_suspected() && health.was_asked(tick.now, ASKED_AGAIN)) {
+                self.ask_one(tick, peer, out);
+            }
+        }
+    }
+
+    /// Asks the member whose turn it is.
+    fn ask_next(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let next = self.watch.turns.next(&self.equals);
+        if let Some(peer) = next.and_then(|rank| tick.members.at(rank)) {
+            self.ask_one(tick, peer, out);
+        }
+    }
+
+    /// Asks a peer, unless it owes an answer already or can't be asked. One that has never spoken as natter nodes do may
+    /// not understand a question, but acknowledges a batch.
+    fn ask_one(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+        let link = self.link(tick, peer);
+        if link.health.is_asked() {
+            return;
+        }
+        let (is_stranger, is_foreign) = (link.life == 0, link.overlay.is_foreign);
+        let oldest = tick.shared(peer).slots.in_flight().next();
+        if let Some(oldest) = oldest.filter(|_| is_stranger) {
+            self.send_again(tick, peer, oldest, out);
+            self.expect_answer(tick, peer, Duration::ZERO);
+        } else if !is_foreign {
+            self.send_ping(tick, peer, out);
+        }
+    }
+
+    /// How many nodes share the rate at which this one asks and seeks: a root has one of its own.
+    fn seekers(&self, tick: &Tick<'_>) -> usize {
+        if self.overlay.parent.is_none() { 1 } else { tick.members.nodes() }
+    }
+
+    /// The overlay is not as planned: this node seeks a way back, whether or not there is news.
+    fn seek(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let planned = self.overlay.planned_parent(tick.members);
+        let (sought, seekers) = (self.watch.sought, self.seekers(tick));
+        match (self.overlay.parent, planned) {
+            (None, Some(planned)) => {
+                self.ask_one(tick, planned, out);
+                if sought.is_multiple_of(SOMEBODY_ELSE) {
+                    self.ask_next(tick, out);
+                }
+                self.watch.has_sought(tick.now, tick.spread(tick.config.probe_interval), seekers);
+            }
+            (Some(parent), Some(planned)) if parent != planned => {
+                self.ask_one(tick, planned, out);
+                if self.overlay.root != PLANNED_ROOT && sought % 2 == 1 {
+                    self.ask_next(tick, out);
+                }
+                self.watch.has_sought(tick.now, tick.spread(SEEK_PLANNED), seekers);
+            }
+            (parent, _) => {
+                let lost = self.links.iter().filter(|(_, link)| link.health.is_suspected());
+                let lost: Vec<Peer> = lost.map(|(&peer, _)| peer).collect();
+                let is_elsewhere = self.overlay.root != PLANNED_ROOT;
+                if lost.is_empty() && !is_elsewhere {
+                    self.watch.seek_at = Time::NEVER;
+                    return;
+                }
+                if parent.is_none() || self.overlay.is_direct() {
+                    if sought % 2 == 0 && !lost.is_empty() {
+                        self.ask_one(tick, lost[sought / 2 % lost.len()], out);
+                    } else {
+                        self.ask_next(tick, out);
+                    }
+                    self.watch.has_sought(tick.now, SEEK_LOST, seekers);
+                } else {
+                    if is_elsewhere {
+                        self.ask_next(tick, out);
+                    }
+                    self.watch.has_sought(tick.now, tick.spread(2 * SEEK_PLANNED), seekers);
+                }
+            }
+        }
+    }
+
+    /// What a peer was asked is not answered in time: it is asked once more, or suspected.
+    pub(super) fn answer_overdue(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+        let planned = self.overlay.planned_parent(tick.members) == Some(peer);
+        let counts_twice = planned || self.link(tick, peer).overlay.is_child;
+        let most = if counts_twice { Health::FAILURES_MAX } else { 1 };
+        let link = self.link(tick, peer);
+        let Some(asked) = link.health.take_overdue(tick.now) else { return };
+        if link.health.is_suspected() {
+            link.break_off();
+        } else if link.health.failed(tick.now, asked, most) {
+            self.suspect(tick, peer, out);
+        } else if link.comparison.round.is_some() {
+            self.try_round(tick, peer, out);
+        } else {
+            self.send_ping(tick, peer, out);
+        }
+    }
+
+    /// Tells neighbours what they need to be settled: that all members hold the same, or all below this node.
+    pub(super) fn tell_settled(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let is_settled = self.equals.is_settled();
+        let was_settled = std::mem::replace(&mut self.watch.was_settled, is_settled);
+        let epoch = self.held.epoch;
+        if is_settled && !was_settled {
+            let needs_it = |(&peer, link): (&Peer, &Link)| {
+                let knows = link.told.knows_all == Some(epoch) || link.told.claimed == (epoch, Claim::All);
+                let is_alive = !link.health.is_suspected() && !link.overlay.is_foreign;
+                (is_alive && !knows && self.is_neighbour(peer)).then_some(peer)
+            };
+            for peer in self.links.iter().filter_map(needs_it).collect::<Vec<_>>() {
+                self.send_ack(tick, peer, out);
+            }
+        } else if !is_settled && self.overlay.plan.strategy == Strategy::Tree {
+            let Some(parent) = self.overlay.parent else { return };
+            let Some(link) = self.links.get(&parent).filter(|link| !link.health.is_suspected()) else {
+                return;
+            };
+            if link.told.claimed != (epoch, Claim::Below) && self.holds_below(tick.members) {
+                self.send_ack(tick, parent, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Rounds of anti-entropy: this node and a peer compare what they hold, and send each other the difference.
+//!
+//! A round belongs to the node that begins it, which tries again until an answer leaves nothing to compare. The
+//! peer only answers. Of two rounds with each other at a time, that of the lower-ranked node goes on.
+
+use std::time::Duration;
+
+use super::core::{Core, Tick};
+use super::link::Round;
+use super::membership::Peer;
+use super::reconcile::{Difference, Place, Reconciliation, divide, spans};
+use crate::node::Outbox;
+use crate::protocol::link::Sync;
+use crate::protocol::{Value, encode};
+use crate::queue::{SLOTS, Span};
+
+/// What a busy machine may take to compare a million values: ten times what an idle one does.
+const COMPARING_A_MILLION: Duration = Duration::from_millis(500);
+
+/// Many values are fetched from one peer at a time, and from each for so long at most before it is another one's turn.
+const FETCH_MAX: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// Begins to compare with a peer. From now on everything new is pushed to it, if it is a neighbour.
+    pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+        let id = tick.random.name();
+        let len = self.held.len;
+        let link = self.link(tick, peer);
+        link.sync(len);
+        link.comparison.round = Some(Round { id, retry_at: tick.now });
+        self.try_round(tick, peer, out);
+    }
+
+    /// Sends the first step of a round that has been begun: once, or again.
+    pub(super) fn try_round(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+        let len = self.held.len;
+        let Some(Round { id: round, .. }) = self.link(tick, peer).comparison.round else { return };
+        let ranges = divide(self.reconciliation.sorted(tick.log, len), Value::MIN, Value::MAX);
+        self.send_sync(tick, peer, &Sync { round, ranges, ..Sync::default() }, out);
+        self.await_answer(tick, peer);
+    }
+
+    /// Tries the round again unless it goes on in time.
+    fn await_answer(&mut self, tick: &Tick<'_>, peer: Peer) {
+        let comparing = COMPARING_A_MILLION.mul_f64(self.held.len as f64 / 1e6);
+        let link = self.link(tick, peer);
+        let retry_at = tick.now + link.trip.timeout() + comparing;
+        if let Some(round) = &mut link.comparison.round {
+            round.retry_at = retry_at;
+        }
+        self.expect_answer(tick, peer, comparing);
+    }
+
+    fn send_sync(&mut self, tick: &Tick<'_>, peer: Peer, sync: &Sync, out: &mut Outbox) {
+        let header = self.header(tick, peer);
+        encode::sync(out.lines_mut(), tick.members.me(), tick.members.name(peer), sync, &header);
+    }
+
+    /// A step of a comparison has come, and its values have been taken up.
+    pub(super) fn compare(&mut self, tick: &Tick<'_>, peer: Peer, sync: &Sync, out: &mut Outbox) {
+        let Sync { round, answer, .. } = *sync;
+        let len = self.held.len;
+        let outranks = peer.0 < tick.members.rank();
+        let is_pushed_to = self.is_pushed_to(peer);
+        let link = self.link(tick, peer);
+        let mine = link.comparison.round.map(|round| round.id);
+        if answer && mine != Some(round) || !answer && mine.is_some() && !outranks {
+            // Of a round that is over, or of one that gives way.
+            return;
+        }
+        if !link.comparison.may_go_on(tick.now, Reconciliation::takes(len)) {
+            // Whoever began tries again, if it needs to.
+            return;
+        }
+        if !answer {
+            // The peer sees to it that its round comes to an end.
+            link.comparison.round = None;
+            // Its later steps compare less than everything.
+            let is_new = link.comparison.answered.replace(round) != Some(round);
+            if is_new && !is_pushed_to {
+                link.sync(len);
+            }
+        }
+        let mut found = Difference::between(self.reconciliation.sorted(tick.log, len), sync);
+        if !self.may_fetch(tick, peer, found.asked()) {
+            // It may well hold the same as the peer that is being fetched from. Then there is less to do when whoever
+            // began tries again.
+            return self.send_ack(tick, peer, out);
+        }
+        let is_complete = answer && found.is_complete();
+        // What is pushed anyway, and what is on its way, need not be found missing.
+        let push = &self.link(tick, peer).push;
+        let unpushed = if is_pushed_to { push.cursor } else { len };
+        let in_flight = tick.shared(peer).slots.in_flight().map(|in_flight| in_flight.span);
+        let under_way: Vec<Span> = in_flight.chain(push.lacking.iter().copied()).collect();
+        let is_under_way = |position: usize| {
+            let mut spans = under_way.iter().filter(|span| (span.from..span.to).contains(&position));
+            spans.any(|span| span.whole || self.is_for(peer, tick.log.get(position).origin))
+        };
+        let mut send = std::mem::take(&mut found.send);
+        send.retain(|place| place.position() < unpushed && !is_under_way(place.position()));
+        let mut values = Vec::new();
+        if !is_complete && send.len() <= tick.config.batch_max {
+            // If that is lost, the round is tried again.
+            values = send.iter().map(Place::value).collect();
+        } else {
+            self.link(tick, peer).push.lacking.extend(spans(&send, tick.config.batch_max));
+        }
+        if is_complete {
+            self.link(tick, peer).comparison.round = None;
+        } else {
+            let Difference { compare: ranges, ask: wants, .. } = found;
+            self.send_sync(tick, peer, &Sync { round, answer: !answer, ranges, wants, values }, out);
+            if answer {
+                self.await_answer(tick, peer);
+            } else if self.link(tick, peer).health.is_suspected() {
+                // It is heard, and is to show whether it hears this node.
+                self.expect_answer(tick, peer, Duration::ZERO);
+            }
+        }
+        self.flush(tick, peer, out);
+    }
+
+    /// Whether a peer may be asked for so many values now: not while another one brings many.
+    fn may_fetch(&mut self, tick: &Tick<'_>, peer: Peer, asked: u64) -> bool {
+        if asked <= tick.config.batch_max as u64 {
+            return true;
+        }
+        let busy =
+            self.reconciliation.fetching.is_some_and(|(other, until)| other != peer && tick.now < until);
+        if !busy {
+            let round_trips =
+                u32::try_from(1 + asked / (tick.config.batch_max * SLOTS) as u64).unwrap_or(u32::MAX);
+            let takes = self.link(tick, peer).trip.reckoned().mean.saturating_mul(round_trips);
+            self.reconciliation.fetching = Some((peer, tick.now + takes.min(FETCH_MAX)));
+        }
+        !busy
+    }
+}

@@ -1,0 +1,286 @@
+//! What the ticking thread knows, and what every message between nodes says of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::births::Births;
+use super::link::{AckDelay, AckTimer, Link};
+use super::membership::{Membership, Peer, Shared};
+use super::overlay::Overlay;
+use super::plan::{self, Strategy};
+use super::reconcile::Reconciliation;
+use super::rule::Equals;
+use super::schedule::Schedule;
+use super::timers::Timers;
+use super::watch::Watch;
+use crate::config::Config;
+use crate::node::{Outbox, Time};
+use crate::protocol::link::{Birth, Claim, Digest, Header};
+use crate::protocol::{Excerpt, Generation, encode};
+use crate::queue::Log;
+use crate::random::{Random, part, scatter};
+use crate::sync::{AtomicU64, Ordering};
+
+/// What a node that is not settled waits beyond the time that messages under way take.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// What a tick has at hand beside what it changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tick<'a> {
+    pub(super) now: Time,
+    pub(super) config: &'a Config,
+    pub(super) random: &'a Random,
+    pub(super) log: &'a Log,
+    pub(super) members: &'a Membership,
+    /// This node's incarnation.
+    pub(super) life: &'a AtomicU64,
+}
+
+impl<'a> Tick<'a> {
+    pub(super) fn shared(&self, peer: Peer) -> &'a Shared {
+        let Self { members, config, random, .. } = *self;
+        members.shared(peer, || config.first_generation.unwrap_or_else(|| Generation(random.name())))
+    }
+
+    /// At random from three quarters of a time to all of it, so that nodes that begin together don't go on together.
+    pub(super) fn spread(&self, time: Duration) -> Duration {
+        time - (time / 4).mul_f64(part(self.random.bits()))
+    }
+}
+
+/// All that the ticking thread knows.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) held: Held,
+    pub(super) births: Births,
+    pub(super) equals: Equals,
+    pub(super) links: BTreeMap<Peer, Link>,
+    pub(super) timers: Timers,
+    pub(super) overlay: Overlay,
+    pub(super) schedule: Schedule,
+    pub(super) watch: Watch,
+    pub(super) reconciliation: Reconciliation,
+    pub(super) started: bool,
+}
+
+/// What this node holds, as far as the ticking thread has looked at the log.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// So many entries of the log.
+    pub(super) len: usize,
+    /// Their additive fingerprint.
+    sum: u64,
+    /// Counts how often the digest has changed.
+    pub(super) epoch: u64,
+}
+
+impl Held {
+    pub(super) fn add(&mut self, value: crate::protocol::Value) {
+        self.len += 1;
+        self.sum = self.sum.wrapping_add(scatter(value.cast_unsigned()));
+    }
+}
+
+impl Core {
+    pub(super) fn new(members: &Membership) -> Self {
+        Self {
+            held: Held::default(),
+            births: Births::default(),
+            equals: Equals::everybody(members.rank(), members.nodes()),
+            links: BTreeMap::new(),
+            timers: Timers::default(),
+            overlay: Overlay::new(members.rank()),
+            schedule: Schedule::default(),
+            watch: Watch::new(members.rank()),
+            reconciliation: Reconciliation::default(),
+            started: false,
+        }
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        Digest { count: self.held.len as u64, sum: self.held.sum, births: self.births.fingerprint() }
+    }
+
+    /// The digest has changed, so that nobody is known to hold the same any more.
+    pub(super) fn changed(&mut self, tick: &Tick<'_>) {
+        self.held.epoch += 1;
+        self.equals.changed();
+        self.watch.news(tick.now, tick.now + self.quiet(tick));
+    }
+
+    /// How long a node that is not settled waits for news before it asks for some: until all that can be on its way has come.
+    fn quiet(&self, tick: &Tick<'_>) -> Duration {
+        let round_trip = 2 * self.overlay.far();
+        // A node with a parent waits for its flush, and for the acknowledgements of that.
+        let flush = match self.overlay.parent {
+            Some(_) if !self.overlay.is_direct() => self.overlay.plan.period,
+            _ => Duration::ZERO,
+        };
+        Overlay::ack_delay_of_child(tick.config, self.overlay.plan.period) + flush + 2 * round_trip + QUIET
+    }
+
+    /// Takes up a restart of a member, this node perhaps.
+    pub(super) fn learn_birth(&mut self, tick: &Tick<'_>, birth: Birth) {
+        let Ok(rank) = usize::try_from(birth.rank) else { return };
+        let Some(peer) = tick.members.at(rank) else {
+            // Relaxed, both: only the ticking thread stores it.
+            let life = tick.life.load(Ordering::Relaxed);
+            if rank == tick.members.rank() && birth.life > life {
+                // Some clock was set back since this node's former life, or somebody made it up: this life is a later
+                // one (SWIM's refutation).
+                tick.life.store(birth.life + 1, Ordering::Relaxed);
+                self.learn(tick, Birth { life: birth.life + 1, ..birth });
+            } else if rank == tick.members.rank() && birth.life == life {
+                self.learn(tick, birth);
+            }
+            return;
+        };
+        let former = self.links.get(&peer).map(|link| link.life).filter(|&life| life != 0);
+        if former.is_some_and(|life| life < birth.life) {
+            self.restarted(tick, peer, birth.life);
+        }
+        self.learn(tick, birth);
+    }
+
+    fn learn(&mut self, tick: &Tick<'_>, birth: Birth) {
+        if self.births.learn(birth) {
+            self.changed(tick);
+            self.schedule.births_wait = true;
+            (self.schedule.up_at, self.schedule.down_at) = (tick.now, tick.now);
+        }
+    }
+
+    /// A peer was started again: what it held is gone, and so is what was in flight to it.
+    fn restarted(&mut self, tick: &Tick<'_>, peer: Peer, life: u64) {
+        tick.shared(peer).slots.clear();
+        self.link(tick, peer).restart(life);
+        self.equals.differs(peer.0);
+    }
+
+    // Links.
+
+    /// The link to a peer, made if there is none yet.
+    pub(super) fn link(&mut self, tick: &Tick<'_>, peer: Peer) -> &mut Link {
+        let Self { links, overlay, .. } = self;
+        links.entry(peer).or_insert_with(|| {
+            Link::new(overlay.is_planned_child(tick.members, peer), false, overlay.measured)
+        })
+    }
+
+    /// How long this node waits for the peer's acknowledgements, and how long it lets its own wait.
+    pub(super) fn ack_delays(&mut self, tick: &Tick<'_>, peer: Peer) -> (AckDelay, AckDelay) {
+        self.link(tick, peer);
+        let (overlay, link) = (&self.overlay, &self.links[&peer]);
+        (overlay.answer_delay(tick.config, link), overlay.ack_delay(tick.config, link))
+    }
+
+    /// Whether values travel on to and from this peer.
+    pub(super) fn is_neighbour(&self, peer: Peer) -> bool {
+        self.overlay.parent == Some(peer)
+            || self.links.get(&peer).is_some_and(|link| {
+                let foreign = link.overlay.is_foreign && self.overlay.parent.is_none();
+                link.overlay.is_child || foreign
+            })
+    }
+
+    /// Whether the peer's silence is worth a word.
+    pub(super) fn matters(&self, tick: &Tick<'_>, peer: Peer) -> bool {
+        self.is_neighbour(peer) || self.overlay.planned_parent(tick.members) == Some(peer)
+    }
+
+    /// Looks at the link again when it next needs it.
+    pub(super) fn rearm(&mut self, tick: &Tick<'_>, peer: Peer) {
+        let Self { links, timers, overlay, .. } = self;
+        let Some(link) = links.get_mut(&peer) else { return };
+        let due =
+            link.due().min(link.retry_at(&tick.shared(peer).slots, overlay.answer_delay(tick.config, link)));
+        timers.bring_forward(peer, due, &mut link.queued);
+    }
+
+    /// The peer does not answer.
+    pub(super) fn suspect(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+        if self.matters(tick, peer) {
+            out.note(format_args!("{} does not answer", Excerpt(tick.members.name(peer))));
+        }
+        let link = self.link(tick, peer);
+        link.health.suspect(link.clock.stamped());
+        link.break_off();
+        self.watch.lost(tick.now);
+        self.watch.changed(tick.now + self.quiet(tick));
+    }
+
+    // Messages.
+
+    /// What a message to a peer says of the link. What has come is acknowledged by it.
+    pub(super) fn header(&mut self, tick: &Tick<'_>, peer: Peer) -> Header {
+        let plan = self.overlay.hub_plan(tick.now, &self.schedule, &self.links, peer);
+        let (digest, claim) = (self.digest(), self.claim(tick.members));
+        let births_known = digest.births;
+        let all = self.overlay.is_direct() && !self.is_helped_by(peer);
+        self.link(tick, peer);
+        let Self { links, overlay, births, held, .. } = self;
+        let link = links.get_mut(&peer).expect("made above");
+        link.acks = AckTimer::default();
+        link.told.claimed = (held.epoch, claim);
+        let is_up_to_date = link.told.heard.is_some_and(|heard| heard.births == births_known);
+        Header {
+            // Relaxed: only the ticking thread stores it.
+            life: tick.life.load(Ordering::Relaxed),
+            to: (link.life != 0).then_some(link.life),
+            at: link.clock.stamp(tick.now),
+            echo: link.clock.echo(tick.now),
+            acked: link.receipts.acked(),
+            up: overlay.parent == Some(peer),
+            all,
+            root: overlay.root as u64,
+            plan,
+            digest,
+            claim,
+            births: if is_up_to_date { Vec::new() } else { births.all() },
+        }
+    }
+
+    /// Whether a peer is to pass on, by the direct plan, what this node sends it: the parent, if there is somebody whom
+    /// this node can't reach.
+    fn is_helped_by(&self, peer: Peer) -> bool {
+        self.overlay.parent == Some(peer) && self.links.values().any(|link| link.health.is_suspected())
+    }
+
+    /// For whom this node's digest holds.
+    fn claim(&self, members: &Membership) -> Claim {
+        if self.equals.is_settled() {
+            Claim::All
+        } else if self.overlay.plan.strategy == Strategy::Tree && self.holds_below(members) {
+            Claim::Below
+        } else {
+            Claim::Mine
+        }
+    }
+
+    /// Whether all that a tree has below this node are known to hold the same.
+    pub(super) fn holds_below(&self, members: &Membership) -> bool {
+        let mut below = plan::below(members.nodes(), members.rank()).peekable();
+        below.peek().is_some() && below.all(|member| self.equals.has(member))
+    }
+
+    /// Says to a peer what every message says, and no more.
+    pub(super) fn send_ack(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+        let header = self.header(tick, peer);
+        encode::ack(out.lines_mut(), tick.members.me(), tick.members.name(peer), &header);
+    }
+
+    /// Asks a peer what it holds. It is to answer within a round trip.
+    pub(super) fn send_ping(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+        let header = self.header(tick, peer);
+        encode::ping(out.lines_mut(), tick.members.me(), tick.members.name(peer), &header);
+        self.expect_answer(tick, peer, Duration::ZERO);
+    }
+
+    /// The last message to a peer wants an answer, which takes the peer so long.
+    pub(super) fn expect_answer(&mut self, tick: &Tick<'_>, peer: Peer, takes: Duration) {
+        let link = self.link(tick, peer);
+        let (stamp, due) = (link.clock.stamped(), tick.now + link.trip.timeout() + takes);
+        link.health.ask(tick.now, stamp, due);
+        self.rearm(tick, peer);
+    }
+}

@@ -1,0 +1,236 @@
+//! What a message from a peer changes, beside the values that it brings.
+
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::core::{Core, Tick};
+use super::link::Health;
+use super::membership::{Arrival, Kind, Peer, What};
+use super::plan;
+use crate::node::{Outbox, Time};
+use crate::protocol::Excerpt;
+use crate::protocol::link::{Birth, Claim, Header};
+use crate::sync::Ordering;
+
+/// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
+const PARENT_SILENT: Duration = Duration::from_secs(1);
+
+/// A peer that answers again so soon was never away: only its answers were late.
+const HICCUP: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// Takes up a message.
+    pub(super) fn hear(&mut self, tick: &Tick<'_>, peer: Peer, arrival: Arrival, out: &mut Outbox) {
+        // What it says of what its sender holds is compared with all that this node holds.
+        self.absorb(tick);
+        let Arrival { at, what } = arrival;
+        match what {
+            What::Foreign => self.hear_foreign(tick, peer, out),
+            What::Gossip { header, acked, kind } => {
+                if self.is_of_latest_life(tick, peer, &header) {
+                    self.hear_gossip(tick, (peer, at), &header, acked, &kind, out);
+                }
+                self.rearm(tick, peer);
+            }
+        }
+    }
+
+    /// Whether a message is of the peer's latest life that is known. One of a later life shows that the peer was started again.
+    fn is_of_latest_life(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header) -> bool {
+        let known = self.births.latest(peer.0).max(self.link(tick, peer).life);
+        if header.life < known {
+            // A late one; or the peer has come back to life with a clock that was set back, and is to hear of its later life.
+            let link = self.link(tick, peer);
+            link.life = known;
+            let soon = tick.now + link.trip.timeout();
+            link.acks.by(soon);
+            return false;
+        }
+        if known != 0 && header.life > known {
+            self.learn_birth(tick, Birth { rank: peer.0 as u64, life: header.life });
+        }
+        self.link(tick, peer).life = header.life;
+        true
+    }
+
+    fn hear_gossip(
+        &mut self,
+        tick: &Tick<'_>,
+        (peer, at): (Peer, Time),
+        header: &Header,
+        acked: bool,
+        kind: &Kind,
+        out: &mut Outbox,
+    ) {
+        // Relaxed: only the ticking thread stores it.
+        let life = tick.life.load(Ordering::Relaxed);
+        let own_rank = tick.members.rank() as u64;
+        header
+            .to
+            .filter(|&to| to > life)
+            .into_iter()
+            .for_each(|life| self.learn_birth(tick, Birth { rank: own_rank, life }));
+        header.births.iter().for_each(|&birth| self.learn_birth(tick, birth));
+        let (_, ack_delay) = self.ack_delays(tick, peer);
+        let link = self.link(tick, peer);
+        if let Kind::Delta { base, generation, now } = *kind {
+            let deviation = link.trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
+            let came = link.receipts.record(base, generation);
+            link.acks.received(tick.now, ack_delay, came, now, deviation);
+        }
+        let echo = header.echo.filter(|_| header.to == Some(life));
+        let took = echo.and_then(|echo| Clock::round_trip(at, echo));
+        took.into_iter().for_each(|took| link.trip.sample(took));
+        if acked {
+            link.health.answered();
+        }
+        if echo.is_some_and(|echo| link.health.heard(echo.at)) {
+            self.restored(tick, peer, out);
+        }
+        if header.acked.is_some()
+            && let Some(took) = took
+        {
+            self.mark_lost(tick, peer, took);
+        }
+        self.hear_state(tick, (peer, at), header, out);
+        if let Some(trip) = self.link(tick, peer).trip.get() {
+            tick.shared(peer).set_one_way(trip.mean / 2);
+        }
+        match kind {
+            Kind::Ping => self.answer(tick, peer, header, out),
+            Kind::Sync(sync) => self.compare(tick, peer, sync, out),
+            Kind::Delta { .. } | Kind::Ack => {}
+        }
+        self.follow_up(tick, peer, kind, acked, out);
+    }
+
+    /// A peer that was suspected answers. If that was for a moment, what has come meanwhile is just sent; or else what each
+    /// of the two lacks is found out.
+    fn restored(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+        if self.matters(tick, peer) {
+            out.note(format_args!("{} answers again", Excerpt(tick.members.name(peer))));
+        }
+        let len = self.held.len;
+        let slots = &tick.shared(peer).slots;
+        let link = self.link(tick, peer);
+        let was_lost = link.health.failed_ago(tick.now) > HICCUP;
+        if was_lost || link.backlog(slots, len) > tick.config.batch_max {
+            slots.clear();
+            link.push.lacking.clear();
+            link.push.is_synced = false;
+        }
+        self.flush(tick, peer, out);
+        self.watch.restored(tick.now);
+    }
+
+    /// Takes up what a peer says of where it stands and of what it holds, unless it has said something later.
+    fn hear_state(&mut self, tick: &Tick<'_>, (peer, at): (Peer, Time), header: &Header, out: &mut Outbox) {
+        let link = self.link(tick, peer);
+        if !link.clock.hear(at, header, tick.config.latency_budget, &mut link.trip) {
+            return;
+        }
+        let was_child = std::mem::replace(&mut link.overlay.is_child, header.up);
+        let joined = header.up && !was_child;
+        link.overlay.root = usize::try_from(header.root).ok();
+        link.told.heard = Some(header.digest);
+        if header.plan.is_some() && self.overlay.parent == Some(peer) {
+            self.flush_up_anew(tick.now);
+        }
+        if header.digest == self.digest() {
+            self.hear_equal(tick, peer, header.claim);
+        } else {
+            self.equals.differs(peer.0);
+        }
+        if joined && !self.overlay.is_planned_child(tick.members, peer) {
+            self.doubt_parent(tick, out);
+        }
+    }
+
+    /// A peer holds what this node holds: nothing has to be sent to it, or asked of it.
+    fn hear_equal(&mut self, tick: &Tick<'_>, peer: Peer, claim: Claim) {
+        let (len, epoch, nodes) = (self.held.len, self.held.epoch, tick.members.nodes());
+        tick.shared(peer).slots.clear();
+        let link = self.link(tick, peer);
+        link.sync(len);
+        link.push.rest = false;
+        match claim {
+            Claim::Mine => self.equals.heard(peer.0, []),
+            Claim::Below => self.equals.heard(peer.0, plan::below(nodes, peer.0)),
+            Claim::All => {
+                link.told.knows_all = Some(epoch);
+                self.equals.heard(peer.0, 0..nodes)
+            }
+        };
+    }
+
+    /// Somebody comes who can't reach the parent that the plan gives it. This node wouldn't find out that its own is gone if it
+    /// had nothing to say to it.
+    fn doubt_parent(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let Some(parent) = self.overlay.parent else { return };
+        let link = self.link(tick, parent);
+        let is_silent = link.clock.heard_at().is_none_or(|heard| tick.now.since(heard) >= PARENT_SILENT);
+        if is_silent && !link.health.is_asked() {
+            self.send_ping(tick, parent, out);
+        }
+    }
+
+    /// Answers a question: if the peer holds something else, and nothing on its way to it explains that, by beginning to
+    /// compare.
+    fn answer(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header, out: &mut Outbox) {
+        let is_equal = header.digest == self.digest();
+        let flush_waits =
+            if self.overlay.parent == Some(peer) { self.schedule.up_at } else { self.schedule.down_at };
+        let is_neighbour = self.is_neighbour(peer) || self.overlay.is_direct();
+        let is_under_way = !tick.shared(peer).slots.is_empty();
+        let link = self.link(tick, peer);
+        let push = &link.push;
+        let waits = is_under_way || !push.lacking.is_empty() || is_neighbour && flush_waits != Time::NEVER;
+        let is_explained = push.is_synced && waits || link.comparison.round.is_some();
+        if is_equal || is_explained {
+            self.send_ack(tick, peer, out);
+        } else {
+            self.start_round(tick, peer, out);
+        }
+    }
+
+    /// Does what the state that the link is in now asks for.
+    fn follow_up(&mut self, tick: &Tick<'_>, peer: Peer, kind: &Kind, acked: bool, out: &mut Outbox) {
+        let (digest, matters, is_neighbour) =
+            (self.digest(), self.matters(tick, peer), self.is_neighbour(peer));
+        let link = self.link(tick, peer);
+        if link.health.is_suspected() {
+            // It can be heard; it is to show whether it hears this node. If it does, it will say more than a question.
+            let timeout = link.trip.timeout();
+            if matters
+                && !matches!(kind, Kind::Ping)
+                && !link.health.is_asked()
+                && !link.health.was_asked(tick.now, timeout)
+            {
+                self.send_ping(tick, peer, out);
+            }
+        } else if is_neighbour && !link.push.is_synced && link.told.heard != Some(digest) {
+            self.start_round(tick, peer, out);
+        } else if acked && link.push.rest {
+            self.flush(tick, peer, out);
+        }
+    }
+
+    /// Somebody who isn't a natter node has sent or acknowledged values.
+    fn hear_foreign(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+        let len = self.held.len;
+        let link = self.link(tick, peer);
+        if link.life != 0 {
+            return;
+        }
+        link.overlay.is_foreign = true;
+        link.push.is_synced = true;
+        link.health = Health::default();
+        if self.is_neighbour(peer) {
+            self.flush(tick, peer, out);
+            if tick.shared(peer).slots.is_empty() && self.link(tick, peer).push.cursor == len {
+                self.equals.heard(peer.0, []);
+            }
+        }
+        self.rearm(tick, peer);
+    }
+}
