@@ -7,6 +7,7 @@ use super::link::{Health, Link};
 use super::membership::Peer;
 use super::overlay::PLANNED_ROOT;
 use super::plan::Strategy;
+use super::watch::Seekers;
 use crate::node::{Outbox, Time};
 use crate::protocol::link::Claim;
 
@@ -18,9 +19,6 @@ const SEEK_LOST: Duration = Duration::from_secs(1);
 
 /// How often a node that has another parent than the plan has asks that, at first.
 const SEEK_PLANNED: Duration = Duration::from_secs(4);
-
-/// Every so many turns a root that is not the planned one asks somebody else.
-const SOMEBODY_ELSE: usize = 2;
 
 impl Core {
     /// Asks whom it is time to ask, unless this node is settled.
@@ -46,9 +44,9 @@ impl Core {
         let parent = self.overlay.parent;
         match parent {
             None if self.watch.asked == 0 => self.ask_all(tick, out),
-            // Whoever seeks its way back asks everybody in turn, too.
-            None if self.watch.seek_at != Time::NEVER => {}
             Some(parent) if self.watch.asked == 0 => self.ask_one(tick, parent, out),
+            // Whoever seeks its way back asks everybody in turn, too.
+            _ if self.watch.is_seeking(tick.now) => {}
             _ => self.ask_next(tick, out),
         }
         self.watch.has_asked(tick.now, self.seekers(tick));
@@ -68,10 +66,18 @@ impl Core {
         }
     }
 
-    /// Asks the member whose turn it is.
+    /// Asks the next member: of those that have been answering and are not known to be equal each one once, then whoever's
+    /// turn it is.
     fn ask_next(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        let next = self.watch.turns.next(&self.equals);
-        if let Some(peer) = next.and_then(|rank| tick.members.at(rank)) {
+        let since = self.watch.asks_since;
+        let is_promising = |(peer, link): &(&Peer, &Link)| {
+            let health = &link.health;
+            let is_unasked = health.asked_at.is_none_or(|asked| asked < since);
+            link.life != 0 && !health.is_suspected() && is_unasked && !self.equals.has(peer.0)
+        };
+        let promising = self.links.iter().find(is_promising).map(|(&peer, _)| peer);
+        let next = promising.or_else(|| tick.members.at(self.watch.turns.next(&self.equals)?));
+        if let Some(peer) = next {
             self.ask_one(tick, peer, out);
         }
     }
@@ -93,53 +99,39 @@ impl Core {
         }
     }
 
-    /// How many nodes share the rate at which this one asks and seeks: a root has one of its own.
-    fn seekers(&self, tick: &Tick<'_>) -> usize {
-        if self.overlay.parent.is_none() { 1 } else { tick.members.nodes() }
+    /// Who shares the rate at which this node asks and seeks.
+    fn seekers(&self, tick: &Tick<'_>) -> Seekers {
+        let is_chief = self.overlay.parent.is_none() && self.equals.is_first();
+        Seekers { is_chief, members: tick.members.nodes() }
     }
 
     /// The overlay is not as planned: this node seeks a way back, whether or not there is news.
     fn seek(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let planned = self.overlay.planned_parent(tick.members);
         let (sought, seekers) = (self.watch.sought, self.seekers(tick));
-        match (self.overlay.parent, planned) {
-            (None, Some(planned)) => {
-                self.ask_one(tick, planned, out);
-                if sought.is_multiple_of(SOMEBODY_ELSE) {
-                    self.ask_next(tick, out);
-                }
-                self.watch.has_sought(tick.now, tick.spread(tick.config.probe_interval), seekers);
+        if std::env::var_os("DBG").is_some() { eprintln!("SEEK {:.3} n{} parent {:?} planned {planned:?} {seekers:?} root {} {:?} lost {:?}", tick.now.as_nanos() as f64/1e9, tick.members.rank(), self.overlay.parent, self.overlay.root, self.watch, self.links.iter().filter(|(_, link)| link.health.is_suspected()).map(|l| l.0.0).collect::<Vec<_>>()); } // DBG
+        let (parent, is_direct) = (self.overlay.parent, self.overlay.is_direct());
+        let is_elsewhere = self.overlay.root != PLANNED_ROOT;
+        let lost = self.links.iter().filter(|(_, link)| link.health.is_suspected());
+        let is_everybodys = parent.is_none() || is_direct;
+        // Whoever had this node for its parent may have nobody else.
+        let mine = lost.clone().filter(|(_, link)| is_everybodys || link.overlay.is_child);
+        let mine: Vec<Peer> = mine.map(|(&peer, _)| peer).collect();
+        let (sought_first, least) = match planned.filter(|_| parent != planned) {
+            Some(planned) if parent.is_none() => (Some(planned), tick.spread(tick.config.probe_interval)),
+            Some(planned) => (Some(planned), tick.spread(SEEK_PLANNED)),
+            None if lost.count() == 0 && !is_elsewhere => {
+                self.watch.seek_at = Time::NEVER;
+                return;
             }
-            (Some(parent), Some(planned)) if parent != planned => {
-                self.ask_one(tick, planned, out);
-                if self.overlay.root != PLANNED_ROOT && sought % 2 == 1 {
-                    self.ask_next(tick, out);
-                }
-                self.watch.has_sought(tick.now, tick.spread(SEEK_PLANNED), seekers);
-            }
-            (parent, _) => {
-                let lost = self.links.iter().filter(|(_, link)| link.health.is_suspected());
-                let lost: Vec<Peer> = lost.map(|(&peer, _)| peer).collect();
-                let is_elsewhere = self.overlay.root != PLANNED_ROOT;
-                if lost.is_empty() && !is_elsewhere {
-                    self.watch.seek_at = Time::NEVER;
-                    return;
-                }
-                if parent.is_none() || self.overlay.is_direct() {
-                    if sought % 2 == 0 && !lost.is_empty() {
-                        self.ask_one(tick, lost[sought / 2 % lost.len()], out);
-                    } else {
-                        self.ask_next(tick, out);
-                    }
-                    self.watch.has_sought(tick.now, SEEK_LOST, seekers);
-                } else {
-                    if is_elsewhere {
-                        self.ask_next(tick, out);
-                    }
-                    self.watch.has_sought(tick.now, tick.spread(2 * SEEK_PLANNED), seekers);
-                }
-            }
+            None if !mine.is_empty() => (Some(mine[sought / 2 % mine.len()]), SEEK_LOST),
+            None => (None, tick.spread(2 * SEEK_PLANNED)),
+        };
+        match sought_first.filter(|_| sought.is_multiple_of(2)) {
+            Some(peer) => self.ask_one(tick, peer, out),
+            None => self.ask_next(tick, out),
         }
+        self.watch.has_sought(tick.now, least, seekers);
     }
 
     /// What a peer was asked is not answered in time: it is asked once more, or suspected.

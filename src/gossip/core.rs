@@ -109,7 +109,7 @@ impl Core {
     }
 
     /// How long a node that is not settled waits for news before it asks for some: until all that can be on its way has come.
-    fn quiet(&self, tick: &Tick<'_>) -> Duration {
+    pub(super) fn quiet(&self, tick: &Tick<'_>) -> Duration {
         let round_trip = 2 * self.overlay.far();
         // A node with a parent waits for its flush, and for the acknowledgements of that.
         let flush = match self.overlay.parent {
@@ -206,7 +206,6 @@ impl Core {
         link.health.suspect(link.clock.stamped());
         link.break_off();
         self.watch.lost(tick.now);
-        self.watch.changed(tick.now + self.quiet(tick));
     }
 
     // Messages.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::core::{Core, Tick};
-use super::link::Health;
+use super::link::{Health, Push};
 use super::membership::{Arrival, Kind, Peer, What};
 use super::plan;
 use crate::node::{Outbox, Time};
@@ -139,7 +139,11 @@ impl Core {
         if header.digest == self.digest() {
             self.hear_equal(tick, peer, header.claim);
         } else {
+            let was_settled = self.equals.is_settled();
             self.equals.differs(peer.0);
+            if was_settled {
+                self.watch.changed(tick.now + self.quiet(tick));
+            }
         }
         if joined && !self.overlay.is_planned_child(tick.members, peer) {
             self.doubt_parent(tick, out);
@@ -222,8 +226,12 @@ impl Core {
         if link.life != 0 {
             return;
         }
-        link.overlay.is_foreign = true;
-        link.push.is_synced = true;
+        if !std::mem::replace(&mut link.overlay.is_foreign, true) {
+            // Some of what was passed over as none of this node's business may be by now.
+            (link.push, link.health) = (Push { is_synced: true, ..Push::default() }, Health::default());
+            tick.shared(peer).slots.clear();
+        }
+        let link = self.link(tick, peer);
         link.health = Health::default();
         if self.is_neighbour(peer) {
             self.flush(tick, peer, out);

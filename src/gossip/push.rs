@@ -299,8 +299,12 @@ impl Core {
     }
 
     /// Whether a peer has to be told of a value of that origin, by this node. By the direct plan the parent tells
-    /// everybody itself.
+    /// everybody itself, and so does whoever says that it does. What a foreign peer holds is known by its
+    /// acknowledgements alone, so it is told everything.
     pub(super) fn is_for(&self, peer: Peer, origin: Origin) -> bool {
+        if self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign) {
+            return origin != Origin::Peer(peer.0);
+        }
         let is_told = |Peer(parent)| self.overlay.is_direct() && origin == Origin::Peer(parent);
         origin.concerns(peer.0) && !self.overlay.parent.is_some_and(is_told)
     }

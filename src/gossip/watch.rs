@@ -8,25 +8,40 @@ use crate::node::Time;
 /// The shortest time between two questions of a node for which nothing changes.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest of a root, and the longest of all other nodes together.
-const ROOT_INTERVAL_MAX: Duration = Duration::from_secs(8);
-const OTHERS_INTERVAL_MAX: Duration = Duration::from_secs(6);
-
-/// A root that has asked in vain for so many seconds waits for a second until it asks again. All other nodes together
-/// ask as often.
-const SHARE: u32 = 15;
-
-/// At first nodes share nothing: a value that has to go around what is cut or dead may need any of them.
+/// For so long all nodes ask as often as they like: a value that has to go around what is cut or dead may need any of
+/// them. Then they share the rate of one node…
 const EAGER: Duration = Duration::from_secs(6);
 
-/// How long a node waits that has been asking, or seeking its way back to the plan, in vain since then, at least `least`.
-/// Nodes that do the same share one root's rate.
-fn interval(now: Time, since: Time, least: Duration, seekers: usize) -> Duration {
-    let most = if seekers == 1 { ROOT_INTERVAL_MAX } else { OTHERS_INTERVAL_MAX };
-    let seekers = u32::try_from(seekers).unwrap_or(u32::MAX);
-    let elapsed = now.since(since);
-    let shared = if elapsed < EAGER { Duration::ZERO } else { (elapsed / SHARE).saturating_mul(seekers) };
-    least.max(shared).min(most.saturating_mul(seekers))
+/// …but for one of each part of the cluster, which slows down when everything has been as it is for so long. Requirements
+/// reckon with cuts of up to a minute.
+const CHIEF_EAGER: Duration = Duration::from_secs(55);
+
+/// What a node waits that asks for all, before and after that; and what all others together wait, at most.
+const SHARE: u32 = 10;
+const CHIEF_INTERVAL: Duration = Duration::from_secs(3);
+const OTHERS_INTERVAL_MAX: Duration = Duration::from_secs(8);
+
+/// Who asks for whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seekers {
+    /// Whether this node is the first of those that it knows to be equal: it asks for all of them.
+    pub(super) is_chief: bool,
+    /// How many members there are.
+    pub(super) members: usize,
+}
+
+impl Seekers {
+    /// How long a node waits that has been asking in vain since then, at least `least`.
+    fn interval(self, now: Time, since: Time, least: Duration) -> Duration {
+        let elapsed = now.since(since);
+        let (eager, shared) = if self.is_chief {
+            (CHIEF_EAGER, CHIEF_INTERVAL)
+        } else {
+            let members = u32::try_from(self.members).unwrap_or(u32::MAX);
+            (EAGER, (elapsed / SHARE).min(OTHERS_INTERVAL_MAX).saturating_mul(members))
+        };
+        if elapsed < eager { least } else { least.max(shared) }
+    }
 }
 
 #[derive(Debug)]
@@ -36,7 +51,8 @@ pub(super) struct Watch {
     pub(super) asked: u32,
     /// When to ask next, unless the node is settled by then or something changes.
     pub(super) ask_at: Time,
-    asks_since: Time,
+    /// Since when this node has been asking.
+    pub(super) asks_since: Time,
     /// When to seek the way back to the plan, and since when the node has been doing so.
     pub(super) seek_at: Time,
     seeks_since: Time,
@@ -70,6 +86,11 @@ impl Watch {
         self.asks_since = ask_at;
     }
 
+    /// The next question is the first one, at that time, although nothing is new.
+    pub(super) fn ask_all_at(&mut self, ask_at: Time) {
+        (self.asked, self.ask_at) = (0, ask_at);
+    }
+
     /// This node's digest has changed.
     pub(super) fn news(&mut self, now: Time, ask_at: Time) {
         self.changed_at = now;
@@ -89,19 +110,28 @@ impl Watch {
         self.seek_at = now;
     }
 
-    /// A question has been asked, by one of so many nodes that share a root's rate.
-    pub(super) fn has_asked(&mut self, now: Time, seekers: usize) {
+    /// Whether this node seeks its way back, and nothing has been new for long.
+    pub(super) fn is_seeking(&self, now: Time) -> bool {
+        self.seek_at != Time::NEVER && now.since(self.asks_since) >= EAGER
+    }
+
+    /// A question has been asked.
+    pub(super) fn has_asked(&mut self, now: Time, seekers: Seekers) {
+        if self.asked == 0 && self.seek_at != Time::NEVER {
+            // There is something to seek for.
+            (self.seeks_since, self.seek_at) = (self.asks_since, now);
+        }
         self.asked += 1;
-        self.ask_at = now + interval(now, self.asks_since, ASK_INTERVAL, seekers);
-        if seekers == 1 {
+        self.ask_at = now + seekers.interval(now, self.asks_since, ASK_INTERVAL);
+        if self.seek_at != Time::NEVER {
             self.seek_at = self.seek_at.max(now + ASK_INTERVAL / 2);
         }
     }
 
     /// The node has sought its way back.
-    pub(super) fn has_sought(&mut self, now: Time, least: Duration, seekers: usize) {
+    pub(super) fn has_sought(&mut self, now: Time, least: Duration, seekers: Seekers) {
         self.sought += 1;
-        self.seek_at = now + interval(now, self.seeks_since, least, seekers);
+        self.seek_at = now + seekers.interval(now, self.seeks_since, least);
     }
 
     /// When the node next has to ask or to seek, unless it is settled.

@@ -6,7 +6,7 @@
 //! | … while nodes are dead or links cut | 1 s × nodes × hops more, where a value needs so many hops at most |
 //! | … after a node was started again | its start grace more |
 //! | silence, where everybody can be reached | 5 s after the last value or change, or after the last node learnt something; 15 s where it may take three times as long |
-//! | little noise, where not | a message a second of all nodes together, on average over the minute that begins a minute after |
+//! | little noise, where not | a message a second of all nodes together that can reach each other, two where links between them are cut, on average over the minute that begins a minute after |
 //!
 //! The simple design is no product. It sends each neighbour one batch after the other, along the topology it is given, and
 //! tries neighbours that don't answer for ever. What it is allowed beyond that is in [`Required::of`] and nowhere else.
@@ -142,7 +142,10 @@ impl Required {
     pub(super) fn noise_max(&self, reach: &Reach, designs: Designs) -> usize {
         let ours = NOISE_WINDOW.as_secs() as usize;
         match designs {
-            Designs::LockFree | Designs::Mixed => ours,
+            Designs::LockFree | Designs::Mixed => {
+                let has_detours = reach.hops() > 1;
+                ours * reach.parts().len() * if has_detours { 2 } else { 1 }
+            }
             Designs::Simple => self.repeats * reach.unreachable(),
         }
     }
