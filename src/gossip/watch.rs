@@ -17,7 +17,7 @@ const EAGER: Duration = Duration::from_secs(6);
 const CHIEF_EAGER: Duration = Duration::from_secs(55);
 
 /// What a node waits that asks for all, before and after that; and what all others together wait, at most.
-const SHARE: u32 = 10;
+const SHARE: u32 = 7;
 const CHIEF_INTERVAL: Duration = Duration::from_secs(3);
 const OTHERS_INTERVAL_MAX: Duration = Duration::from_secs(8);
 
@@ -113,6 +113,11 @@ impl Watch {
     /// Whether this node seeks its way back, and nothing has been new for long.
     pub(super) fn is_seeking(&self, now: Time) -> bool {
         self.seek_at != Time::NEVER && now.since(self.asks_since) >= EAGER
+    }
+
+    /// Whether this node has only begun to seek its way back.
+    pub(super) fn is_eager(&self, now: Time) -> bool {
+        now.since(self.seeks_since) < EAGER
     }
 
     /// A question has been asked.
