@@ -120,6 +120,8 @@ impl Core {
             link.push.is_synced = false;
         }
         self.flush(tick, peer, out);
+        // The peer may not know yet that it is heard.
+        self.link(tick, peer).acks.by(tick.now);
         self.watch.restored(tick.now);
     }
 

@@ -85,6 +85,7 @@ impl Core {
                 out.note(format_args!("{} is the parent now", Excerpt(tick.members.name(parent))));
                 if self.link(tick, parent).push.is_synced {
                     self.schedule.up_at = tick.now;
+                    self.introduce(tick, parent);
                 } else {
                     self.start_round(tick, parent, out);
                 }
@@ -95,11 +96,16 @@ impl Core {
 
     /// The former parent is to know that this node is no child of its any more.
     fn leave(&mut self, tick: &Tick<'_>, former: Option<Peer>) {
-        let period = self.overlay.plan.period;
         if let Some(former) = former.filter(|former| !self.link(tick, *former).health.is_suspected()) {
-            self.link(tick, former).acks.by(tick.now + period);
-            self.rearm(tick, former);
+            self.introduce(tick, former);
         }
+    }
+
+    /// A peer is to know within a period whether this node is a child of its: every message says so.
+    fn introduce(&mut self, tick: &Tick<'_>, peer: Peer) {
+        let period = self.overlay.plan.period;
+        self.link(tick, peer).acks.by(tick.now + period);
+        self.rearm(tick, peer);
     }
 
     /// A parent that the plan doesn't have was lost, and the next ones may be out of reach, too.
