@@ -101,7 +101,10 @@ impl Core {
 
     /// Who shares the rate at which this node asks and seeks.
     fn seekers(&self, tick: &Tick<'_>) -> Seekers {
-        let is_chief = self.overlay.parent.is_none() && self.equals.is_first();
+        // One that speaks otherwise than natter nodes do asks nobody.
+        let asks = |peer: Peer| self.links.get(&peer).is_none_or(|link| !link.overlay.is_foreign);
+        let mut before = (0..tick.members.rank()).filter(|&member| self.equals.has(member));
+        let is_chief = self.overlay.parent.is_none() && !before.any(|member| asks(Peer(member)));
         Seekers { is_chief, members: tick.members.nodes() }
     }
 

@@ -82,12 +82,6 @@ impl Equals {
         self.bits.get(member / 64).is_some_and(|bits| bits >> (member % 64) & 1 == 1)
     }
 
-    /// Whether this node is the first of them.
-    #[must_use]
-    pub fn is_first(&self) -> bool {
-        !(0..self.me).any(|member| self.has(member))
-    }
-
     /// Whether all members are: then the node may be silent.
     #[must_use]
     pub fn is_settled(&self) -> bool {
