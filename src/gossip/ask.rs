@@ -76,7 +76,9 @@ impl Core {
             link.life != 0 && !health.is_suspected() && is_unasked && !self.equals.has(peer.0)
         };
         let promising = self.links.iter().find(is_promising).map(|(&peer, _)| peer);
-        let next = promising.or_else(|| tick.members.at(self.watch.turns.next(&self.equals)?));
+        let is_suspected =
+            |member| self.links.get(&Peer(member)).is_some_and(|link| link.health.is_suspected());
+        let next = promising.or_else(|| tick.members.at(self.watch.turns.next(&self.equals, is_suspected)?));
         if let Some(peer) = next {
             self.ask_one(tick, peer, out);
         }

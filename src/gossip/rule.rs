@@ -108,16 +108,16 @@ impl Turns {
         Self { taken: 0, next_unequal: me + 1, next_of_all: me + 1 }
     }
 
-    /// The next member to ask, none if there is nobody else. Of those not known to be equal the next one, in a circle;
-    /// every [`ANYBODY`] turns the next one of all.
-    pub fn next(&mut self, equals: &Equals) -> Option<usize> {
+    /// The next member to ask, none if there is nobody else. Of those not known to be equal, or `silent` since, the next one,
+    /// in a circle; every [`ANYBODY`] turns the next one of all.
+    pub fn next(&mut self, equals: &Equals, silent: impl Fn(usize) -> bool) -> Option<usize> {
         let Equals { me, members, .. } = *equals;
         self.taken += 1;
         let circle = |from: usize| {
             (from.min(members)..members).chain(0..from.min(members)).filter(move |&member| member != me)
         };
         if !self.taken.is_multiple_of(ANYBODY)
-            && let Some(unequal) = circle(self.next_unequal).find(|&member| !equals.has(member))
+            && let Some(unequal) = circle(self.next_unequal).find(|&member| !equals.has(member) || silent(member))
         {
             self.next_unequal = unequal + 1;
             return Some(unequal);
@@ -164,7 +164,7 @@ mod tests {
             let mut equals = Equals::nobody(0, members);
             equals.heard(0, 0..equal);
             let mut turns = Turns::after(0);
-            let asked: Vec<usize> = (0..ANYBODY * members).filter_map(|_| turns.next(&equals)).collect();
+            let asked: Vec<usize> = (0..ANYBODY * members).filter_map(|_| turns.next(&equals, |_| false)).collect();
             assert!((1..members).all(|member| asked.contains(&member)) && !asked.contains(&0), "{asked:?}");
             if (2..members).contains(&equal) {
                 assert!(asked[..ANYBODY - 1].iter().all(|&member| member >= equal));

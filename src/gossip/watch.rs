@@ -18,7 +18,7 @@ const CHIEF_EAGER: Duration = Duration::from_secs(55);
 
 /// What a node waits that asks for all, before and after that; and what all others together wait, at most.
 const SHARE: u32 = 7;
-const CHIEF_INTERVAL: Duration = Duration::from_millis(2500);
+const CHIEF_INTERVAL: Duration = Duration::from_secs(3);
 const OTHERS_INTERVAL_MAX: Duration = Duration::from_secs(8);
 
 /// Who asks for whom.
