@@ -35,7 +35,6 @@ mod model {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use loom::cell::UnsafeCell;
     use loom::sync::atomic::{AtomicUsize, Ordering};
     use loom::thread;
 
