@@ -169,8 +169,7 @@ const TWO: &str = "\"n0\",\"n1\"";
 const FOUR: &str = "\"n0\",\"n1\",\"n2\",\"n3\"";
 
 /// Ticks whenever the node wants it, and at no other time, until what `n1` has been told in all is enough. Returns when.
-fn run_until(node: &LockFree, mut sent: Vec<u8>, is_enough: impl Fn(&[Said]) -> bool) -> Time {
-    let mut now = NOW;
+fn run_until(node: &LockFree, mut now: Time, mut sent: Vec<u8>, is_enough: impl Fn(&[Said]) -> bool) -> Time {
     node.audit(now).expect("sound");
     while !is_enough(&said(&sent, "n1")) {
         now = now.max(node.next_deadline().expect("something is slept through"));
@@ -192,7 +191,7 @@ fn told_while_ticking(members: &'static str, values: &'static [Value], ticks: us
         let tell = |node: &LockFree| values.iter().for_each(|&value| broadcast(node, NOW, value));
         let tick_on = move |node: &LockFree| (0..ticks).flat_map(|_| tick(node, NOW)).collect();
         let ((), sent) = both(&node, is_turned, tell, tick_on);
-        let sent_at = run_until(&node, sent, |said| values.iter().all(|&value| has(said, value)));
+        let sent_at = run_until(&node, NOW, sent, |said| values.iter().all(|&value| has(said, value)));
         // Later than that it would be sent because somebody asks, and not because it is new.
         assert!(sent_at < NOW + Config::default().latency_budget);
     });
@@ -224,7 +223,7 @@ fn a_value_that_is_told_during_a_flush_is_sent_in_time() {
         let due = flush_due(&node);
         let tell = move |node: &LockFree| broadcast(node, due, 2);
         let ((), sent) = both(&node, is_turned, tell, move |node| tick(node, due));
-        let sent_at = run_until(&node, sent, |said| has(said, 1) && has(said, 2));
+        let sent_at = run_until(&node, due, sent, |said| has(said, 1) && has(said, 2));
         assert!(sent_at < due + Config::default().latency_budget);
     });
 }
@@ -264,7 +263,7 @@ fn what_comes_from_a_peer_during_a_tick_is_taken_up_at_once() {
         handle(&node, NOW, &delta(0, &[1]));
         let bring = |node: &LockFree| (1..3).for_each(|number| handle(node, NOW, &delta(number, &[2])));
         let ((), sent) = both(&node, is_turned, bring, |node| tick(node, NOW));
-        let acked_at = run_until(&node, sent, |said| is_acked(said, 3));
+        let acked_at = run_until(&node, NOW, sent, |said| is_acked(said, 3));
         assert_eq!(acked_at, NOW);
     });
 }
