@@ -313,9 +313,9 @@ impl Shared {
                         idle += 1;
                         // There may be more threads than cores.
                         if idle.is_multiple_of(64) {
-                            std::thread::yield_now()
+                            std::thread::yield_now();
                         } else {
-                            std::hint::spin_loop()
+                            std::hint::spin_loop();
                         }
                     }
                 }
