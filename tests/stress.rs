@@ -544,7 +544,7 @@ impl World<'_> {
         self.to_node.clear();
         let end = self.now() + HEALED_BY;
         let mut under_way: VecDeque<(Time, Vec<u8>)> = VecDeque::new();
-        let mut peers_ask = self.now() + PEERS_ASK;
+        let (mut peers_ask, mut at_once) = (self.now() + PEERS_ASK, 0);
         let mut late: Vec<_> = self.to_peers.drain(..).collect();
         late.extend(self.said());
         under_way.extend(late.into_iter().map(|line| (self.now() + LATENCY, line)));
@@ -557,6 +557,8 @@ impl World<'_> {
             }
             let next = [arrival, due, Some(peers_ask)].into_iter().flatten().min().expect("a time");
             let now = self.now().max(next);
+            at_once = if now > self.now() { 0 } else { at_once + 1 };
+            assert!(at_once < 10_000, "the node is never done, {now:?}");
             assert!(now < end, "{}", self.what_is_missing());
             self.shared.clock.store(now.as_nanos(), Ordering::Relaxed);
             if peers_ask <= now {
