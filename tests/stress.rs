@@ -5,7 +5,7 @@
 //! Every few steps the ticking thread pauses, and the node is audited. Every some thousand steps the network heals; then
 //! one thread alone lets time pass, ticks only when the node wants it, and expects that every peer ends up with every
 //! value and that the node falls silent. How the threads interleave is up to the machine, so a failure need not come
-//! again with the same seed.
+//! again with the same seed. Races that a few instructions decide are rather found by the models in `loom.rs`.
 //!
 //! The long run, some ten minutes:
 //!
