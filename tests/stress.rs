@@ -7,10 +7,10 @@
 //! value and that the node falls silent. How the threads interleave is up to the machine, so a failure need not come
 //! again with the same seed. Races that a few instructions decide are rather found by the models in `loom.rs`.
 //!
-//! The long run, some ten minutes:
+//! The long run, some minutes:
 //!
 //! ```text
-//! cargo test --release --test stress -- --ignored
+//! cargo test --test stress -- --ignored
 //! ```
 
 #![cfg(not(loom))]
@@ -669,7 +669,7 @@ fn a_node_between_two_threads_sleeps_through_nothing() {
 }
 
 #[test]
-#[ignore = "takes ten minutes"]
+#[ignore = "takes minutes"]
 fn a_node_between_two_threads_sleeps_through_nothing_for_long() {
     stress(10_000_000, 1_000_000);
 }
