@@ -35,7 +35,6 @@ mod model {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use loom::cell::UnsafeCell;
     use loom::sync::atomic::{AtomicUsize, Ordering};
     use loom::thread;
 
@@ -64,46 +63,55 @@ mod model {
         }
     }
 
-    /// Stands for crossbeam's queue of any length.
+    /// Stands for crossbeam's queue of any length, and promises less, so that no model leans on its fences: whoever takes
+    /// looks first, without synchronising, how many there have been, and may miss one that it has not heard of otherwise.
     #[derive(Debug)]
-    pub(crate) struct SegQueue<T>(OneByOne<VecDeque<T>>);
+    pub(crate) struct SegQueue<T> {
+        queue: OneByOne<VecDeque<T>>,
+        pushed: AtomicUsize,
+        popped: AtomicUsize,
+    }
 
     impl<T> SegQueue<T> {
         pub(crate) fn new() -> Self {
-            Self(OneByOne::new(VecDeque::new()))
+            let (pushed, popped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            Self { queue: OneByOne::new(VecDeque::new()), pushed, popped }
         }
 
         pub(crate) fn push(&self, value: T) {
-            self.0.with(|queue| queue.push_back(value));
+            self.queue.with(|queue| queue.push_back(value));
+            self.pushed.fetch_add(1, Ordering::Relaxed);
         }
 
         pub(crate) fn pop(&self) -> Option<T> {
-            self.0.with(VecDeque::pop_front)
-        }
-
-        pub(crate) fn len(&self) -> usize {
-            self.0.with(|queue| queue.len())
+            let popped = self.popped.load(Ordering::Relaxed);
+            if self.pushed.load(Ordering::Relaxed) <= popped {
+                return None;
+            }
+            let value = self.queue.with(VecDeque::pop_front)?;
+            self.popped.fetch_add(1, Ordering::Relaxed);
+            Some(value)
         }
 
         pub(crate) fn is_empty(&self) -> bool {
-            self.len() == 0
+            self.queue.with(|queue| queue.is_empty())
         }
     }
 
     /// Stands for crossbeam's queue of a fixed capacity.
     #[derive(Debug)]
     pub(crate) struct ArrayQueue<T> {
-        queue: SegQueue<T>,
+        queue: OneByOne<VecDeque<T>>,
         capacity: usize,
     }
 
     impl<T> ArrayQueue<T> {
         pub(crate) fn new(capacity: usize) -> Self {
-            Self { queue: SegQueue::new(), capacity }
+            Self { queue: OneByOne::new(VecDeque::new()), capacity }
         }
 
         pub(crate) fn push(&self, value: T) -> Result<(), T> {
-            self.queue.0.with(|queue| {
+            self.queue.with(|queue| {
                 if queue.len() == self.capacity {
                     return Err(value);
                 }
@@ -113,11 +121,11 @@ mod model {
         }
 
         pub(crate) fn pop(&self) -> Option<T> {
-            self.queue.pop()
+            self.queue.with(VecDeque::pop_front)
         }
 
         pub(crate) fn len(&self) -> usize {
-            self.queue.len()
+            self.queue.with(|queue| queue.len())
         }
     }
 

@@ -3,9 +3,11 @@
 use super::LockFree;
 use super::core::Core;
 use super::membership::{Membership, Peer};
+use super::schedule::GATHER;
 use crate::node::{Inspect, Time};
 use crate::protocol::Value;
 use crate::queue::Span;
+use crate::sync::Ordering;
 
 impl LockFree {
     /// Shows a function what the ticking thread knows. No call to the node is under way.
@@ -33,7 +35,7 @@ impl Inspect for LockFree {
         self.seen.len()
     }
 
-    fn audit(&self, _: Time) -> Result<(), String> {
+    fn audit(&self, now: Time) -> Result<(), String> {
         let Some(members) = self.membership.get() else { return Ok(()) };
         let wake = self.deadline.get();
         if self.seen.len() != self.log.len() {
@@ -44,7 +46,7 @@ impl Inspect for LockFree {
             ));
         }
         let Some(core) = self.core.take() else { return Ok(()) };
-        let sound = core.audit(self, members, wake);
+        let sound = core.audit(self, members, now, wake);
         self.core.store(Some(core));
         sound
     }
@@ -79,7 +81,7 @@ impl Inspect for LockFree {
 }
 
 impl Core {
-    fn audit(&self, node: &LockFree, members: &Membership, wake: Time) -> Result<(), String> {
+    fn audit(&self, node: &LockFree, members: &Membership, now: Time, wake: Time) -> Result<(), String> {
         if !self.started {
             return if wake > members.grace_ends {
                 Err("would sleep through the end of its grace".to_owned())
@@ -93,9 +95,7 @@ impl Core {
         if wake > self.next_due() {
             return Err("would sleep through what is due".to_owned());
         }
-        if self.held.len < node.log.len() && wake == Time::NEVER {
-            return Err("would never take up what it has learnt".to_owned());
-        }
+        self.audit_wake(node, now, wake)?;
         if !self.equals.is_settled() && wake == Time::NEVER {
             return Err("is silent, and not settled".to_owned());
         }
@@ -109,6 +109,26 @@ impl Core {
             if link.due().min(link.batch_due(slots)) < link.queued {
                 return Err(format!("would sleep through what is due to {name}"));
             }
+            if !node.shared(members, peer).inbox.is_empty() && node.mail.is_empty() {
+                return Err(format!("would leave unread what {name} says"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the ticking thread wakes for what the other thread has left it.
+    fn audit_wake(&self, node: &LockFree, now: Time, wake: Time) -> Result<(), String> {
+        let is_awake = wake <= now + GATHER;
+        let is_hungry = node.hungry.load(Ordering::Relaxed);
+        let flushes = self.schedule.next() != Time::NEVER;
+        if !is_hungry && !flushes && wake > now {
+            return Err("would not be woken by the next value".to_owned());
+        }
+        if self.held.len < node.log.len() && !is_awake && (is_hungry || !flushes) {
+            return Err("would sleep through what it has learnt".to_owned());
+        }
+        if !node.mail.is_empty() && !is_awake {
+            return Err("would sleep through what its peers say".to_owned());
         }
         Ok(())
     }
