@@ -133,7 +133,9 @@ impl Core {
             None => (None, tick.spread(2 * SEEK_PLANNED)),
         };
         // Before long its turn comes along with those of all that are not known to be equal.
-        let is_out_of_turn = |peer: &Peer| self.watch.is_eager(tick.now) || self.equals.has(peer.0);
+        let is_childs = !mine.is_empty() && !is_everybodys;
+        let is_out_of_turn =
+            |peer: &Peer| is_childs || self.watch.is_eager(tick.now) || self.equals.has(peer.0);
         match sought_first.filter(|peer| sought.is_multiple_of(2) && is_out_of_turn(peer)) {
             Some(peer) => self.ask_one(tick, peer, out),
             None => self.ask_next(tick, out),

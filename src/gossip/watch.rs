@@ -9,17 +9,22 @@ use crate::node::Time;
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// For so long all nodes ask as often as they like: a value that has to go around what is cut or dead may need any of
-/// them. Then they share the rate of one node…
-const EAGER: Duration = Duration::from_secs(6);
+/// them. Then they share the rate of one node, but for one of each part of the cluster.
+const EAGER: Duration = Duration::from_secs(8);
 
-/// …but for one of each part of the cluster, which slows down when everything has been as it is for so long. Requirements
-/// reckon with cuts of up to a minute.
-const CHIEF_EAGER: Duration = Duration::from_secs(55);
+/// What has been as it is for so long probably stays so, and all slow down. Requirements reckon with cuts of up to a
+/// minute.
+const LONG: Duration = Duration::from_secs(55);
 
-/// What a node waits that asks for all, before and after that; and what all others together wait, at most.
+/// All others together ask once in this part of the time that nothing has changed, before and after that…
+const SHARE_AT_FIRST: u32 = 11;
 const SHARE: u32 = 7;
-const CHIEF_INTERVAL: Duration = Duration::from_secs(3);
+
+/// …but at least so often…
 const OTHERS_INTERVAL_MAX: Duration = Duration::from_secs(8);
+
+/// …and one node of each part of the cluster asks for all then.
+const CHIEF_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Who asks for whom.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +40,11 @@ impl Seekers {
     fn interval(self, now: Time, since: Time, least: Duration) -> Duration {
         let elapsed = now.since(since);
         let (eager, shared) = if self.is_chief {
-            (CHIEF_EAGER, CHIEF_INTERVAL)
+            (LONG, CHIEF_INTERVAL)
         } else {
             let members = u32::try_from(self.members).unwrap_or(u32::MAX);
-            (EAGER, (elapsed / SHARE).min(OTHERS_INTERVAL_MAX).saturating_mul(members))
+            let share = if elapsed < LONG { SHARE_AT_FIRST } else { SHARE };
+            (EAGER, (elapsed / share).min(OTHERS_INTERVAL_MAX).saturating_mul(members))
         };
         if elapsed < eager { least } else { least.max(shared) }
     }
