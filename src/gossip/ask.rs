@@ -132,13 +132,22 @@ impl Core {
             None if !mine.is_empty() => (Some(mine[sought / 2 % mine.len()]), SEEK_LOST),
             None => (None, tick.spread(2 * SEEK_PLANNED)),
         };
-        // Before long its turn comes along with those of all that are not known to be equal.
-        let is_childs = !mine.is_empty() && !is_everybodys;
-        let is_out_of_turn =
-            |peer: &Peer| is_childs || self.watch.is_eager(tick.now) || self.equals.has(peer.0);
-        match sought_first.filter(|peer| sought.is_multiple_of(2) && is_out_of_turn(peer)) {
-            Some(peer) => self.ask_one(tick, peer, out),
-            None => self.ask_next(tick, out),
+        let is_odd = !sought.is_multiple_of(2);
+        if parent != planned && self.watch.is_lately(tick.now) {
+            // The way back to the plan is by the planned parent, and most cuts don't last.
+            sought_first.into_iter().for_each(|peer| self.ask_one(tick, peer, out));
+            if is_odd && is_elsewhere {
+                self.ask_next(tick, out);
+            }
+        } else {
+            // Before long its turn comes along with those of all that are not known to be equal.
+            let is_childs = !mine.is_empty() && !is_everybodys;
+            let is_out_of_turn =
+                |peer: &Peer| is_childs || self.watch.is_eager(tick.now) || self.equals.has(peer.0);
+            match sought_first.filter(|peer| !is_odd && is_out_of_turn(peer)) {
+                Some(peer) => self.ask_one(tick, peer, out),
+                None => self.ask_next(tick, out),
+            }
         }
         self.watch.has_sought(tick.now, least, seekers);
     }

@@ -126,6 +126,11 @@ impl Watch {
         now.since(self.seeks_since) < EAGER
     }
 
+    /// Whether it has been doing so for no longer than most cuts last.
+    pub(super) fn is_lately(&self, now: Time) -> bool {
+        now.since(self.seeks_since) < LONG
+    }
+
     /// A question has been asked.
     pub(super) fn has_asked(&mut self, now: Time, seekers: Seekers) {
         if self.asked == 0 && self.seek_at != Time::NEVER {
