@@ -103,8 +103,9 @@ impl Core {
 
     /// Who shares the rate at which this node asks and seeks.
     fn seekers(&self, tick: &Tick<'_>) -> Seekers {
-        // One that speaks otherwise than natter nodes do asks nobody.
-        let asks = |peer: Peer| self.links.get(&peer).is_none_or(|link| !link.overlay.is_foreign);
+        // One that is dead asks nobody, nor does one that speaks otherwise than natter nodes do.
+        let asks = |link: &Link| !link.health.is_suspected() && !link.overlay.is_foreign;
+        let asks = |peer: Peer| self.links.get(&peer).is_none_or(asks);
         let mut before = (0..tick.members.rank()).filter(|&member| self.equals.has(member));
         let is_chief = self.overlay.parent.is_none() && !before.any(|member| asks(Peer(member)));
         Seekers { is_chief, members: tick.members.nodes() }
@@ -136,7 +137,7 @@ impl Core {
         if parent != planned && self.watch.is_lately(tick.now) {
             // The way back to the plan is by the planned parent, and most cuts don't last.
             sought_first.into_iter().for_each(|peer| self.ask_one(tick, peer, out));
-            if is_odd && is_elsewhere {
+            if is_odd && (is_elsewhere || self.watch.is_seeking(tick.now)) {
                 self.ask_next(tick, out);
             }
         } else {

@@ -18,13 +18,13 @@ const LONG: Duration = Duration::from_secs(55);
 
 /// All others together ask once in this part of the time that nothing has changed, before and after that…
 const SHARE_AT_FIRST: u32 = 11;
-const SHARE: u32 = 7;
+const SHARE: u32 = 6;
 
 /// …but at least so often…
 const OTHERS_INTERVAL_MAX: Duration = Duration::from_secs(8);
 
 /// …and one node of each part of the cluster asks for all then.
-const CHIEF_INTERVAL: Duration = Duration::from_secs(3);
+const CHIEF_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Who asks for whom.
 #[derive(Clone, Copy, Debug)]
