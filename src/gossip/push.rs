@@ -51,7 +51,7 @@ impl Core {
         for entry in tick.log.entries(gained) {
             self.held.add(entry.value);
             match entry.origin {
-                Origin::Told => {}
+                Origin::Told if !self.tells_foreign() => {}
                 Origin::Peer(from) if parent == Some(from) => news.from_parent = true,
                 origin => {
                     news.from_client |= origin == Origin::Client;
@@ -62,6 +62,11 @@ impl Core {
         }
         self.changed(tick);
         self.plan_flushes(tick, &news);
+    }
+
+    /// Whether this node tells peers everything that speak otherwise than natter nodes do.
+    fn tells_foreign(&self) -> bool {
+        self.overlay.parent.is_none() && self.links.values().any(|link| link.overlay.is_foreign)
     }
 
     fn plan_flushes(&mut self, tick: &Tick<'_>, news: &News) {
