@@ -159,7 +159,7 @@ impl Auditor {
     /// Checks a message that a node sends to another.
     fn sent(&mut self, index: usize, kind: &str, values: &[Value]) -> Result<(), String> {
         // One without values asks or tells something else.
-        if !matches!(kind, "delta" | "sync") {
+        if !matches!(kind, "delta" | "sync" | "ping") {
             return Ok(());
         }
         if values.len() > self.batch_max {
@@ -198,7 +198,7 @@ impl<N: Inspect> Watch<N> for Auditor {
         match &*body.kind {
             "broadcast" => self.news.extend(body.message),
             "delta" => self.news = body.values,
-            "sync" if !self.simple[index] => self.news = body.values,
+            "sync" | "ping" if !self.simple[index] => self.news = body.values,
             _ => {}
         }
     }
