@@ -134,8 +134,14 @@ impl Core {
         };
         // Before long its turn comes along with those of all that are not known to be equal.
         let is_childs = !mine.is_empty() && !is_everybodys;
-        let is_out_of_turn =
-            |peer: &Peer| is_childs || self.watch.is_eager(tick.now) || self.equals.has(peer.0);
+        // Whoever is not heard may hear, and has nobody else to hear it from.
+        let brings_news = |peer: &Peer| {
+            let link = self.links.get(peer).filter(|_| planned == Some(*peer));
+            link.is_some_and(|link| link.blind.has_news(self.held.len))
+        };
+        let is_out_of_turn = |peer: &Peer| {
+            is_childs || self.watch.is_eager(tick.now) || self.equals.has(peer.0) || brings_news(peer)
+        };
         match sought_first.filter(|peer| sought.is_multiple_of(2) && is_out_of_turn(peer)) {
             Some(peer) => self.ask_one(tick, peer, out),
             None => self.ask_next(tick, out),
