@@ -136,8 +136,7 @@ impl Core {
         let is_childs = !mine.is_empty() && !is_everybodys;
         // Whoever is not heard may hear, and has nobody else to hear it from.
         let brings_news = |peer: &Peer| {
-            let link = self.links.get(peer).filter(|_| planned == Some(*peer));
-            link.is_some_and(|link| link.blind.has_news(self.held.len))
+            self.links.get(peer).is_some_and(|link| link.blind.has_news(self.held.len))
         };
         let is_out_of_turn = |peer: &Peer| {
             is_childs || self.watch.is_eager(tick.now) || self.equals.has(peer.0) || brings_news(peer)
