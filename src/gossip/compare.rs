@@ -28,6 +28,7 @@ impl Core {
         let link = self.link(tick, peer);
         link.sync(len);
         link.comparison.round = Some(Round { id, retry_at: tick.now });
+        link.comparison.begun = tick.now;
         self.try_round(tick, peer, out);
     }
 

@@ -348,6 +348,8 @@ impl Health {
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     pub(super) round: Option<Round>,
+    /// When this node last began one.
+    pub(super) begun: Time,
     /// The last one of the peer's that was answered.
     pub(super) answered: Option<u64>,
     /// By when the peer has had no more than its share of the time that comparing takes.
