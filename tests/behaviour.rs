@@ -337,8 +337,9 @@ both_designs! {
                 cluster.tell(1, "n0", body);
             }
         }
-        // A minute: two a second at the very most, and that only because its deltas show that it lives.
-        assert!(deltas(&cluster.sent) <= 120, "{} deltas", deltas(&cluster.sent));
+        // A minute: one for each retransmission timeout at the very most, of three times the latency, and that only because
+        // its deltas show that it lives.
+        assert!(deltas(&cluster.sent) <= 200, "{} deltas", deltas(&cluster.sent));
     }
 
     fn a_peer_told_everything_anew_is_told_once_while_values_keep_coming<D>() {

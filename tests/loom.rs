@@ -95,7 +95,7 @@ fn said(lines: &[u8], to: &str) -> Vec<Said> {
                 Said::Values(delta.values.to_vec(), delta.generation, header.expect("a header").clone())
             }
             Body::DeltaOk { header, .. } => Said::Else(header.expect("a header").clone()),
-            Body::Ping { header } | Body::Sync { header, .. } => Said::Else(header.clone()),
+            Body::Ping { header, .. } | Body::Sync { header, .. } => Said::Else(header.clone()),
             other => unreachable!("{other:?} for a peer"),
         });
     }

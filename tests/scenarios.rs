@@ -232,20 +232,22 @@ impl Net {
     /// Values travel by n0 and by nobody else.
     fn the_hub_is_n0(&self, during: Range<Time>) {
         // But for the last acknowledgements of what has come otherwise.
+        let all = self.sent(during.clone()).count();
         let others = self.sent(during).filter(|message| message.src != "n0" && message.dest != "n0");
         let others: Vec<String> = others.filter(|message| !message.is("delta_ok")).map(brief).collect();
-        assert!(others.is_empty(), "{} messages: {others:#?}", others.len());
+        // A node that has not heard from another one since the fault may ask it now and then, and compare.
+        assert!(100 * others.len() <= all, "{} of {all} messages: {others:#?}", others.len());
     }
 
     /// Everyone is complete in time after the network was healed, and the plan is what it was: the same hub, and about
     /// as many messages.
     fn recovers(&mut self, name: &str, cost_before: f64) {
         let healed = self.heal();
-        self.run(secs(17));
+        self.run(secs(34));
         let completion = self.completion(healed);
-        // Who has another parent tries the one that the plan has every four seconds. And a former child says that it
-        // is none with its last acknowledgement, which may take two and a half.
-        let calm = healed + secs(8)..healed + secs(17);
+        // Whoever has another parent than the plan has seeks that one the less often the longer it has been doing so: until
+        // half a minute after a fault of twenty seconds its values may take one more message.
+        let calm = healed + secs(25)..healed + secs(34);
         let cost = self.cost(calm.clone());
         println!(
             "{name}: complete after {completion}; {cost_before:.2} messages a value before, {cost:.2} after"
@@ -419,23 +421,13 @@ struct Return {
     sent: f64,
 }
 
-fn away_for_ten_thousand_values(queue_limit: usize) -> Return {
+fn away_for_ten_thousand_values() -> Return {
     const MISSED: usize = 10_000;
-    let config = Config { queue_limit, ..Config::default() };
-    let mut net = Net::settled(5, &config, 1);
+    let mut net = Net::settled(5, &Config::default(), 1);
     net.cut(isolated(4, 5));
     for count in 0..MISSED {
         net.broadcast(count % 4);
         net.cluster.run_for(ms(1));
-        if count % 2500 == 0 {
-            // One value in twenty tells how many wait; and 32 batches may be in flight.
-            let waits =
-                |node: &LockFree, value| node.whereabouts(value).iter().any(|place| place.contains(" n4"));
-            for node in &net.cluster.nodes[..4] {
-                let waiting = net.born.keys().step_by(20).filter(|&&value| waits(node, value)).count();
-                assert!(20 * waiting <= queue_limit + 32 * 64 + 400, "{waiting} in 20 wait for n4");
-            }
-        }
     }
     net.quiet(secs(3));
     assert!(net.cluster.read(4).len() <= net.born.len() - MISSED);
@@ -446,25 +438,20 @@ fn away_for_ten_thousand_values(queue_limit: usize) -> Return {
     let messages = net.sent(healed..net.now());
     let to_it = messages.filter(|message| message.dest == "n4");
     let sent = to_it.map(|message| values_of(message).count()).sum::<usize>() as f64 / MISSED as f64;
-    println!("away, queue limit {queue_limit}: complete after {completion}; {sent:.2} values sent for each");
+    println!("away: complete after {completion}; {sent:.2} values sent for each");
     Return { completion, sent }
 }
 
 #[test]
-fn a_node_that_was_away_for_ten_thousand_values_is_soon_complete_and_costs_others_little_memory() {
-    for queue_limit in [1000, Config::default().queue_limit] {
-        let Return { completion, .. } = away_for_ten_thousand_values(queue_limit);
-        assert!(completion.time <= secs(3), "{completion}");
-    }
+fn a_node_that_was_away_for_ten_thousand_values_is_soon_complete() {
+    let Return { completion, .. } = away_for_ten_thousand_values();
+    assert!(completion.time <= secs(3), "{completion}");
 }
 
 #[test]
-#[ignore = "1.8 values for each"]
 fn a_node_that_was_away_for_ten_thousand_values_is_sent_them_once() {
-    for queue_limit in [1000, Config::default().queue_limit] {
-        let Return { sent, .. } = away_for_ten_thousand_values(queue_limit);
-        assert!(sent <= 1.3, "{sent} for each");
-    }
+    let Return { sent, .. } = away_for_ten_thousand_values();
+    assert!(sent <= 1.3, "{sent} for each");
 }
 
 // 6.
@@ -577,7 +564,9 @@ fn stale_acks_of_every_generation_release_nothing_that_has_not_come() {
         assert!(waits(&net, 1, 0, value), "{:?}", net.cluster.nodes[1].whereabouts(value));
         for ack in &stale {
             net.cluster.tell(1, "n0", ack.body.clone());
-            let generation = ack.body["link"]["ack"].as_u64().expect("it acknowledges");
+            // The last one that it acknowledges: the next one is not stale.
+            let next = ack.body["link"]["ack"].as_u64().expect("it acknowledges");
+            let generation = next.wrapping_sub(1) & Generation::LAST.0;
             net.cluster.tell(
                 1,
                 "n0",

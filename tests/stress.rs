@@ -191,7 +191,7 @@ impl Peer {
 
     fn ping(&mut self, now: Time, to: &str) -> Vec<u8> {
         let header = self.header(now);
-        encoded(|line| encode::ping(line, &self.name, to, &header))
+        encoded(|line| encode::ping(line, &self.name, to, &[], &header))
     }
 
     fn sync(&mut self, now: Time, sync: &Sync, to: &str) -> Vec<u8> {
@@ -240,8 +240,9 @@ impl Peer {
                 self.hear(now, header.expect("a natter node"));
                 None
             }
-            Body::Ping { header } => {
+            Body::Ping { values, header } => {
                 self.hear(now, header);
+                self.hold(values);
                 let begins = !self.agrees();
                 Some(if begins { self.begin_round(now, now.as_nanos(), node) } else { self.ack(now, node) })
             }

@@ -250,8 +250,9 @@ fn agrees(body: &Body<'_>, fields: Fields<'_>) {
             assert_eq!(*sync, read);
             assert_eq!(Some((*header).clone()), fields.header());
         }
-        Body::Ping { header } => {
+        Body::Ping { values, header } => {
             assert_eq!(kind, Some("ping"));
+            assert_eq!(*values, fields.ints("values").unwrap_or_default());
             assert_eq!(Some((*header).clone()), fields.header());
         }
         Body::Reply { kind: replied } => {

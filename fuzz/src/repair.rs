@@ -228,7 +228,7 @@ impl Net {
                 && let Ok(
                     Body::Delta { header: Some(header), .. }
                     | Body::DeltaOk { header: Some(header), .. }
-                    | Body::Ping { header }
+                    | Body::Ping { header, .. }
                     | Body::Sync { header, .. },
                 ) = message.body
             {

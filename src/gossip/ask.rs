@@ -115,7 +115,6 @@ impl Core {
     fn seek(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let planned = self.overlay.planned_parent(tick.members);
         let (sought, seekers) = (self.watch.sought, self.seekers(tick));
-        if std::env::var_os("DBG").is_some() { eprintln!("SEEK {:.3} n{} parent {:?} planned {planned:?} {seekers:?} root {} {:?} lost {:?}", tick.now.as_nanos() as f64/1e9, tick.members.rank(), self.overlay.parent, self.overlay.root, self.watch, self.links.iter().filter(|(_, link)| link.health.is_suspected()).map(|l| l.0.0).collect::<Vec<_>>()); } // DBG
         let (parent, is_direct) = (self.overlay.parent, self.overlay.is_direct());
         let is_elsewhere = self.overlay.root != PLANNED_ROOT;
         let lost = self.links.iter().filter(|(_, link)| link.health.is_suspected());
@@ -143,8 +142,13 @@ impl Core {
         } else {
             // Before long its turn comes along with those of all that are not known to be equal.
             let is_childs = !mine.is_empty() && !is_everybodys;
-            let is_out_of_turn =
-                |peer: &Peer| is_childs || self.watch.is_eager(tick.now) || self.equals.has(peer.0);
+            // Whoever is not heard may hear, and has nobody else to hear it from.
+            let brings_news = |peer: &Peer| {
+                self.links.get(peer).is_some_and(|link| link.blind.has_news(self.held.len))
+            };
+            let is_out_of_turn = |peer: &Peer| {
+                is_childs || self.watch.is_eager(tick.now) || self.equals.has(peer.0) || brings_news(peer)
+            };
             match sought_first.filter(|peer| !is_odd && is_out_of_turn(peer)) {
                 Some(peer) => self.ask_one(tick, peer, out),
                 None => self.ask_next(tick, out),

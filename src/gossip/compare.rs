@@ -17,8 +17,8 @@ use crate::queue::{SLOTS, Span};
 /// What a busy machine may take to compare a million values: ten times what an idle one does.
 const COMPARING_A_MILLION: Duration = Duration::from_millis(500);
 
-/// Many values are fetched from one peer at a time, and from each for so long at most before it is another one's turn.
-const FETCH_MAX: Duration = Duration::from_secs(1);
+/// Many values are fetched from one peer at a time, for so long at most before it is the turn of others.
+pub(super) const FETCH_MAX: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Begins to compare with a peer. From now on everything new is pushed to it, if it is a neighbour.
@@ -28,6 +28,7 @@ impl Core {
         let link = self.link(tick, peer);
         link.sync(len);
         link.comparison.round = Some(Round { id, retry_at: tick.now });
+        link.comparison.begun = tick.now;
         self.try_round(tick, peer, out);
     }
 
@@ -126,14 +127,9 @@ impl Core {
         if asked <= tick.config.batch_max as u64 {
             return true;
         }
-        let busy =
-            self.reconciliation.fetching.is_some_and(|(other, until)| other != peer && tick.now < until);
-        if !busy {
-            let round_trips =
-                u32::try_from(1 + asked / (tick.config.batch_max * SLOTS) as u64).unwrap_or(u32::MAX);
-            let takes = self.link(tick, peer).trip.reckoned().mean.saturating_mul(round_trips);
-            self.reconciliation.fetching = Some((peer, tick.now + takes.min(FETCH_MAX)));
-        }
-        !busy
+        let round_trips =
+            u32::try_from(1 + asked / (tick.config.batch_max * SLOTS) as u64).unwrap_or(u32::MAX);
+        let takes = self.link(tick, peer).trip.reckoned().mean.saturating_mul(round_trips);
+        self.reconciliation.fetches.may_begin(tick.now, peer, takes.min(FETCH_MAX))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::births::Births;
-use super::link::{AckDelay, AckTimer, Link};
+use super::link::{AckDelay, AckTimer, Blind, Link};
 use super::membership::{Membership, Peer, Shared};
 use super::overlay::Overlay;
 use super::plan::{self, Strategy};
@@ -203,6 +203,7 @@ impl Core {
             out.note(format_args!("{} does not answer", Excerpt(tick.members.name(peer))));
         }
         let link = self.link(tick, peer);
+        link.blind = Blind::from(link.unacked_from(&tick.shared(peer).slots));
         link.health.suspect(link.clock.stamped());
         link.break_off();
         self.watch.lost(tick.now);
@@ -268,10 +269,12 @@ impl Core {
         encode::ack(out.lines_mut(), tick.members.me(), tick.members.name(peer), &header);
     }
 
-    /// Asks a peer what it holds. It is to answer within a round trip.
+    /// Asks a peer what it holds. It is to answer within a round trip. A question to a suspected peer brings values: of
+    /// what this node says, questions may be all that the peer hears, and of what it hears, all that comes from here.
     pub(super) fn send_ping(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+        let values = self.values_for_suspected(tick, peer);
         let header = self.header(tick, peer);
-        encode::ping(out.lines_mut(), tick.members.me(), tick.members.name(peer), &header);
+        encode::ping(out.lines_mut(), tick.members.me(), tick.members.name(peer), &values, &header);
         self.expect_answer(tick, peer, Duration::ZERO);
     }
 

@@ -214,7 +214,12 @@ impl Core {
             {
                 self.send_ping(tick, peer, out);
             }
-        } else if is_neighbour && !link.push.is_synced && link.told.heard != Some(digest) {
+        } else if is_neighbour
+            && !link.push.is_synced
+            && link.told.heard != Some(digest)
+            // One that is started again and again is compared with once in a round trip.
+            && tick.now >= link.comparison.begun + link.trip.timeout()
+        {
             self.start_round(tick, peer, out);
         } else if acked && link.push.rest {
             self.flush(tick, peer, out);

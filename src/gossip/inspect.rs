@@ -65,14 +65,17 @@ impl Inspect for LockFree {
     fn whereabouts(&self, value: Value) -> Vec<String> {
         let Some(position) = self.position(value) else { return Vec::new() };
         self.look(|members, core| {
+            let origin = self.log.get(position).origin;
             let place = |&peer: &Peer| {
                 let (name, push) = (members.name(peer), &core.links[&peer].push);
-                let has = |span: &Span| (span.from..span.to).contains(&position);
+                let is_for_it = core.is_for(peer, origin);
+                let has = |span: &Span| (span.from..span.to).contains(&position) && (span.whole || is_for_it);
                 let shared = self.shared(members, peer);
                 if let Some(batch) = shared.slots.in_flight().find(|batch| has(&batch.span)) {
                     return Some(format!("in flight to {name} in batch {}", batch.generation.0));
                 }
-                let waits = push.lacking.iter().any(has) || push.is_synced && push.cursor <= position;
+                let is_unsent = push.cursor <= position && is_for_it && core.is_pushed_to(peer);
+                let waits = is_unsent || push.lacking.iter().any(has);
                 waits.then(|| format!("waiting to be sent to {name}"))
             };
             core.links.keys().filter_map(place).collect()

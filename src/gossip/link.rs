@@ -39,6 +39,7 @@ pub(super) struct Link {
     pub(super) receipts: Receipts,
     pub(super) acks: AckTimer,
     pub(super) push: Push,
+    pub(super) blind: Blind,
     pub(super) health: Health,
     pub(super) overlay: Standing,
     pub(super) told: Told,
@@ -83,6 +84,7 @@ impl Link {
             receipts: Receipts::default(),
             acks: AckTimer::default(),
             push: Push { is_synced, ..Push::default() },
+            blind: Blind::default(),
             health: Health::default(),
             overlay: Standing { is_child, root: None, is_foreign: false },
             told: Told::default(),
@@ -111,6 +113,13 @@ impl Link {
         if self.comparison.round.take().is_some() {
             self.push.is_synced = false;
         }
+    }
+
+    /// Everything of the log before that is acknowledged by the peer, or may be for all that is known.
+    pub(super) fn unacked_from(&self, slots: &SlotRing) -> usize {
+        let in_flight = slots.in_flight().map(|in_flight| in_flight.span);
+        let spans = in_flight.chain(self.push.lacking.iter().copied());
+        spans.map(|span| span.from).fold(self.push.cursor, usize::min)
     }
 
     /// How many values wait to be sent to the peer, or to be acknowledged by it, if the log has `len`.
@@ -157,6 +166,39 @@ pub(super) struct Push {
     pub(super) last_sent: Time,
     /// Whether the last flush left something for want of slots.
     pub(super) rest: bool,
+}
+
+/// What questions bring a suspected peer of the log, in the order of the log and then again from the beginning, as nobody
+/// knows what of it arrives.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Blind {
+    /// What the peer had acknowledged when it came to be suspected goes up to here.
+    from: usize,
+    /// What has been brought once goes up to here, and what has been brought again, up to there.
+    once: usize,
+    again: usize,
+}
+
+impl Blind {
+    pub(super) fn from(from: usize) -> Self {
+        Self { from, once: from, again: from }
+    }
+
+    /// Whether a log of `len` has something that no question has brought.
+    pub(super) fn has_news(&self, len: usize) -> bool {
+        self.once < len
+    }
+
+    /// So many positions of a log of `len` as are to be brought next: those first that haven't been.
+    pub(super) fn next(&mut self, len: usize, most: usize) -> impl Iterator<Item = usize> + use<> {
+        let new = self.once..len.min(self.once + most);
+        if self.again >= self.once {
+            self.again = self.from;
+        }
+        let old = self.again..self.once.min(self.again + most - new.len());
+        (self.once, self.again) = (new.end, old.end);
+        new.chain(old)
+    }
 }
 
 /// How long an acknowledgement may wait for something to travel on (RFC 9000, section 13.2).
@@ -306,6 +348,8 @@ impl Health {
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     pub(super) round: Option<Round>,
+    /// When this node last began one.
+    pub(super) begun: Time,
     /// The last one of the peer's that was answered.
     pub(super) answered: Option<u64>,
     /// By when the peer has had no more than its share of the time that comparing takes.
@@ -362,6 +406,18 @@ mod tests {
             acks.received(at(7), delay, Arrival::Due, false, ms(0));
         }
         assert_eq!(acks.due(), at(7), "before the slots run out");
+    }
+
+    #[test]
+    fn questions_bring_what_is_new_and_then_all_again() {
+        let mut blind = Blind::from(10);
+        let mut next = |len| blind.next(len, 4).collect::<Vec<_>>();
+        assert_eq!(next(10), [0; 0]);
+        assert_eq!(next(16), [10, 11, 12, 13]);
+        assert_eq!(next(16), [14, 15, 10, 11]);
+        assert_eq!(next(17), [16, 12, 13, 14]);
+        assert_eq!(next(17), [15, 16]);
+        assert_eq!(next(17), [10, 11, 12, 13]);
     }
 
     #[test]

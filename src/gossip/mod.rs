@@ -221,7 +221,9 @@ impl LockFree {
         // Relaxed: what the peer has heard of this node's life was said by an earlier tick.
         let is_for_this_life = header.to == Some(self.life.load(Ordering::Relaxed));
         let acked = header.acked.filter(|_| is_for_this_life).is_some_and(|acked| shared.slots.on_ack(acked));
-        let origin = if header.all { Origin::Told } else { Origin::Peer(peer.0) };
+        // What a question brings, its sender has not been able to tell as it should.
+        let tells_all = header.all && !matches!(kind, Kind::Ping);
+        let origin = if tells_all { Origin::Told } else { Origin::Peer(peer.0) };
         self.learn(values, origin, now.before(age + shared.one_way()));
         let waits = match kind {
             Kind::Ping | Kind::Sync(_) | Kind::Delta { now: true, .. } => Duration::ZERO,
@@ -326,15 +328,10 @@ impl Node for LockFree {
                     self.pass_on(now + GATHER, members, peer, Arrival { at: now, what: What::Foreign });
                 }
             }
-            Ok(Body::Ping { header }) => {
+            Ok(Body::Ping { values, header }) => {
                 let Some((members, peer)) = sender else { return };
-                self.gossip(
-                    now,
-                    members,
-                    peer,
-                    (header, Kind::Ping),
-                    Brought { values: &[], age: Duration::ZERO },
-                );
+                let brought = Brought { values, age: self.config.latency_budget / 2 };
+                self.gossip(now, members, peer, (header, Kind::Ping), brought);
             }
             Ok(Body::Sync { mut sync, header }) => {
                 let Some((members, peer)) = sender else { return };

@@ -286,6 +286,16 @@ impl Core {
         Gathered { values, born, covered: Span { to, ..span }, rest: Span { from: to, ..span } }
     }
 
+    /// What a question brings to a suspected peer; nothing if it isn't suspected.
+    pub(super) fn values_for_suspected(&mut self, tick: &Tick<'_>, peer: Peer) -> Batch {
+        let (len, most) = (self.held.len, tick.config.batch_max);
+        let link = self.link(tick, peer);
+        if !link.health.is_suspected() {
+            return Batch::new();
+        }
+        link.blind.next(len, most).map(|position| tick.log.get(position).value).collect()
+    }
+
     /// Fills a batch up with what is in flight and may well be overtaken by it: delays vary so much that a second way often
     /// is the shorter one, and a message costs the same with more values in it.
     fn repeat(&self, tick: &Tick<'_>, peer: Peer, batch: &mut Batch) {

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::compare::FETCH_MAX;
 use super::membership::Peer;
 use crate::node::Time;
 use crate::protocol::Value;
@@ -42,8 +43,35 @@ pub(super) struct Reconciliation {
     /// All values in ascending order, as they were last compared: several peers that are compared with at once cost one
     /// sorting.
     sorted: Vec<Place>,
+    pub(super) fetches: Fetches,
+}
+
+/// From whom many values are fetched.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
     /// The peer that brings many values, and by when they should all have come.
-    pub(super) fetching: Option<(Peer, Time)>,
+    current: Option<(Peer, Time)>,
+    /// Whether another peer has been turned away since that one's turn began.
+    others_wait: bool,
+}
+
+impl Fetches {
+    /// Whether a peer may be asked for many values now, which takes so long: not while another one brings many, and not
+    /// again straight after its turn if others wait for theirs.
+    pub(super) fn may_begin(&mut self, now: Time, peer: Peer, takes: Duration) -> bool {
+        match self.current {
+            Some((current, until)) if current != peer && now < until => {
+                self.others_wait = true;
+                false
+            }
+            Some((current, until)) if current == peer && now < until => true,
+            Some((current, until)) if current == peer && self.others_wait && now < until + FETCH_MAX => false,
+            _ => {
+                *self = Self { current: Some((peer, now + takes)), others_wait: false };
+                true
+            }
+        }
+    }
 }
 
 impl Reconciliation {

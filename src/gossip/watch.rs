@@ -16,14 +16,14 @@ const EAGER: Duration = Duration::from_secs(8);
 /// minute.
 const LONG: Duration = Duration::from_secs(55);
 
-/// All others together ask once in this part of the time that nothing has changed, before and after that…
-const SHARE_AT_FIRST: u32 = 11;
-const SHARE: u32 = 6;
+/// The time from one question to the next grows with the time that nothing has changed, for all others, the more of them
+/// there are the faster: while that doubles, all of them together ask about as often, five or 25.
+const GROWTH: u32 = 128;
 
-/// …but at least so often…
+/// They ask at least once in this time together.
 const OTHERS_INTERVAL_MAX: Duration = Duration::from_secs(8);
 
-/// …and one node of each part of the cluster asks for all then.
+/// One node of each part of the cluster asks for all, from then on so often.
 const CHIEF_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Who asks for whom.
@@ -43,8 +43,8 @@ impl Seekers {
             (LONG, CHIEF_INTERVAL)
         } else {
             let members = u32::try_from(self.members).unwrap_or(u32::MAX);
-            let share = if elapsed < LONG { SHARE_AT_FIRST } else { SHARE };
-            (EAGER, (elapsed / share).min(OTHERS_INTERVAL_MAX).saturating_mul(members))
+            let grown = elapsed.saturating_mul(members.saturating_mul(members)) / GROWTH;
+            (EAGER, grown.min(OTHERS_INTERVAL_MAX.saturating_mul(members)))
         };
         if elapsed < eager { least } else { least.max(shared) }
     }

@@ -106,9 +106,13 @@ pub fn delta_ok(out: &mut Vec<u8>, route: Route<'_>, generation: Generation) {
     close(out);
 }
 
-/// `ping`: asks a peer what it holds.
-pub fn ping(out: &mut Vec<u8>, src: &str, dest: &str, header: &Header) {
+/// `ping`: asks a peer what it holds, and brings what it may lack.
+pub fn ping(out: &mut Vec<u8>, src: &str, dest: &str, values: &[Value], header: &Header) {
     open(out, src, dest, "ping");
+    if !values.is_empty() {
+        name(out, "values");
+        integers(out, values.iter().copied());
+    }
     link(out, header);
     close(out);
 }
@@ -351,8 +355,8 @@ mod tests {
                 },
             );
             read_back(
-                |out| ping(out, "n1", "n2", &header),
-                |body| assert_eq!(body, Body::Ping { header: &header }),
+                |out| ping(out, "n1", "n2", &[3, -4], &header),
+                |body| assert_eq!(body, Body::Ping { values: &[3, -4], header: &header }),
             );
             read_back(
                 |out| ack(out, "n1", "n2", &header),

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `{"type":"delta","generation":G,"values":[V,…],"link":{…}}` | values the receiver may lack; resent until acknowledged |
 //! | `{"type":"delta_ok","link":{…}}` | an acknowledgement that found no delta to travel on |
-//! | `{"type":"ping","link":{…}}` | a question: the receiver answers at once, with a `delta_ok` or a `sync` |
+//! | `{"type":"ping","link":{…}}` | a question: the receiver answers at once, with a `delta_ok` or a `sync`. To a peer that has not been answering it brings values, too |
 //! | `{"type":"sync","round":N,"ranges":[…],"link":{…}}` | a step of anti-entropy: what the sender holds, by fingerprints |
 //!
 //! What each says is in [`link`]; the object `link` has acknowledgements, times, and the digest of what the sender holds. A delta without it, from

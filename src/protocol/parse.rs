@@ -104,6 +104,8 @@ pub enum Body<'a> {
     },
     /// A peer asks what this node holds.
     Ping {
+        /// Values that this node may lack: the peer has heard no answers from it.
+        values: &'a [Value],
         /// What the peer holds.
         header: &'a Header,
     },
@@ -341,7 +343,8 @@ impl<'a> RawBody<'a> {
             }
             "ping" => {
                 let header = self.link(header)?.ok_or(Reason::Missing("link"))?;
-                return Ok(Body::Ping { header });
+                let brought = self.values.optional("values", INTEGERS)?;
+                return Ok(Body::Ping { values: brought.map_or(&[], |()| values), header });
             }
             "sync" => return self.sync(values, header),
             // An error is answered by none, or two nodes that can't make sense of each other would never end.

@@ -148,10 +148,6 @@ impl Auditor {
         let Some(late) = self.progress.late(now) else { return Ok(()) };
         self.late = Some(Failure::Late { took: late.took, bound: late.bound });
         let lacks = self.missing();
-        if std::env::var_os("DBG").is_some() && let Some(v) = lacks.as_ref().and_then(Failure::value) { // DBG
-            let n = self.told.len(); // DBG
-            for a in 0..n { for b in 0..n { if self.told[a].contains(&v) && !self.told[b].contains(&v) && self.progress.reach.joins(a, b) { eprintln!("OPEN n{a} n{b}"); } } } // DBG
-        } // DBG
         self.suspect = lacks.as_ref().and_then(Failure::value);
         Err(lacks.map_or_else(String::new, |lacks| lacks.to_string()))
     }
@@ -159,7 +155,7 @@ impl Auditor {
     /// Checks a message that a node sends to another.
     fn sent(&mut self, index: usize, kind: &str, values: &[Value]) -> Result<(), String> {
         // One without values asks or tells something else.
-        if !matches!(kind, "delta" | "sync") {
+        if !matches!(kind, "delta" | "sync" | "ping") {
             return Ok(());
         }
         if values.len() > self.batch_max {
@@ -198,7 +194,7 @@ impl<N: Inspect> Watch<N> for Auditor {
         match &*body.kind {
             "broadcast" => self.news.extend(body.message),
             "delta" => self.news = body.values,
-            "sync" if !self.simple[index] => self.news = body.values,
+            "sync" | "ping" if !self.simple[index] => self.news = body.values,
             _ => {}
         }
     }
@@ -229,7 +225,6 @@ impl<N: Inspect> Watch<N> for Auditor {
             let Ok(Message { dest, body }) = serde_json::from_slice(line) else { continue };
             if let Some(Endpoint::Node(_)) = Endpoint::parse(&dest) {
                 self.last_sent = now;
-                if std::env::var_os("DBG").is_some() { eprintln!("{:.3} n{index} {dest} {}", now.as_nanos() as f64/1e9, body.kind); } // DBG
                 *self.sent_in.entry(now.since(Time::ZERO).as_secs()).or_default() += 1;
                 if body.kind == "delta" && !body.values.is_empty() {
                     self.last_batch = now;

@@ -94,7 +94,7 @@ impl Reach {
         }
     }
 
-    pub(super) fn joins(&self, a: usize, b: usize) -> bool {
+    fn joins(&self, a: usize, b: usize) -> bool {
         let cut = self.cut[a * self.nodes + b] | self.cut[b * self.nodes + a];
         cut == 0 && !self.dead[a] && !self.dead[b]
     }
