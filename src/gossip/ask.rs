@@ -66,6 +66,20 @@ impl Core {
         }
     }
 
+    /// A peer answers again that had not for a while: the children that were lost along with it may, too.
+    pub(super) fn ask_lost_children(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let is_lost = |link: &Link| {
+            link.overlay.is_child
+                && link.health.is_suspected()
+                && !link.health.was_asked(tick.now, link.trip.timeout())
+        };
+        let lost: Vec<Peer> =
+            self.links.iter().filter(|(_, link)| is_lost(link)).map(|(&peer, _)| peer).collect();
+        for peer in lost {
+            self.ask_one(tick, peer, out);
+        }
+    }
+
     /// Asks the next member: of those that have been answering and are not known to be equal each one once, then whoever's
     /// turn it is.
     fn ask_next(&mut self, tick: &Tick<'_>, out: &mut Outbox) {

@@ -123,6 +123,9 @@ impl Core {
         // The peer may not know yet that it is heard.
         self.link(tick, peer).acks.by(tick.now);
         self.watch.restored(tick.now);
+        if was_lost {
+            self.ask_lost_children(tick, out);
+        }
     }
 
     /// Takes up what a peer says of where it stands and of what it holds, unless it has said something later.
