@@ -92,7 +92,8 @@ impl Core {
         let promising = self.links.iter().find(is_promising).map(|(&peer, _)| peer);
         let is_suspected =
             |member| self.links.get(&Peer(member)).is_some_and(|link| link.health.is_suspected());
-        let next = promising.or_else(|| tick.members.at(self.watch.turns.next(&self.equals, is_suspected)?));
+        let next =
+            promising.or_else(|| tick.members.at(self.watch.turns.next(&self.equals, is_suspected)?));
         if let Some(peer) = next {
             self.ask_one(tick, peer, out);
         }
@@ -157,9 +158,8 @@ impl Core {
             // Before long its turn comes along with those of all that are not known to be equal.
             let is_childs = !mine.is_empty() && !is_everybodys;
             // Whoever is not heard may hear, and has nobody else to hear it from.
-            let brings_news = |peer: &Peer| {
-                self.links.get(peer).is_some_and(|link| link.blind.has_news(self.held.len))
-            };
+            let brings_news =
+                |peer: &Peer| self.links.get(peer).is_some_and(|link| link.blind.has_news(self.held.len));
             let is_out_of_turn = |peer: &Peer| {
                 is_childs || self.watch.is_eager(tick.now) || self.equals.has(peer.0) || brings_news(peer)
             };

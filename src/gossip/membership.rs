@@ -49,6 +49,7 @@ pub(super) struct Arrival {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large one")]
 pub(super) enum What {
     /// A message of a natter node, and whether it acknowledged anything that was in flight.
     Gossip { header: Header, acked: bool, kind: Kind },

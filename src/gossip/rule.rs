@@ -117,7 +117,8 @@ impl Turns {
             (from.min(members)..members).chain(0..from.min(members)).filter(move |&member| member != me)
         };
         if !self.taken.is_multiple_of(ANYBODY)
-            && let Some(unequal) = circle(self.next_unequal).find(|&member| !equals.has(member) || silent(member))
+            && let Some(unequal) =
+                circle(self.next_unequal).find(|&member| !equals.has(member) || silent(member))
         {
             self.next_unequal = unequal + 1;
             return Some(unequal);
@@ -164,7 +165,8 @@ mod tests {
             let mut equals = Equals::nobody(0, members);
             equals.heard(0, 0..equal);
             let mut turns = Turns::after(0);
-            let asked: Vec<usize> = (0..ANYBODY * members).filter_map(|_| turns.next(&equals, |_| false)).collect();
+            let asked: Vec<usize> =
+                (0..ANYBODY * members).filter_map(|_| turns.next(&equals, |_| false)).collect();
             assert!((1..members).all(|member| asked.contains(&member)) && !asked.contains(&0), "{asked:?}");
             if (2..members).contains(&equal) {
                 assert!(asked[..ANYBODY - 1].iter().all(|&member| member >= equal));
