@@ -14,7 +14,6 @@
 //! | [`gossip`] | the lock-free design |
 //! | [`simple`] | the simple design: one mutex, one timer a peer |
 //! | [`runtime`] | threads, clocks and stdio for a node |
-//! | [`planted`] | known bugs for the simulator to find; in any other build, nothing |
 //! | `workbench` | network, clients, faults, checkers, reports (feature `workbench`) |
 //!
 //! # Guarantees of both designs
@@ -38,7 +37,6 @@
 pub mod config;
 pub mod gossip;
 pub mod node;
-pub mod planted;
 pub mod protocol;
 pub mod queue;
 mod random;

@@ -36,9 +36,6 @@ const CRASHED: u8 = 255;
 /// The shell's for a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
-/// How long to look for a smaller run that fails.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// Runs Maelstrom nodes without a JVM, and judges them as Maelstrom does.
 #[derive(Parser)]
 #[command(name = "natter", version)]
@@ -59,9 +56,6 @@ enum Command {
     Plan(PlanArgs),
     /// Run both designs of natter's node on the same loads, as processes, and print what time and memory they take
     Compare(CompareArgs),
-    /// Plant each known bug in natter's own nodes, and see how many simulated seeds it takes to find it
-    #[cfg(feature = "planted-bugs")]
-    Planted(Options),
     /// Be a node, on stdin and stdout: the same as the program natter-node
     Node(NodeArgs),
 }
@@ -110,6 +104,10 @@ struct ChallengeArgs {
 struct SimulateArgs {
     #[command(flatten)]
     options: Options,
+
+    /// How long to look for a smaller run that fails like the first one that does
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    patience: u64,
 
     /// Print the summary alone, as JSON
     #[arg(long)]
@@ -198,8 +196,6 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate(&args),
         Command::Plan(args) => plan(&args),
         Command::Compare(args) => compare(&args),
-        #[cfg(feature = "planted-bugs")]
-        Command::Planted(args) => planted(&args),
         Command::Node(args) => match args.config() {
             Ok(config) => return cli::main(&args, config),
             Err(why) => return told(&Cli::command().error(ErrorKind::ValueValidation, why)).into(),
@@ -315,7 +311,7 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
     if !summary.valid {
         to_stderr("looking for a smaller run that fails alike ...");
     }
-    let minimised = Minimised::of(&summary, &simulation, PATIENCE);
+    let minimised = Minimised::of(&summary, &simulation, Duration::from_secs(args.patience));
     if args.json {
         print(&(serde_json::to_string_pretty(&Simulated { summary: &summary, minimised })? + "\n"))?;
     } else if let Some(minimised) = minimised {
@@ -389,24 +385,6 @@ impl<'a> Svg<'a> {
         let written = self.file.set_len(0).and_then(|()| self.file.write_all(text.as_bytes()));
         written.with_context(|| format!("cannot write to {}", self.path.display()))
     }
-}
-
-#[cfg(feature = "planted-bugs")]
-fn planted(options: &Options) -> anyhow::Result<u8> {
-    use clap::ValueEnum;
-    use natter::planted::Bug;
-    use natter::workbench::simulate::planted::{hunt, table};
-
-    let first_seed = options.first_seed.unwrap_or(1);
-    let bugs = Bug::value_variants().iter().filter(|&&bug| options.bug.is_none_or(|only| only == bug));
-    let findings: Result<Vec<_>, _> =
-        bugs.map(|&bug| hunt(bug, options, first_seed, options.seeds)).collect();
-    let findings = match findings {
-        Ok(findings) => findings,
-        Err(error) => return Ok(told(&error)),
-    };
-    print(&format!("{}\n", table(&findings)))?;
-    Ok(if findings.iter().all(|finding| finding.found.is_some()) { 0 } else { INVALID })
 }
 
 /// This program in its role as a node: what `natter test` and `natter challenge` run by default, so that

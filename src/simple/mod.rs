@@ -24,7 +24,6 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::Config;
 use crate::node::{Inspect, Node, Outbox, Time};
-use crate::planted::planted;
 use crate::protocol::{Excerpt, Line, Reason, Value};
 use crate::random::Random;
 
@@ -139,13 +138,8 @@ impl Peer {
 
     /// The message in flight has been answered, if this is the one that was meant.
     fn answered(&mut self, is_meant: impl Fn(&Sent) -> bool, config: &Config, now: Time) {
-        planted!(SimpleAckOfAny => {
-            self.timer = self.unanswered.take().map(|_| now + config.flush_interval);
-            return;
-        });
         if self.unanswered.as_ref().is_some_and(is_meant) {
             self.unanswered = None;
-            planted!(SimpleTimerForgotten => return self.timer = None);
             let more = !self.waiting.is_empty() || self.overflowed;
             self.timer = more.then(|| now + config.flush_interval);
         }

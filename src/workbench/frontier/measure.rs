@@ -31,8 +31,6 @@ impl Setting {
             design: Designs::LockFree,
             config: Config { latency_budget: Duration::from_millis(budget_ms), ..Config::default() },
             node_options: vec!["--latency-budget".to_owned(), budget_ms.to_string()],
-            #[cfg(feature = "planted-bugs")]
-            bug: None,
         }
     }
 }

@@ -21,8 +21,6 @@ mod designs;
 mod failure;
 mod minimise;
 mod options;
-#[cfg(feature = "planted-bugs")]
-pub mod planted;
 mod progress;
 mod reach;
 pub mod report;
@@ -63,8 +61,6 @@ use super::virtual_time;
 use crate::config::Config;
 use crate::gossip::LockFree;
 use crate::node::{Inspect, Time};
-#[cfg(feature = "planted-bugs")]
-use crate::planted::{Bug, plant};
 use crate::protocol::{Generation, Value};
 use crate::simple::Simple;
 
@@ -81,9 +77,6 @@ pub struct Simulation {
     pub config: Config,
     /// The options that these settings come from.
     pub node_options: Vec<String>,
-    /// What is wrong with them.
-    #[cfg(feature = "planted-bugs")]
-    pub bug: Option<Bug>,
 }
 
 /// One run, with all there is to know of it.
@@ -127,8 +120,6 @@ impl Simulation {
     /// Runs one seed.
     #[must_use]
     pub fn run(&self, seed: u64, keep: Keep) -> Run {
-        #[cfg(feature = "planted-bugs")]
-        plant(self.bug);
         match self.design {
             Designs::LockFree => self.run_nodes(seed, keep, |_, config, seed| LockFree::new(config, seed)),
             Designs::Simple => self.run_nodes(seed, keep, |_, config, seed| Simple::new(config, seed)),

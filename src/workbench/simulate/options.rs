@@ -59,11 +59,6 @@ pub struct Options {
     #[arg(long, value_name = "LIST", default_value_t = Hazards::Drawn)]
     pub faults: Hazards,
 
-    /// Plant this bug in the nodes
-    #[cfg(feature = "planted-bugs")]
-    #[arg(long, value_enum)]
-    pub bug: Option<crate::planted::Bug>,
-
     /// Options for the nodes, as natter-node has them
     #[arg(last = true, value_name = "NODE OPTIONS")]
     pub node_options: Vec<String>,
@@ -104,8 +99,6 @@ impl Options {
             design: self.design,
             config: config.map_err(|why| command.error(ErrorKind::ValueValidation, why))?,
             node_options: self.node_options.clone(),
-            #[cfg(feature = "planted-bugs")]
-            bug: self.bug,
         })
     }
 }
@@ -124,10 +117,6 @@ impl Simulation {
         );
         if scenario.latency_jitter > 0.0 {
             let _ = write!(text, " --latency-jitter {}", scenario.latency_jitter);
-        }
-        #[cfg(feature = "planted-bugs")]
-        if let Some(bug) = self.bug {
-            let _ = write!(text, " --bug {}", bug.name());
         }
         if !node_options.is_empty() {
             let _ = write!(text, " -- {}", node_options.join(" "));
