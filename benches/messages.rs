@@ -3,7 +3,7 @@
 //! What is encoded is what is parsed, so each checks the other, outside the time that is measured.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use natter::protocol::link::{Acked, Delta, Header, HubPlan, Range, Sync};
+use natter::protocol::link::{Acked, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Sync};
 use natter::protocol::{Generation, LineBuf, Rope, Scratch, Value, encode, parse};
 
 const ROUTE: encode::Route<'_> = encode::Route { src: "n0", dest: "c12", in_reply_to: Some(1234) };
@@ -13,11 +13,15 @@ fn header() -> Header {
         life: 821_779_212_715_609,
         to: Some(4_234_194_873_589_004),
         at: 12_158_448,
-        echo: Some(12_058_448),
+        echo: Some(Echo { at: 12_058_448, hold: 1000 }),
         acked: Some(Acked { next: Generation(3_901_765_758_350_710), later: 3 }),
         up: true,
+        all: false,
         root: 0,
         plan: Some(HubPlan { next: Some(12_345), margin: 5000, every: 363_000, far: 100_000 }),
+        digest: Digest { count: 123_456, sum: 1 << 63, births: 0 },
+        claim: Claim::Mine,
+        births: Vec::new(),
     }
 }
 
@@ -44,7 +48,7 @@ fn encoders() -> Vec<Encoder> {
             Box::new(move |out| {
                 let generation = Generation(3_901_765_758_350_711);
                 let base = Some(generation);
-                let delta = Delta { generation, base, age: 462_950, all: false, now: false, values: &values };
+                let delta = Delta { generation, base, age: 462_950, now: false, values: &values };
                 encode::delta(out, "n0", "n12", &delta, &header);
             }),
         ),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use natter::node::Time;
-use natter::protocol::{BATCH_MAX, Batch, Generation, Rope, Value};
-use natter::queue::{Ack, PeerQueue, Pool, ReadyText, SeenSet, SlotRing};
+use natter::protocol::{BATCH_MAX, Generation, Rope, Value};
+use natter::queue::{Inbox, Log, LogText, Origin, Pool, SeenSet, SlotRing, Span};
 
 /// The time that threads take which each do the same at once, `rounds` times.
 #[expect(clippy::disallowed_methods, reason = "it is time that is measured")]
@@ -61,24 +61,39 @@ fn seen_set_at_once(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn log(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("log");
+    group.throughput(Throughput::Elements(BATCH_MAX as u64));
+    let batch = Vec::from_iter(100_000..100_000 + BATCH_MAX as Value);
+    group.bench_function("append a batch", |bencher| {
+        bencher.iter_batched_ref(
+            Log::default,
+            |log| log.append(&batch, Origin::Client, Time::ZERO),
+            BatchSize::SmallInput,
+        );
+    });
+    let log = Log::default();
+    log.append(&batch, Origin::Client, Time::ZERO);
+    let all = Span { from: 0, to: BATCH_MAX, whole: true };
+    group.bench_function("read a batch", |bencher| {
+        bencher.iter(|| assert!(log.entries(all).map(|entry| entry.value).eq(batch.iter().copied())));
+    });
+    group.finish();
+}
+
 fn text(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("text");
     for values in [100, 10_000, 1_000_000] {
-        let (text, mut rope) = (ReadyText::default(), Rope::default());
-        text.add(&Vec::from_iter(0..values));
+        let (log, text, mut rope) = (Log::default(), LogText::default(), Rope::default());
+        log.append(&Vec::from_iter(0..values), Origin::Client, Time::ZERO);
         group.bench_function(format!("show {values} values"), |bencher| {
             bencher.iter(|| {
                 rope.clear();
-                assert!(text.show(&mut rope));
+                text.show(&log, &mut rope);
             });
         });
         assert_eq!(rope.bytes().iter().filter(|&&byte| byte == b',').count() as Value, values - 1);
     }
-    group.throughput(Throughput::Elements(BATCH_MAX as u64));
-    let batch = Vec::from_iter(100_000..100_000 + BATCH_MAX as Value);
-    group.bench_function("add a batch", |bencher| {
-        bencher.iter_batched_ref(ReadyText::default, |text| text.add(&batch), BatchSize::SmallInput);
-    });
     group.finish();
 }
 
@@ -115,50 +130,38 @@ fn seen_set(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn peer_queue(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("peer queue");
-    group.throughput(Throughput::Elements(BATCH_MAX as u64));
-    let queue = PeerQueue::new(usize::MAX);
-    let mut batch = Batch::new();
-    group.bench_function("push and drain a batch", |bencher| {
+fn inbox(criterion: &mut Criterion) {
+    let inbox = Inbox::default();
+    criterion.bench_function("inbox: push and pop", |bencher| {
         bencher.iter(|| {
-            (0..BATCH_MAX as i64).for_each(|value| queue.push(value));
-            batch.clear();
-            queue.drain_into(&mut batch, BATCH_MAX);
-            assert_eq!(batch.len(), BATCH_MAX);
+            assert!(inbox.push(7));
+            inbox.open();
+            assert_eq!(inbox.pop(), Some(7));
         });
     });
-    group.finish();
 }
 
 fn slots(criterion: &mut Criterion) {
+    let span = Span { from: 0, to: 1, whole: false };
     let ring = SlotRing::new(Generation(0));
-    let pool = Pool::<Box<Batch>>::new(8);
-    criterion.bench_function("slot: claim, sent, ack", |bencher| {
+    criterion.bench_function("slot: send, ack", |bencher| {
         bencher.iter(|| {
-            let claim = ring.claim(pool.take()).expect("a free slot");
-            let generation = claim.generation();
-            assert!(ring.sent(claim, Time::ZERO, Time::ZERO).is_none());
-            match ring.ack(generation) {
-                Ack::Released(batch) => pool.give(batch),
-                other => panic!("{other:?}"),
-            }
+            let generation = ring.send(span, Time::ZERO, Time::ZERO).expect("a free slot");
+            assert!(ring.ack(generation));
         });
     });
     let late = SlotRing::new(Generation(0));
-    let claim = late.claim(pool.take()).expect("a free slot");
-    assert!(late.sent(claim, Time::ZERO, Time::ZERO).is_none());
+    late.send(span, Time::ZERO, Time::ZERO).expect("a free slot");
     criterion.bench_function("slot: expire and send again", |bencher| {
         bencher.iter(|| {
             let overdue = late.in_flight().find(|in_flight| in_flight.due <= Time::ZERO).expect("it is late");
-            let claim = late.reclaim(overdue.generation).expect("nobody else has it");
-            assert!(late.sent(claim, Time::ZERO, Time::ZERO).is_none());
+            late.resend(overdue.generation, overdue.span, Time::ZERO, Time::ZERO);
         });
     });
     criterion.bench_function("slot: stale ack", |bencher| {
-        bencher.iter(|| assert!(matches!(ring.ack(Generation(u64::MAX)), Ack::Stale)));
+        bencher.iter(|| assert!(!ring.ack(Generation(u64::MAX))));
     });
 }
 
-criterion_group!(benches, seen_set, seen_set_at_once, text, peer_queue, slots, pool);
+criterion_group!(benches, seen_set, seen_set_at_once, log, text, inbox, slots, pool);
 criterion_main!(benches);

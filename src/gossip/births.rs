@@ -57,7 +57,9 @@ mod tests {
         let births = [(3, 10), (7, 5), (3, 20), (3, 15), (0, 1)].map(|(rank, life)| Birth { rank, life });
         let learnt = |order: &mut dyn Iterator<Item = Birth>| {
             let mut all = Births::default();
-            order.for_each(|birth| drop(all.learn(birth)));
+            for birth in order {
+                all.learn(birth);
+            }
             all
         };
         let forwards = learnt(&mut births.into_iter());

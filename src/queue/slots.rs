@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn threads_that_send_and_ack_account_for_every_batch_once() {
         const BATCHES: usize = 50_000;
-        let (ring, acked) = (ring(), std::sync::atomic::AtomicUsize::new(0));
+        let (ring, acked) = (ring(), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for number in 0..BATCHES {

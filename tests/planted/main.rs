@@ -17,6 +17,7 @@
 //! others: the copy then has `{ if PLANTED { new } else { old } }`. Or else the new text says `PLANTED` itself.
 
 #![cfg(all(feature = "workbench", not(loom)))]
+#![expect(clippy::disallowed_macros, reason = "what found each bug is shown")]
 
 use std::collections::BTreeSet;
 use std::fs;
