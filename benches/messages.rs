@@ -34,7 +34,7 @@ type Encoder = (&'static str, Box<dyn Fn(&mut Vec<u8>)>);
 
 /// A message of each type that nodes send.
 fn encoders() -> Vec<Encoder> {
-    let (header, values) = (header(), values());
+    let values = values();
     let range = |first: Value| Range { first, last: first + 99, count: 100, fingerprint: 1 << 63 };
     let step = Sync { round: 7, ranges: (0..128).map(|k| range(100 * k)).collect(), ..Sync::default() };
     let read: Vec<Value> = (0..10_000).collect();
@@ -49,11 +49,11 @@ fn encoders() -> Vec<Encoder> {
                 let generation = Generation(3_901_765_758_350_711);
                 let base = Some(generation);
                 let delta = Delta { generation, base, age: 462_950, now: false, values: &values };
-                encode::delta(out, "n0", "n12", &delta, &header);
+                encode::delta(out, "n0", "n12", &delta, &header());
             }),
         ),
-        ("delta_ok", Box::new(move |out| encode::ack(out, "n0", "n12", &header))),
-        ("sync of 128 ranges", Box::new(move |out| encode::sync(out, "n0", "n12", &step, &header))),
+        ("delta_ok", Box::new(move |out| encode::ack(out, "n0", "n12", &header()))),
+        ("sync of 128 ranges", Box::new(move |out| encode::sync(out, "n0", "n12", &step, &header()))),
     ]
 }
 

@@ -109,7 +109,7 @@ impl Turns {
     }
 
     /// The next member to ask, none if there is nobody else. Of those not known to be equal, or `silent` since, the next one,
-    /// in a circle; every [`ANYBODY`] turns the next one of all.
+    /// in a circle; every other turn the next one of all.
     pub fn next(&mut self, equals: &Equals, silent: impl Fn(usize) -> bool) -> Option<usize> {
         let Equals { me, members, .. } = *equals;
         self.taken += 1;
