@@ -121,9 +121,9 @@ impl Watch {
         self.seek_at != Time::NEVER && now.since(self.asks_since) >= EAGER
     }
 
-    /// Whether this node has only begun to seek its way back.
+    /// Whether there is news, or this node has only begun to seek its way back.
     pub(super) fn is_eager(&self, now: Time) -> bool {
-        now.since(self.seeks_since) < EAGER
+        now.since(self.seeks_since.max(self.asks_since)) < EAGER
     }
 
     /// Whether it has been doing so for no longer than most cuts last.
@@ -135,7 +135,7 @@ impl Watch {
     pub(super) fn has_asked(&mut self, now: Time, seekers: Seekers) {
         if self.asked == 0 && self.seek_at != Time::NEVER {
             // There is something to seek for.
-            (self.seeks_since, self.seek_at) = (self.asks_since, now);
+            self.seek_at = now;
         }
         self.asked += 1;
         self.ask_at = now + seekers.interval(now, self.asks_since, ASK_INTERVAL);
@@ -147,7 +147,9 @@ impl Watch {
     /// The node has sought its way back.
     pub(super) fn has_sought(&mut self, now: Time, least: Duration, seekers: Seekers) {
         self.sought += 1;
-        self.seek_at = now + seekers.interval(now, self.seeks_since, least);
+        let since = self.seeks_since.max(self.asks_since);
+        let is_soon = self.is_lately(now) || self.is_eager(now);
+        self.seek_at = now + if is_soon { least } else { seekers.interval(now, since, least) };
     }
 
     /// When the node next has to ask or to seek, unless it is settled.
