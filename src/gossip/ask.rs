@@ -168,7 +168,8 @@ impl Core {
                 None => self.ask_next(tick, out),
             }
         }
-        self.watch.has_sought(tick.now, least, seekers);
+        let is_urgent = parent != planned || is_elsewhere || !mine.is_empty();
+        self.watch.has_sought(tick.now, (least, is_urgent), seekers);
     }
 
     /// What a peer was asked is not answered in time: it is asked once more, or suspected.

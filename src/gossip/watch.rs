@@ -144,12 +144,11 @@ impl Watch {
         }
     }
 
-    /// The node has sought its way back.
-    pub(super) fn has_sought(&mut self, now: Time, least: Duration, seekers: Seekers) {
+    /// The node has sought its way back, which is urgent if anybody's values may have no other way.
+    pub(super) fn has_sought(&mut self, now: Time, (least, is_urgent): (Duration, bool), seekers: Seekers) {
         self.sought += 1;
-        let since = self.seeks_since.max(self.asks_since);
-        let is_soon = self.is_lately(now) || self.is_eager(now);
-        self.seek_at = now + if is_soon { least } else { seekers.interval(now, since, least) };
+        let is_soon = is_urgent && (self.is_lately(now) || self.is_eager(now));
+        self.seek_at = now + if is_soon { least } else { seekers.interval(now, self.seeks_since, least) };
     }
 
     /// When the node next has to ask or to seek, unless it is settled.
