@@ -165,7 +165,9 @@ fn a_repeated_broadcast_is_acknowledged_and_spread_once() {
         let bodies = bodies(&feed(design, &[], input.as_bytes()));
         assert_eq!((3..6).map(|id| replies_to(&bodies, id).len()).sum::<usize>(), 3);
         let spread: Vec<&Json> = bodies.iter().filter(|body| body["type"] == "delta").collect();
-        assert_eq!((spread.len(), &spread[0]["values"]), (1, &json!([7])), "{design}");
+        // What is in flight when the input ends is sent once more.
+        assert!((1..=2).contains(&spread.len()), "{design}: {spread:?}");
+        assert!(spread.iter().all(|body| body["values"] == json!([7])), "{design}: {spread:?}");
     }
 }
 
@@ -331,7 +333,15 @@ fn sigterm_is_answered_with_the_last_words_and_status_0() {
         let mut rest = String::new();
         node.stdout.read_to_string(&mut rest).expect("readable");
         assert_eq!(node.child.wait().expect("it ends").code(), Some(0), "{design}");
-        assert!(rest.contains("\"values\":[7,8]"), "{design}: {rest}");
+        let mut last: Vec<i64> = rest
+            .lines()
+            .map(|line| serde_json::from_str::<Json>(line).expect("a message"))
+            .flat_map(|message| message["body"]["values"].as_array().cloned().unwrap_or_default())
+            .map(|value| value.as_i64().expect("an integer"))
+            .collect();
+        last.sort_unstable();
+        last.dedup();
+        assert_eq!(last, [7, 8], "{design}: {rest}");
     }
 }
 
