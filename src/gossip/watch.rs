@@ -21,10 +21,10 @@ const LONG: Duration = Duration::from_secs(55);
 const GROWTH: u32 = 128;
 
 /// They ask at least once in this time together.
-const OTHERS_INTERVAL_MAX: Duration = Duration::from_secs(8);
+const OTHERS_INTERVAL_MAX: Duration = Duration::from_secs(11);
 
 /// One node of each part of the cluster asks for all, from then on so often.
-const CHIEF_INTERVAL: Duration = Duration::from_secs(4);
+const CHIEF_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Who asks for whom.
 #[derive(Clone, Copy, Debug)]
