@@ -90,10 +90,9 @@ impl Core {
         }
         let is_complete = answer && found.is_complete();
         // What is pushed anyway, and what is on its way, need not be found missing.
-        let push = &self.link(tick, peer).push;
-        let unpushed = if is_pushed_to { push.cursor } else { len };
-        let in_flight = tick.shared(peer).slots.in_flight().map(|in_flight| in_flight.span);
-        let under_way: Vec<Span> = in_flight.chain(push.lacking.iter().copied()).collect();
+        let link = self.link(tick, peer);
+        let unpushed = if is_pushed_to { link.push.cursor } else { len };
+        let under_way: Vec<Span> = link.under_way(&tick.shared(peer).slots).collect();
         let is_under_way = |position: usize| {
             let mut spans = under_way.iter().filter(|span| (span.from..span.to).contains(&position));
             spans.any(|span| span.whole || self.is_for(peer, tick.log.get(position).origin))

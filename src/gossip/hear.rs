@@ -238,10 +238,9 @@ impl Core {
         }
         if !std::mem::replace(&mut link.overlay.is_foreign, true) {
             // Some of what was passed over as none of this node's business may be by now.
-            (link.push, link.health) = (Push { is_synced: true, ..Push::default() }, Health::default());
+            link.push = Push { is_synced: true, ..Push::default() };
             tick.shared(peer).slots.clear();
         }
-        let link = self.link(tick, peer);
         link.health = Health::default();
         if self.is_neighbour(peer) {
             self.flush(tick, peer, out);

@@ -115,18 +115,20 @@ impl Link {
         }
     }
 
+    /// What waits for the peer's acknowledgement, and what it was found to lack.
+    pub(super) fn under_way(&self, slots: &SlotRing) -> impl Iterator<Item = Span> {
+        slots.in_flight().map(|in_flight| in_flight.span).chain(self.push.lacking.iter().copied())
+    }
+
     /// Everything of the log before that is acknowledged by the peer, or may be for all that is known.
     pub(super) fn unacked_from(&self, slots: &SlotRing) -> usize {
-        let in_flight = slots.in_flight().map(|in_flight| in_flight.span);
-        let spans = in_flight.chain(self.push.lacking.iter().copied());
-        spans.map(|span| span.from).fold(self.push.cursor, usize::min)
+        self.under_way(slots).map(|span| span.from).fold(self.push.cursor, usize::min)
     }
 
     /// How many values wait to be sent to the peer, or to be acknowledged by it, if the log has `len`.
     pub(super) fn backlog(&self, slots: &SlotRing, len: usize) -> usize {
-        let in_flight = slots.in_flight().map(|in_flight| in_flight.span);
-        let spans = in_flight.chain(self.push.lacking.iter().copied());
-        spans.map(|span| span.to - span.from).sum::<usize>() + (len - self.push.cursor)
+        let under_way: usize = self.under_way(slots).map(|span| span.to - span.from).sum();
+        under_way + (len - self.push.cursor)
     }
 
     /// When an answer to the last delta is overdue, if none was asked for at once.

@@ -25,6 +25,8 @@ struct News {
     from_client: bool,
     from_parent: bool,
     from_others: bool,
+    /// Whether peers tell everybody some of it themselves, and when the oldest of that was broadcast.
+    told: Option<Time>,
 }
 
 /// Values of the log for a peer.
@@ -51,7 +53,7 @@ impl Core {
         for entry in tick.log.entries(gained) {
             self.held.add(entry.value);
             match entry.origin {
-                Origin::Told if !self.tells_foreign() => {}
+                Origin::Told => news.told = Some(news.told.map_or(entry.born, |born| born.min(entry.born))),
                 Origin::Peer(from) if parent == Some(from) => news.from_parent = true,
                 origin => {
                     news.from_client |= origin == Origin::Client;
@@ -59,6 +61,11 @@ impl Core {
                     self.schedule.oldest = self.schedule.oldest.min(entry.born);
                 }
             }
+        }
+        if let Some(born) = news.told.filter(|_| self.tells_foreign()) {
+            // Whoever tells everybody may not know of those peers.
+            news.from_others = true;
+            self.schedule.oldest = self.schedule.oldest.min(born);
         }
         self.changed(tick);
         self.plan_flushes(tick, &news);

@@ -87,8 +87,7 @@ impl Watch {
 
     /// Something has changed: the next question is the first one, at that time.
     pub(super) fn changed(&mut self, ask_at: Time) {
-        self.asked = 0;
-        self.ask_at = ask_at;
+        self.ask_all_at(ask_at);
         self.asks_since = ask_at;
     }
 
