@@ -5,20 +5,14 @@ use std::time::Duration;
 use super::core::{Core, Tick};
 use super::link::{Health, Link};
 use super::membership::Peer;
-use super::overlay::PLANNED_ROOT;
+use super::overlay::{Overlay, PLANNED_ROOT};
 use super::plan::Strategy;
-use super::watch::Seekers;
+use super::watch::Urgency;
 use crate::node::{Outbox, Time};
 use crate::protocol::link::Claim;
 
 /// A peer that did not answer is not asked again, along with all others, before that.
 const ASKED_AGAIN: Duration = Duration::from_secs(4);
-
-/// How often a root that has lost members asks one of them, at first.
-const SEEK_LOST: Duration = Duration::from_secs(1);
-
-/// How often a node that has another parent than the plan has asks that, at first.
-const SEEK_PLANNED: Duration = Duration::from_secs(4);
 
 impl Core {
     /// Asks whom it is time to ask, unless this node is settled.
@@ -26,34 +20,21 @@ impl Core {
         if self.equals.is_settled() {
             return;
         }
-        if self.watch.ask_at <= tick.now {
-            self.ask(tick, out);
+        if self.watch.watch_at <= tick.now {
+            match self.overlay.parent {
+                Some(parent) => self.ask_one(tick, parent, out),
+                None => self.ask_all(tick, out),
+            }
+            self.watch.has_watched(tick.now);
         }
-        if self.watch.seek_at <= tick.now {
-            self.seek(tick, out);
+        if self.watch.ask_at <= tick.now {
+            self.ask_next(tick, out);
         }
     }
 
     /// When that is next.
     pub(super) fn ask_at(&self) -> Time {
         if self.equals.is_settled() { Time::NEVER } else { self.watch.next() }
-    }
-
-    /// Nothing has been new for a while, and this node is not settled.
-    fn ask(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        let parent = self.overlay.parent;
-        match parent {
-            None if self.watch.asked == 0 => self.ask_all(tick, out),
-            Some(parent) if self.watch.asked == 0 => self.ask_one(tick, parent, out),
-            // Whoever seeks its way back asks everybody in turn, too.
-            _ if self.watch.is_seeking(tick.now) => {}
-            _ => self.ask_next(tick, out),
-        }
-        self.watch.has_asked(tick.now, self.seekers(tick));
-        if parent.is_some() {
-            let wait = tick.spread(self.watch.ask_at.since(tick.now));
-            self.watch.ask_at = tick.now + wait;
-        }
     }
 
     /// Asks all that are not known to be equal, but those that have just been asked in vain.
@@ -80,23 +61,67 @@ impl Core {
         }
     }
 
-    /// Asks the next member: of those that have been answering and are not known to be equal each one once, then whoever's
-    /// turn it is.
+    /// Asks the next member, while the overlay is not as planned or no news explains that this node is not settled.
     fn ask_next(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        let since = self.watch.asks_since;
-        let is_promising = |(peer, link): &(&Peer, &Link)| {
-            let health = &link.health;
-            let is_unasked = health.asked_at.is_none_or(|asked| asked < since);
-            link.life != 0 && !health.is_suspected() && is_unasked && !self.equals.has(peer.0)
+        let is_quiet = self.watch.is_quiet();
+        let is_elsewhere = self.overlay.root != PLANNED_ROOT;
+        let missing = self.missing(tick);
+        if !is_quiet && !is_elsewhere && missing.is_empty() {
+            self.watch.ask_at = Time::NEVER;
+            return;
+        }
+        let unasked = if is_quiet { self.unasked(tick) } else { None };
+        let (turn, is_odd) = (self.watch.asked / 2, !self.watch.asked.is_multiple_of(2));
+        let is_anybodys = missing.is_empty() || is_odd && (is_quiet || is_elsewhere);
+        let next = if unasked.is_some() {
+            unasked
+        } else if is_anybodys {
+            let is_suspected =
+                |member| self.links.get(&Peer(member)).is_some_and(|link| link.health.is_suspected());
+            tick.members.at(self.watch.turns.next(&self.equals, is_suspected).unwrap_or(usize::MAX))
+        } else {
+            Some(missing[turn % missing.len()])
         };
-        let promising = self.links.iter().find(is_promising).map(|(&peer, _)| peer);
-        let is_suspected =
-            |member| self.links.get(&Peer(member)).is_some_and(|link| link.health.is_suspected());
-        let next =
-            promising.or_else(|| tick.members.at(self.watch.turns.next(&self.equals, is_suspected)?));
         if let Some(peer) = next {
             self.ask_one(tick, peer, out);
         }
+        let urgency = Urgency {
+            is_root: self.overlay.parent.is_none(),
+            is_needed: missing.iter().any(|peer| self.link(tick, *peer).overlay.is_child),
+            is_sweeping: unasked.is_some(),
+        };
+        self.watch.has_asked(tick.now, urgency, tick.members.nodes());
+        self.watch.ask_at = tick.now + tick.spread(self.watch.ask_at.since(tick.now));
+    }
+
+    /// Whom this node would have for a neighbour if they answered: the parent that the plan gives it, its children, and for
+    /// a root everybody.
+    fn missing(&self, tick: &Tick<'_>) -> Vec<Peer> {
+        let Overlay { parent, .. } = self.overlay;
+        let is_everybodys = parent.is_none() || self.overlay.is_direct();
+        let is_mine = |(_, link): &(&Peer, &Link)| {
+            link.health.is_suspected() && (is_everybodys || link.overlay.is_child)
+        };
+        let planned = self.overlay.planned_parent(tick.members).filter(|&planned| parent != Some(planned));
+        let lost = self.links.iter().filter(is_mine).map(|(&peer, _)| peer);
+        planned.into_iter().chain(lost.filter(|&peer| Some(peer) != planned)).collect()
+    }
+
+    /// Somebody not known to be equal who hasn't been asked since there was news, those first who answer.
+    fn unasked(&self, tick: &Tick<'_>) -> Option<Peer> {
+        let (rank, nodes) = (tick.members.rank(), tick.members.nodes());
+        let after = (rank + 1..nodes).chain(0..rank).filter(|&member| !self.equals.has(member)).map(Peer);
+        let is_unasked = |peer: &Peer| {
+            self.links.get(peer).is_none_or(|link| {
+                let asked_at = link.health.asked_at;
+                asked_at.is_none_or(|asked| asked < self.watch.news_at) && !link.overlay.is_foreign
+            })
+        };
+        let mut unasked = after.filter(is_unasked);
+        let answers = |peer: &Peer| {
+            self.links.get(peer).is_some_and(|link| link.life != 0 && !link.health.is_suspected())
+        };
+        unasked.clone().find(answers).or_else(|| unasked.next())
     }
 
     /// Asks a peer, unless it owes an answer already or can't be asked. One that has never spoken as natter nodes do may
@@ -114,62 +139,6 @@ impl Core {
         } else if !is_foreign {
             self.send_ping(tick, peer, out);
         }
-    }
-
-    /// Who shares the rate at which this node asks and seeks.
-    fn seekers(&self, tick: &Tick<'_>) -> Seekers {
-        // One that is dead asks nobody, nor does one that speaks otherwise than natter nodes do.
-        let asks = |link: &Link| !link.health.is_suspected() && !link.overlay.is_foreign;
-        let asks = |peer: Peer| self.links.get(&peer).is_none_or(asks);
-        let mut before = (0..tick.members.rank()).filter(|&member| self.equals.has(member));
-        let is_chief = self.overlay.parent.is_none() && !before.any(|member| asks(Peer(member)));
-        Seekers { is_chief, members: tick.members.nodes() }
-    }
-
-    /// The overlay is not as planned: this node seeks a way back, whether or not there is news.
-    fn seek(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        let planned = self.overlay.planned_parent(tick.members);
-        let (sought, seekers) = (self.watch.sought, self.seekers(tick));
-        let (parent, is_direct) = (self.overlay.parent, self.overlay.is_direct());
-        let is_elsewhere = self.overlay.root != PLANNED_ROOT;
-        let lost = self.links.iter().filter(|(_, link)| link.health.is_suspected());
-        let is_everybodys = parent.is_none() || is_direct;
-        // Whoever had this node for its parent may have nobody else.
-        let mine = lost.clone().filter(|(_, link)| is_everybodys || link.overlay.is_child);
-        let mine: Vec<Peer> = mine.map(|(&peer, _)| peer).collect();
-        let (sought_first, least) = match planned.filter(|_| parent != planned) {
-            Some(planned) if parent.is_none() => (Some(planned), tick.spread(tick.config.probe_interval)),
-            Some(planned) => (Some(planned), tick.spread(SEEK_PLANNED)),
-            None if lost.count() == 0 && !is_elsewhere => {
-                self.watch.seek_at = Time::NEVER;
-                return;
-            }
-            None if !mine.is_empty() => (Some(mine[sought / 2 % mine.len()]), SEEK_LOST),
-            None => (None, tick.spread(2 * SEEK_PLANNED)),
-        };
-        let is_odd = !sought.is_multiple_of(2);
-        if parent != planned && self.watch.is_lately(tick.now) {
-            // The way back to the plan is by the planned parent, and most cuts don't last.
-            sought_first.into_iter().for_each(|peer| self.ask_one(tick, peer, out));
-            if is_odd && (is_elsewhere || self.watch.is_seeking(tick.now)) {
-                self.ask_next(tick, out);
-            }
-        } else {
-            // Before long its turn comes along with those of all that are not known to be equal.
-            let is_childs = !mine.is_empty() && !is_everybodys;
-            // Whoever is not heard may hear, and has nobody else to hear it from.
-            let brings_news =
-                |peer: &Peer| self.links.get(peer).is_some_and(|link| link.blind.has_news(self.held.len));
-            let is_out_of_turn = |peer: &Peer| {
-                is_childs || self.watch.is_eager(tick.now) || self.equals.has(peer.0) || brings_news(peer)
-            };
-            match sought_first.filter(|peer| !is_odd && is_out_of_turn(peer)) {
-                Some(peer) => self.ask_one(tick, peer, out),
-                None => self.ask_next(tick, out),
-            }
-        }
-        let is_urgent = parent != planned || is_elsewhere || !mine.is_empty();
-        self.watch.has_sought(tick.now, (least, is_urgent), seekers);
     }
 
     /// What a peer was asked is not answered in time: it is asked once more, or suspected.

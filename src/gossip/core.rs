@@ -206,7 +206,7 @@ impl Core {
         link.blind = Blind::from(link.unacked_from(&tick.shared(peer).slots));
         link.health.suspect(link.clock.stamped());
         link.break_off();
-        self.watch.lost(tick.now);
+        self.watch.ask_at = tick.now;
     }
 
     // Messages.

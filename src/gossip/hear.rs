@@ -122,7 +122,7 @@ impl Core {
         self.flush(tick, peer, out);
         // The peer may not know yet that it is heard.
         self.link(tick, peer).acks.by(tick.now);
-        self.watch.restored(tick.now);
+        self.watch.ask_at = tick.now;
         if was_lost {
             self.ask_lost_children(tick, out);
         }
@@ -147,7 +147,7 @@ impl Core {
             let was_settled = self.equals.is_settled();
             self.equals.differs(peer.0);
             if was_settled {
-                self.watch.changed(tick.now + self.quiet(tick));
+                self.watch.news(tick.now, tick.now + self.quiet(tick));
             }
         }
         if joined && !self.overlay.is_planned_child(tick.members, peer) {

@@ -71,11 +71,11 @@ impl Core {
         if parent != former {
             self.overlay.parent = parent;
             self.leave(tick, former);
-            self.watch.lost(tick.now);
+            self.watch.ask_at = tick.now;
             self.schedule.up_at = Time::NEVER;
             if parent.is_none() {
                 // A root of its own asks everybody soon.
-                self.watch.ask_all_at(tick.now + self.overlay.measured.unwrap_or_default());
+                self.watch.watch_at = tick.now + self.overlay.measured.unwrap_or_default();
             }
             let is_lost = |former: Peer| Some(former) != planned && self.links[&former].health.is_suspected();
             if former.is_some_and(is_lost) {

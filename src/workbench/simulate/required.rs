@@ -6,7 +6,7 @@
 //! | … while nodes are dead or links cut | 12 s × nodes × hops more, where a value needs so many hops at most |
 //! | … after a node was started again | its start grace more |
 //! | silence, where everybody can be reached | 5 s after the last value or change, or after the last node learnt something; 15 s where it may take three times as long |
-//! | little noise, where not | a message a second of all nodes together with one dead member, two of all that can reach each other where more is wrong, on average over the minute that begins two minutes after |
+//! | little noise, where not | a message a second of all nodes together with one dead member, two of all that can reach each other where more is wrong, on average over the minute that begins a minute after |
 //!
 //! The simple design is no product. It sends each neighbour one batch after the other, along the topology it is given, and
 //! tries neighbours that don't answer for ever. What it is allowed beyond that is in [`Required::of`] and nowhere else.
@@ -36,7 +36,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How long a cluster is watched after it should have fallen silent.
 const WATCHED: Duration = Duration::from_secs(60);
 /// Noise counts from so long after the last value or change…
-const NOISE_AFTER: Duration = Duration::from_secs(120);
+const NOISE_AFTER: Duration = Duration::from_secs(60);
 /// …for so long.
 pub(super) const NOISE_WINDOW: Duration = Duration::from_secs(60);
 
