@@ -85,6 +85,7 @@ impl Core {
         if let Some(peer) = next {
             self.ask_one(tick, peer, out);
         }
+        if std::env::var("DBG").is_ok() { eprintln!("{:?} n{} asks {:?} unasked={} quiet={} news {:?} parent {:?} equal {:?}", tick.now, tick.members.rank(), next, unasked.is_some(), is_quiet, tick.now.since(self.watch.news_at), self.overlay.parent, (0..tick.members.nodes()).filter(|m| self.equals.has(*m)).collect::<Vec<_>>()); }
         let urgency = Urgency {
             is_root: self.overlay.parent.is_none(),
             is_needed: missing.iter().any(|peer| self.link(tick, *peer).overlay.is_child),
@@ -111,10 +112,12 @@ impl Core {
     fn unasked(&self, tick: &Tick<'_>) -> Option<Peer> {
         let (rank, nodes) = (tick.members.rank(), tick.members.nodes());
         let after = (rank + 1..nodes).chain(0..rank).filter(|&member| !self.equals.has(member)).map(Peer);
+        // The time from one question to the next doubles.
+        let since = self.watch.news_at + tick.now.since(self.watch.news_at) / 2;
         let is_unasked = |peer: &Peer| {
             self.links.get(peer).is_none_or(|link| {
                 let asked_at = link.health.asked_at;
-                asked_at.is_none_or(|asked| asked < self.watch.news_at) && !link.overlay.is_foreign
+                asked_at.is_none_or(|asked| asked < since) && !link.overlay.is_foreign
             })
         };
         let mut unasked = after.filter(is_unasked);

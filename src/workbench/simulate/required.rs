@@ -30,7 +30,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// …and then everything may take so many times as long.
 const AFTER_LONG: u32 = 3;
 /// What each node that may have to be asked adds for each hop of a path around what is cut or dead.
-const DETOUR: Duration = Duration::from_secs(12);
+const DETOUR: Duration = Duration::from_millis(1000);
 /// What silence may take.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long a cluster is watched after it should have fallen silent.
