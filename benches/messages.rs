@@ -17,6 +17,7 @@ fn header() -> Header {
         acked: Some(Acked { next: Generation(3_901_765_758_350_710), later: 3 }),
         up: true,
         all: false,
+        more: false,
         root: 0,
         plan: Some(HubPlan { next: Some(12_345), margin: 5000, every: 363_000, far: 100_000 }),
         digest: Digest { count: 123_456, sum: 1 << 63, births: 0 },

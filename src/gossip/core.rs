@@ -217,6 +217,7 @@ impl Core {
         let (digest, claim) = (self.digest(), self.claim(tick.members));
         let births_known = digest.births;
         let all = self.overlay.is_direct() && !self.is_helped_by(peer);
+        let more = self.has_more(tick, peer);
         self.link(tick, peer);
         let Self { links, overlay, births, held, .. } = self;
         let link = links.get_mut(&peer).expect("made above");
@@ -232,6 +233,7 @@ impl Core {
             acked: link.receipts.acked(),
             up: overlay.parent == Some(peer),
             all,
+            more,
             root: overlay.root as u64,
             plan,
             digest,
@@ -244,6 +246,16 @@ impl Core {
     /// this node can't reach.
     fn is_helped_by(&self, peer: Peer) -> bool {
         self.overlay.parent == Some(peer) && self.links.values().any(|link| link.health.is_suspected())
+    }
+
+    /// Whether more for a peer is on its way, or waits to be sent.
+    pub(super) fn has_more(&self, tick: &Tick<'_>, peer: Peer) -> bool {
+        let Self { overlay, schedule, links, .. } = self;
+        let Some(link) = links.get(&peer) else { return false };
+        let flush = if overlay.parent == Some(peer) { schedule.up_at } else { schedule.down_at };
+        let flush_waits = flush != Time::NEVER && (overlay.is_direct() || self.is_neighbour(peer));
+        let is_under_way = link.under_way(&tick.shared(peer).slots).next().is_some();
+        link.push.is_synced && (flush_waits || is_under_way) || link.comparison.round.is_some()
     }
 
     /// For whom this node's digest holds.

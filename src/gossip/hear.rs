@@ -101,7 +101,7 @@ impl Core {
             Kind::Sync(sync) => self.compare(tick, peer, sync, out),
             Kind::Delta { .. } | Kind::Ack => {}
         }
-        self.follow_up(tick, peer, kind, acked, out);
+        self.follow_up(tick, peer, (header, kind), acked, out);
     }
 
     /// A peer that was suspected answers. If that was for a moment, what has come meanwhile is just sent; or else what each
@@ -186,16 +186,7 @@ impl Core {
     /// Answers a question: if the peer holds something else, and nothing on its way to it explains that, by beginning to
     /// compare.
     fn answer(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header, out: &mut Outbox) {
-        let is_equal = header.digest == self.digest();
-        let flush_waits =
-            if self.overlay.parent == Some(peer) { self.schedule.up_at } else { self.schedule.down_at };
-        let is_neighbour = self.is_neighbour(peer) || self.overlay.is_direct();
-        let is_under_way = !tick.shared(peer).slots.is_empty();
-        let link = self.link(tick, peer);
-        let push = &link.push;
-        let waits = is_under_way || !push.lacking.is_empty() || is_neighbour && flush_waits != Time::NEVER;
-        let is_explained = push.is_synced && waits || link.comparison.round.is_some();
-        if is_equal || is_explained {
+        if header.digest == self.digest() || self.has_more(tick, peer) {
             self.send_ack(tick, peer, out);
         } else {
             self.start_round(tick, peer, out);
@@ -203,9 +194,17 @@ impl Core {
     }
 
     /// Does what the state that the link is in now asks for.
-    fn follow_up(&mut self, tick: &Tick<'_>, peer: Peer, kind: &Kind, acked: bool, out: &mut Outbox) {
+    fn follow_up(
+        &mut self,
+        tick: &Tick<'_>,
+        peer: Peer,
+        (header, kind): (&Header, &Kind),
+        acked: bool,
+        out: &mut Outbox,
+    ) {
         let (digest, matters, is_neighbour) =
             (self.digest(), self.matters(tick, peer), self.is_neighbour(peer));
+        let is_explained = header.more || self.has_more(tick, peer);
         let link = self.link(tick, peer);
         if link.health.is_suspected() {
             // It can be heard; it is to show whether it hears this node. If it does, it will say more than a question.
@@ -218,7 +217,7 @@ impl Core {
                 self.send_ping(tick, peer, out);
             }
         } else if is_neighbour
-            && !link.push.is_synced
+            && !(link.push.is_synced && is_explained)
             && link.told.heard != Some(digest)
             // One that is started again and again is compared with once in a round trip.
             && tick.now >= link.comparison.begun + link.trip.timeout()

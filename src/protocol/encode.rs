@@ -147,7 +147,7 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
 }
 
 fn link(out: &mut Vec<u8>, header: &Header) {
-    let Header { life, to, at, echo, acked, up, all, root, plan, digest, claim, births } = header;
+    let Header { life, to, at, echo, acked, up, all, more, root, plan, digest, claim, births } = header;
     out.extend_from_slice(b",\"link\":{\"life\":");
     integer(out, *life);
     number(out, "at", *at);
@@ -166,6 +166,7 @@ fn link(out: &mut Vec<u8>, header: &Header) {
     }
     flag(out, "up", *up);
     flag(out, "all", *all);
+    flag(out, "more", *more);
     if *root != 0 {
         number(out, "root", *root);
     }
@@ -329,6 +330,7 @@ mod tests {
             acked: Some(Acked { next: Generation::LAST, later: u32::MAX }),
             up: true,
             all: true,
+            more: true,
             root: 11,
             plan: Some(HubPlan { next: Some(1), margin: 4, every: 2, far: 3 }),
             digest: Digest { count: 13, sum: u64::MAX, births: 14 },

@@ -21,6 +21,8 @@ pub struct Header {
     pub up: bool,
     /// Whether the sender tells all members itself what the message brings, so that the receiver need not pass it on.
     pub all: bool,
+    /// Whether more for the receiver is on its way, or waits to be sent: that explains why the receiver may lack something.
+    pub more: bool,
     /// The first node, by its place among all, of those that the sender gets values from by way of parents.
     pub root: u64,
     /// When the sender flushes, if it has children.
