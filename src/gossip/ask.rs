@@ -71,28 +71,27 @@ impl Core {
             return;
         }
         let unasked = if is_quiet { self.unasked(tick) } else { None };
+        // Of two turns one is for those who are missing, and one for the members, if it may be any of them that helps.
         let (turn, is_odd) = (self.watch.asked / 2, !self.watch.asked.is_multiple_of(2));
         let is_anybodys = missing.is_empty() || is_odd && (is_quiet || is_elsewhere);
-        let next = if unasked.is_some() {
-            unasked
-        } else if is_anybodys {
-            let is_suspected =
-                |member| self.links.get(&Peer(member)).is_some_and(|link| link.health.is_suspected());
-            tick.members.at(self.watch.turns.next(&self.equals, is_suspected).unwrap_or(usize::MAX))
-        } else {
-            Some(missing[turn % missing.len()])
+        let next = match unasked {
+            None if is_anybodys => {
+                let is_silent = |peer| self.links.get(&peer).is_some_and(|link| link.health.is_suspected());
+                let next = self.watch.turns.next(&self.equals, |member| is_silent(Peer(member)));
+                next.and_then(|member| tick.members.at(member))
+            }
+            None => Some(missing[turn % missing.len()]),
+            unasked => unasked,
         };
         if let Some(peer) = next {
             self.ask_one(tick, peer, out);
         }
-        if std::env::var("DBG").is_ok() { eprintln!("{:?} n{} asks {:?} unasked={} quiet={} news {:?} parent {:?} equal {:?}", tick.now, tick.members.rank(), next, unasked.is_some(), is_quiet, tick.now.since(self.watch.news_at), self.overlay.parent, (0..tick.members.nodes()).filter(|m| self.equals.has(*m)).collect::<Vec<_>>()); }
-        let urgency = Urgency {
-            is_root: self.overlay.parent.is_none(),
-            is_needed: missing.iter().any(|peer| self.link(tick, *peer).overlay.is_child),
-            is_sweeping: unasked.is_some(),
-        };
-        self.watch.has_asked(tick.now, urgency, tick.members.nodes());
-        self.watch.ask_at = tick.now + tick.spread(self.watch.ask_at.since(tick.now));
+        let is_needed =
+            missing.iter().any(|peer| self.links.get(peer).is_some_and(|link| link.overlay.is_child));
+        let is_root = self.overlay.parent.is_none();
+        let urgency = Urgency { is_root, is_needed, is_sweeping: unasked.is_some() };
+        let interval = self.watch.interval(tick.now, urgency, tick.members.nodes());
+        self.watch.has_asked(tick.now + tick.spread(interval));
     }
 
     /// Whom this node would have for a neighbour if they answered: the parent that the plan gives it, its children, and for

@@ -186,11 +186,6 @@ impl Blind {
         Self { from, once: from, again: from }
     }
 
-    /// Whether a log of `len` has something that no question has brought.
-    pub(super) fn has_news(&self, len: usize) -> bool {
-        self.once < len
-    }
-
     /// So many positions of a log of `len` as are to be brought next: those first that haven't been.
     pub(super) fn next(&mut self, len: usize, most: usize) -> impl Iterator<Item = usize> + use<> {
         let new = self.once..len.min(self.once + most);

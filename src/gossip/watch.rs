@@ -76,22 +76,25 @@ impl Watch {
         (self.watch_at, self.ask_at) = (Time::NEVER, now + INTERVAL);
     }
 
-    /// The next member has just been asked.
-    pub(super) fn has_asked(&mut self, now: Time, urgency: Urgency, members: usize) {
+    /// The next member has just been asked; another one is to be at that time.
+    pub(super) fn has_asked(&mut self, ask_at: Time) {
         self.asked += 1;
+        self.ask_at = ask_at;
+    }
+
+    /// How long a node of so many waits from one question to the next.
+    pub(super) fn interval(&self, now: Time, urgency: Urgency, members: usize) -> Duration {
         let Urgency { is_root, is_needed, is_sweeping } = urgency;
         let elapsed = now.since(self.news_at);
-        let is_lately = elapsed < LONG;
-        let least = if is_root || is_needed || self.is_quiet() { INTERVAL } else { INTERVAL_WITH_NEWS };
-        let interval = if is_lately && (is_root || is_sweeping || !self.is_quiet()) {
-            least
+        if elapsed < LONG && (is_root || is_sweeping || !self.is_quiet()) {
+            let is_urgent = is_root || is_needed || self.is_quiet();
+            if is_urgent { INTERVAL } else { INTERVAL_WITH_NEWS }
         } else if is_root {
             ROOT_INTERVAL
         } else {
             let members = u32::try_from(members).unwrap_or(u32::MAX);
-            least.max((elapsed / SHARE).min(SHARED_INTERVAL_MAX).saturating_mul(members))
-        };
-        self.ask_at = now + interval;
+            INTERVAL.max((elapsed / SHARE).min(SHARED_INTERVAL_MAX).saturating_mul(members))
+        }
     }
 
     /// When the node next has to ask, unless it is settled.

@@ -146,7 +146,6 @@ impl Auditor {
     /// Whether values have spread as far as they should have by now.
     fn in_time(&mut self, now: Time) -> Result<(), String> {
         let Some(late) = self.progress.late(now) else { return Ok(()) };
-        if std::env::var("DBG").is_ok() { self.progress.reach.debug(); eprintln!("LATE at {now:?} since {:?}", late.took); }
         self.late = Some(Failure::Late { took: late.took, bound: late.bound });
         let lacks = self.missing();
         self.suspect = lacks.as_ref().and_then(Failure::value);
@@ -155,7 +154,6 @@ impl Auditor {
 
     /// Checks a message that a node sends to another.
     fn sent(&mut self, index: usize, kind: &str, values: &[Value]) -> Result<(), String> {
-
         // One without values asks or tells something else.
         if !matches!(kind, "delta" | "sync" | "ping") {
             return Ok(());

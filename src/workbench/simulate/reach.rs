@@ -86,7 +86,6 @@ impl Reach {
         living.map(|a| (0..self.nodes).filter(|&b| a != b && !self.joins(a, b)).count()).sum()
     }
 
-    pub(super) fn debug(&self) { for a in 0..self.nodes { for b in a+1..self.nodes { if self.joins(a,b) { eprint!("OPEN {a}-{b} "); } } } eprintln!(); }
     fn around(&self, node: usize) -> Box<dyn Iterator<Item = usize> + '_> {
         match &self.paths {
             Paths::Between(neighbours) => Box::new(neighbours[node].iter().copied()),

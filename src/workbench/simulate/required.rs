@@ -3,7 +3,7 @@
 //! | what | how much |
 //! | --- | --- |
 //! | every node holds every value of the nodes that it can reach | 4 s + 12 one-way delays after the last value or the last change of the network, three times that after something lasted for more than a minute |
-//! | … while nodes are dead or links cut | 12 s × nodes × hops more, where a value needs so many hops at most |
+//! | … while nodes are dead or links cut | 2 s × nodes × hops more, where a value needs so many hops at most |
 //! | … after a node was started again | its start grace more |
 //! | silence, where everybody can be reached | 5 s after the last value or change, or after the last node learnt something; 15 s where it may take three times as long |
 //! | little noise, where not | a message a second of all nodes together with one dead member, two of all that can reach each other where more is wrong, on average over the minute that begins a minute after |
@@ -30,7 +30,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// …and then everything may take so many times as long.
 const AFTER_LONG: u32 = 3;
 /// What each node that may have to be asked adds for each hop of a path around what is cut or dead.
-const DETOUR: Duration = Duration::from_millis(1000);
+const DETOUR: Duration = Duration::from_secs(2);
 /// What silence may take.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long a cluster is watched after it should have fallen silent.
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(ms(After { long: true, restart: false }), 15_600);
         assert_eq!(ms(After { long: false, restart: true }), 6000);
         reach.strike(&Step::KillForGood(0));
-        assert_eq!(required.healing(&reach, After::default()).as_millis(), 65_200, "one hop, five nodes");
+        assert_eq!(required.healing(&reach, After::default()).as_millis(), 15_200, "one hop, five nodes");
     }
 
     #[test]
