@@ -11,8 +11,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// While there is news, a node that is no root asks less often.
 const INTERVAL_WITH_NEWS: Duration = Duration::from_secs(4);
 
-/// What has been as it is for so long probably stays so. Requirements reckon with cuts of up to a minute.
-const LONG: Duration = Duration::from_secs(55);
+/// What has been as it is for so long probably stays so. Most cuts last for no more than a minute, and those who are asked
+/// once it is over may be some of many.
+const LONG: Duration = Duration::from_secs(65);
 
 /// How often a root asks from then on: it asks for all below it.
 const ROOT_INTERVAL: Duration = Duration::from_secs(5);
