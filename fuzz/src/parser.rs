@@ -135,6 +135,7 @@ impl<'a> Fields<'a> {
             acked,
             up: fields.is_true("up"),
             all: fields.is_true("all"),
+            more: fields.is_true("more"),
             root: number("root")?.unwrap_or(0),
             plan: every.zip(far).map(|(every, far)| HubPlan { next, margin, every, far }),
             digest: Digest { count: number("held")?.unwrap_or(0), sum: bits("sum")?, births: bits("known")? },

@@ -193,6 +193,7 @@ impl Net {
             }),
             up: bytes.byte() & 1 != 0,
             all: bytes.byte() & 1 != 0,
+            more: bytes.byte() & 1 != 0,
             root: bytes.number() & 3,
             plan: bytes.sometimes(|bytes| HubPlan {
                 next: bytes.sometimes(Bytes::number),

@@ -75,11 +75,7 @@ impl Core {
         let (turn, is_odd) = (self.watch.asked / 2, !self.watch.asked.is_multiple_of(2));
         let is_anybodys = missing.is_empty() || is_odd && (is_quiet || is_elsewhere);
         let next = match unasked {
-            None if is_anybodys => {
-                let is_silent = |peer| self.links.get(&peer).is_some_and(|link| link.health.is_suspected());
-                let next = self.watch.turns.next(&self.equals, |member| is_silent(Peer(member)));
-                next.and_then(|member| tick.members.at(member))
-            }
+            None if is_anybodys => self.next_in_turn(tick, is_quiet),
             None => Some(missing[turn % missing.len()]),
             unasked => unasked,
         };
@@ -92,6 +88,18 @@ impl Core {
         let urgency = Urgency { is_root, is_needed, is_sweeping: unasked.is_some() };
         let interval = self.watch.interval(tick.now, urgency, tick.members.nodes());
         self.watch.has_asked(tick.now + tick.spread(interval));
+    }
+
+    /// The member whose turn it is; while there is news, neighbours tell each other what there is unasked.
+    fn next_in_turn(&mut self, tick: &Tick<'_>, is_quiet: bool) -> Option<Peer> {
+        let is_silent = |member| self.links.get(&Peer(member)).is_some_and(|link| link.health.is_suspected());
+        for _ in 0..tick.members.nodes() {
+            let member = self.watch.turns.next(&self.equals, is_silent)?;
+            if is_quiet || is_silent(member) || !self.is_neighbour(Peer(member)) {
+                return tick.members.at(member);
+            }
+        }
+        None
     }
 
     /// Whom this node would have for a neighbour if they answered: the parent that the plan gives it, its children, and for

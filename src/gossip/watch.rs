@@ -8,15 +8,18 @@ use crate::node::Time;
 /// The shortest time from one question to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// While there is news, a node that is no root asks less often.
+/// While there is news, other nodes than roots ask less often…
 const INTERVAL_WITH_NEWS: Duration = Duration::from_secs(4);
+
+/// …and roots more often: what their questions bring may have no other way to who hears them and is not heard.
+const ROOT_INTERVAL_WITH_NEWS: Duration = Duration::from_millis(500);
 
 /// What has been as it is for so long probably stays so. Most cuts last for no more than a minute, and those who are asked
 /// once it is over may be some of many.
 const LONG: Duration = Duration::from_secs(65);
 
 /// How often a root asks from then on: it asks for all below it.
-const ROOT_INTERVAL: Duration = Duration::from_secs(5);
+const ROOT_INTERVAL_AT_LAST: Duration = Duration::from_secs(5);
 
 /// Once they have asked everybody in vain, all other nodes together ask this part of the time that there has been no news…
 const SHARE: u32 = 5;
@@ -88,10 +91,13 @@ impl Watch {
         let Urgency { is_root, is_needed, is_sweeping } = urgency;
         let elapsed = now.since(self.news_at);
         if elapsed < LONG && (is_root || is_sweeping || !self.is_quiet()) {
-            let is_urgent = is_root || is_needed || self.is_quiet();
-            if is_urgent { INTERVAL } else { INTERVAL_WITH_NEWS }
+            match self.is_quiet() {
+                false if is_root => ROOT_INTERVAL_WITH_NEWS,
+                false if !is_needed => INTERVAL_WITH_NEWS,
+                _ => INTERVAL,
+            }
         } else if is_root {
-            ROOT_INTERVAL
+            ROOT_INTERVAL_AT_LAST
         } else {
             let members = u32::try_from(members).unwrap_or(u32::MAX);
             INTERVAL.max((elapsed / SHARE).min(SHARED_INTERVAL_MAX).saturating_mul(members))
