@@ -63,30 +63,30 @@ impl Core {
 
     /// Asks the next member, while the overlay is not as planned or no news explains that this node is not settled.
     fn ask_next(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        let is_quiet = self.watch.is_quiet();
-        let is_elsewhere = self.overlay.root != PLANNED_ROOT;
+        let (is_quiet, is_lately) = (self.watch.is_quiet(), self.watch.is_lately(tick.now));
+        let (is_root, is_elsewhere) = (self.overlay.parent.is_none(), self.overlay.root != PLANNED_ROOT);
         let missing = self.missing(tick);
         if !is_quiet && !is_elsewhere && missing.is_empty() {
             self.watch.ask_at = Time::NEVER;
             return;
         }
-        let unasked = if is_quiet { self.unasked(tick) } else { None };
-        // Of two turns one is for those who are missing, and one for the members, if it may be any of them that helps.
-        let (turn, is_odd) = (self.watch.asked / 2, !self.watch.asked.is_multiple_of(2));
-        let is_anybodys = missing.is_empty() || is_odd && (is_quiet || is_elsewhere);
-        let next = match unasked {
-            None if is_anybodys => self.next_in_turn(tick, is_quiet),
-            None => Some(missing[turn % missing.len()]),
-            unasked => unasked,
+        let unasked = if is_quiet && is_lately { self.unasked(tick) } else { None };
+        // Of three turns two are for those who are missing, and one for the members, if it may be any of them that helps.
+        let is_third = self.watch.asked.is_multiple_of(3);
+        let next = if unasked.is_some() || is_quiet && is_lately && !is_root {
+            unasked
+        } else if missing.is_empty() || is_third && (is_quiet || is_elsewhere) {
+            self.next_in_turn(tick, is_quiet)
+        } else {
+            Some(missing[self.watch.asked * 2 / 3 % missing.len()])
         };
         if let Some(peer) = next {
             self.ask_one(tick, peer, out);
         }
         let is_needed =
             missing.iter().any(|peer| self.links.get(peer).is_some_and(|link| link.overlay.is_child));
-        let is_root = self.overlay.parent.is_none();
-        let urgency = Urgency { is_root, is_needed, is_sweeping: unasked.is_some() };
-        let interval = self.watch.interval(tick.now, urgency, tick.members.nodes());
+        let urgency = Urgency { is_root, is_needed, is_quiet, is_lately };
+        let interval = urgency.interval(tick.members.nodes());
         self.watch.has_asked(tick.now + tick.spread(interval));
     }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::rule::Turns;
 use crate::node::Time;
 
-/// The shortest time from one question to the next.
+/// How often a root asks, and a node that is needed.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// While there is news, other nodes than roots ask less often…
+/// While there is news, other nodes ask less often…
 const INTERVAL_WITH_NEWS: Duration = Duration::from_secs(4);
 
 /// …and roots more often: what their questions bring may have no other way to who hears them and is not heard.
-const ROOT_INTERVAL_WITH_NEWS: Duration = Duration::from_millis(500);
+const ROOT_INTERVAL_WITH_NEWS: Duration = Duration::from_millis(700);
 
 /// What has been as it is for so long probably stays so. Most cuts last for no more than a minute, and those who are asked
 /// once it is over may be some of many.
@@ -21,21 +21,33 @@ const LONG: Duration = Duration::from_secs(65);
 /// How often a root asks from then on: it asks for all below it.
 const ROOT_INTERVAL_AT_LAST: Duration = Duration::from_secs(5);
 
-/// Once they have asked everybody in vain, all other nodes together ask this part of the time that there has been no news…
-const SHARE: u32 = 5;
+/// How often all other nodes ask together from then on.
+const SHARED_INTERVAL_AT_LAST: Duration = Duration::from_secs(11);
 
-/// …or at least once in this time.
-const SHARED_INTERVAL_MAX: Duration = Duration::from_secs(11);
-
-/// How urgent the next question is.
+/// What makes the next question urgent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Urgency {
-    /// Whether this node asks for all below it.
+    /// This node asks for all below it.
     pub(super) is_root: bool,
-    /// Whether there is somebody who may have no other way to the rest than this node.
+    /// Somebody may have no other way to the rest than by this node.
     pub(super) is_needed: bool,
-    /// Whether there is somebody who hasn't been asked since there was news.
-    pub(super) is_sweeping: bool,
+    /// All that was on its way with the last news should have come.
+    pub(super) is_quiet: bool,
+    /// There was news not long ago.
+    pub(super) is_lately: bool,
+}
+
+impl Urgency {
+    /// How long a node of so many waits from one question to the next.
+    pub(super) fn interval(self, members: usize) -> Duration {
+        match self {
+            Self { is_quiet: false, is_root: true, .. } => ROOT_INTERVAL_WITH_NEWS,
+            Self { is_quiet: false, is_needed: false, .. } => INTERVAL_WITH_NEWS,
+            Self { is_quiet: false, .. } | Self { is_lately: true, .. } => INTERVAL,
+            Self { is_root: true, .. } => ROOT_INTERVAL_AT_LAST,
+            _ => SHARED_INTERVAL_AT_LAST.saturating_mul(u32::try_from(members).unwrap_or(u32::MAX)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -75,6 +87,11 @@ impl Watch {
         self.watch_at == Time::NEVER
     }
 
+    /// Whether there was news not long ago.
+    pub(super) fn is_lately(&self, now: Time) -> bool {
+        now.since(self.news_at) < LONG
+    }
+
     /// The parent, or everybody, has just been asked.
     pub(super) fn has_watched(&mut self, now: Time) {
         (self.watch_at, self.ask_at) = (Time::NEVER, now + INTERVAL);
@@ -84,24 +101,6 @@ impl Watch {
     pub(super) fn has_asked(&mut self, ask_at: Time) {
         self.asked += 1;
         self.ask_at = ask_at;
-    }
-
-    /// How long a node of so many waits from one question to the next.
-    pub(super) fn interval(&self, now: Time, urgency: Urgency, members: usize) -> Duration {
-        let Urgency { is_root, is_needed, is_sweeping } = urgency;
-        let elapsed = now.since(self.news_at);
-        if elapsed < LONG && (is_root || is_sweeping || !self.is_quiet()) {
-            match self.is_quiet() {
-                false if is_root => ROOT_INTERVAL_WITH_NEWS,
-                false if !is_needed => INTERVAL_WITH_NEWS,
-                _ => INTERVAL,
-            }
-        } else if is_root {
-            ROOT_INTERVAL_AT_LAST
-        } else {
-            let members = u32::try_from(members).unwrap_or(u32::MAX);
-            INTERVAL.max((elapsed / SHARE).min(SHARED_INTERVAL_MAX).saturating_mul(members))
-        }
     }
 
     /// When the node next has to ask, unless it is settled.
