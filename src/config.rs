@@ -11,12 +11,10 @@ pub struct Config {
     /// How long a value may take to reach every node: the lock-free design chooses its plan by it.
     pub latency_budget: Duration,
     /// How long an acknowledgement waits for something to travel on, after the last message to be acknowledged.
-    /// Lock-free design only, as are the next three.
+    /// Lock-free design only, as is the next one.
     pub ack_delay: Duration,
     /// The same, after the first.
     pub ack_delay_max: Duration,
-    /// The time between two attempts to reach a peer that does not answer and matters.
-    pub probe_interval: Duration,
     /// The least time between two flushes to the same peer. Simple design only, as is the next one.
     pub flush_interval: Duration,
     /// When to send again what has not been acknowledged.
@@ -48,7 +46,6 @@ impl Default for Config {
             // Of nodes that send each other something twice a second, one in 150 waits so long.
             ack_delay_max: Duration::from_millis(2500),
             // A network that heals is noticed within half of the second that completeness may take.
-            probe_interval: Duration::from_millis(400),
             // Short beside a network's latency, long enough to gather a burst.
             flush_interval: Duration::from_millis(50),
             retry: RetryPolicy::default(),

@@ -204,7 +204,8 @@ impl Core {
     ) {
         let (digest, matters, is_neighbour) =
             (self.digest(), self.matters(tick, peer), self.is_neighbour(peer));
-        let is_explained = header.more || self.has_more(tick, peer);
+        // By the direct plan others may be bringing what makes the difference.
+        let is_explained = header.more || self.has_more(tick, peer) || self.overlay.is_direct();
         let link = self.link(tick, peer);
         if link.health.is_suspected() {
             // It can be heard; it is to show whether it hears this node. If it does, it will say more than a question.

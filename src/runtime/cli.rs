@@ -22,7 +22,7 @@ pub struct NodeArgs {
     pub design: Design,
 
     /// How long a value may take to reach every node; whom the node talks to and how often follows from that and from
-    /// what it measures. Lock-free design only, as are the next three
+    /// what it measures. Lock-free design only, as are the next two
     #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.latency_budget), value_parser = ms())]
     pub latency_budget: u64,
 
@@ -33,10 +33,6 @@ pub struct NodeArgs {
     /// How long it waits after the first message it is for
     #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.ack_delay_max), value_parser = ms())]
     pub ack_delay_max: u64,
-
-    /// How often to try a peer that doesn't answer
-    #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.probe_interval), value_parser = interval())]
-    pub probe_interval: u64,
 
     /// Least time between two flushes to the same peer; simple design only, as are the next two
     #[arg(long, value_name = "MS", default_value_t = default_ms(|c| c.flush_interval), value_parser = ms())]
@@ -145,7 +141,6 @@ impl NodeArgs {
             latency_budget: Duration::from_millis(self.latency_budget),
             ack_delay: Duration::from_millis(self.ack_delay),
             ack_delay_max: Duration::from_millis(self.ack_delay_max),
-            probe_interval: Duration::from_millis(self.probe_interval),
             flush_interval: Duration::from_millis(self.flush_interval),
             retry: RetryPolicy {
                 min: Duration::from_millis(self.retry_min),
