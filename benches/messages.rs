@@ -10,7 +10,7 @@ const ROUTE: encode::Route<'_> = encode::Route { src: "n0", dest: "c12", in_repl
 
 fn header() -> Header {
     Header {
-        life: 821_779_212_715_609,
+        incarnation: 821_779_212_715_609,
         to: Some(4_234_194_873_589_004),
         at: 12_158_448,
         echo: Some(Echo { at: 12_058_448, hold: 1000 }),
@@ -20,9 +20,9 @@ fn header() -> Header {
         more: false,
         root: 0,
         plan: Some(HubPlan { next: Some(12_345), margin: 5000, every: 363_000, far: 100_000 }),
-        digest: Digest { count: 123_456, sum: 1 << 63, births: 0 },
+        digest: Digest { count: 123_456, sum: 1 << 63, restarts: 0 },
         claim: Claim::Mine,
-        births: Vec::new(),
+        restarts: Vec::new(),
     }
 }
 

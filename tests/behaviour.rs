@@ -268,9 +268,9 @@ both_designs! {
 
     fn ids_differ_within_a_life_between_lives_and_between_nodes<D>() {
         let mut ids = BTreeSet::new();
-        for life in 0..3 {
+        for incarnation in 0..3 {
             let mut cluster = Cluster::<D>::fresh(2, &config());
-            cluster.nodes = vec![D::make(&config(), 100 + life), D::make(&config(), 200 + life)];
+            cluster.nodes = vec![D::make(&config(), 100 + incarnation), D::make(&config(), 200 + incarnation)];
             for index in [0, 1] {
                 cluster.init(index);
                 for _ in 0..100 {
@@ -337,8 +337,8 @@ both_designs! {
                 cluster.tell(1, "n0", body);
             }
         }
-        // A minute: one for each retransmission timeout at the very most, of three times the latency, and that only because
-        // its deltas show that it lives.
+        // A minute: one for each retransmission timeout at the very most, of three times the latency, and that
+        // only because its deltas shows that it lives.
         assert!(deltas(&cluster.sent) <= 200, "{} deltas", deltas(&cluster.sent));
     }
 
@@ -556,7 +556,8 @@ enum Step {
     Lose(u64),
     /// From now on one in so many comes twice.
     Repeat(u64),
-    /// From now on this node hears nobody, and nobody hears it; all hear each other again if there is none of that number.
+    /// From now on this node hears nobody, and nobody hears it; all hear each other again if there is none of that
+    /// number.
     Isolate(usize),
 }
 

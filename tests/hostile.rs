@@ -1,5 +1,5 @@
-//! Peers that lie, flood, repeat themselves or say nothing: they cost a bounded amount of memory and work, and everybody
-//! else is served as before.
+//! Peers that lie, flood, repeat themselves or say nothing: they cost a bounded amount of memory and work, and
+//! everybody else is served as before.
 
 #![cfg(not(loom))]
 
@@ -32,8 +32,9 @@ const STEP: Duration = Duration::from_millis(50);
 /// How many there are.
 const STEPS: i64 = 200;
 
-/// Makes up what the liar says next, knowing the life of whom it says it to, and what was last sent to itself.
-type Lie = fn(&mut Pcg64, life: u64, heard: &Json) -> Json;
+/// Makes up what the liar says next, knowing the incarnation of whom it says it to, and what was last sent to
+/// itself.
+type Lie = fn(&mut Pcg64, incarnation: u64, heard: &Json) -> Json;
 
 fn number(rng: &mut Pcg64) -> u64 {
     // All orders of magnitude.
@@ -41,25 +42,25 @@ fn number(rng: &mut Pcg64) -> u64 {
 }
 
 /// What messages say of the link, true or not.
-fn link(rng: &mut Pcg64, life: u64) -> Json {
-    json!({ "life": 7, "at": number(rng), "to": life, "ack": number(rng), "later": number(rng) & 0xffff_ffff })
+fn link(rng: &mut Pcg64, incarnation: u64) -> Json {
+    json!({ "incarnation": 7, "at": number(rng), "to": incarnation, "ack": number(rng), "later": number(rng) & 0xffff_ffff })
 }
 
 const LIES: [(&str, Lie); 11] = [
     (
         "generations from the future",
-        |rng, life, _| json!({ "type": "delta", "generation": number(rng), "base": number(rng), "values": [1], "link": link(rng, life) }),
+        |rng, incarnation, _| json!({ "type": "delta", "generation": number(rng), "base": number(rng), "values": [1], "link": link(rng, incarnation) }),
     ),
-    ("acknowledgements that were never earned", |rng, life, heard| {
+    ("acknowledgements that were never earned", |rng, incarnation, heard| {
         let generation = heard["generation"].as_u64().unwrap_or(0);
         let ack = generation.wrapping_add(number(rng)) >> 11;
-        json!({ "type": "delta_ok", "generation": ack, "life": life, "link": { "life": 7, "at": number(rng), "to": life, "ack": ack } })
+        json!({ "type": "delta_ok", "generation": ack, "incarnation": incarnation, "link": { "incarnation": 7, "at": number(rng), "to": incarnation, "ack": ack } })
     }),
-    ("the same acknowledgement again and again", |_, life, heard| {
+    ("the same acknowledgement again and again", |_, incarnation, heard| {
         let generation = heard["generation"].as_u64().unwrap_or(0);
-        json!({ "type": "delta_ok", "generation": generation, "life": life, "link": { "life": 7, "at": 7, "to": life, "ack": generation } })
+        json!({ "type": "delta_ok", "generation": generation, "incarnation": incarnation, "link": { "incarnation": 7, "at": 7, "to": incarnation, "ack": generation } })
     }),
-    ("values of wrong types", |rng, life, _| {
+    ("values of wrong types", |rng, incarnation, _| {
         let wrong = [
             json!(null),
             json!("1"),
@@ -71,43 +72,43 @@ const LIES: [(&str, Lie); 11] = [
         ];
         let mut pick = || wrong[rng.random_range(0..wrong.len())].clone();
         json!({
-            "type": if life % 2 == 0 { "delta" } else { "sync" },
+            "type": if incarnation % 2 == 0 { "delta" } else { "sync" },
             "generation": pick(), "base": pick(), "values": [pick(), pick()], "round": pick(), "ranges": pick(),
-            "wants": [pick()], "unreachable": pick(), "link": { "life": pick(), "at": pick(), "ack": pick() },
+            "wants": [pick()], "unreachable": pick(), "link": { "incarnation": pick(), "at": pick(), "ack": pick() },
         })
     }),
-    ("another life with every message", |rng, life, _| {
-        let mut link = link(rng, life);
-        link["life"] = json!(1 + number(rng));
+    ("another incarnation with every message", |rng, incarnation, _| {
+        let mut link = link(rng, incarnation);
+        link["incarnation"] = json!(1 + number(rng));
         json!({ "type": "delta", "generation": number(rng), "values": [1], "link": link })
     }),
-    ("a hub with a period of its own", |rng, life, _| {
-        let mut link = link(rng, life);
+    ("a hub with a period of its own", |rng, incarnation, _| {
+        let mut link = link(rng, incarnation);
         for field in ["next", "margin", "every", "far"] {
             link[field] = json!(number(rng));
         }
         link["root"] = json!(number(rng));
         json!({ "type": "delta", "generation": number(rng), "values": [], "link": link })
     }),
-    ("holdings that nobody has", |rng, life, _| {
+    ("holdings that nobody has", |rng, incarnation, _| {
         let ranges: Vec<i64> = (0..40).map(|_| number(rng).cast_signed()).collect();
-        json!({ "type": "sync", "round": 1 + number(rng), "ranges": ranges, "link": link(rng, life) })
+        json!({ "type": "sync", "round": 1 + number(rng), "ranges": ranges, "link": link(rng, incarnation) })
     }),
-    ("wishes for everything there is", |rng, life, _| {
+    ("wishes for everything there is", |rng, incarnation, _| {
         let wants = [i64::MIN, i64::MAX, i64::MAX];
-        json!({ "type": "sync", "round": 1 + number(rng), "wants": wants, "link": link(rng, life) })
+        json!({ "type": "sync", "round": 1 + number(rng), "wants": wants, "link": link(rng, incarnation) })
     }),
-    ("answers that nobody has asked for", |rng, life, _| {
+    ("answers that nobody has asked for", |rng, incarnation, _| {
         let wants = [i64::MIN, i64::MAX, i64::MAX];
-        json!({ "type": "sync", "round": number(rng), "answer": true, "wants": wants, "link": link(rng, life) })
+        json!({ "type": "sync", "round": number(rng), "answer": true, "wants": wants, "link": link(rng, incarnation) })
     }),
     (
-        "lives that nobody has asked for",
-        |rng, life, _| json!({ "type": "recall_ok", "by": number(rng), "life": life }),
+        "incarnations that nobody has asked for",
+        |rng, incarnation, _| json!({ "type": "recall_ok", "by": number(rng), "incarnation": incarnation }),
     ),
-    ("nodes that can't be reached", |rng, life, _| {
+    ("nodes that can't be reached", |rng, incarnation, _| {
         let unreachable: Vec<u64> = (0..40).map(|_| number(rng) % 8).collect();
-        json!({ "type": "sync", "round": 1 + number(rng), "unreachable": unreachable, "link": link(rng, life) })
+        json!({ "type": "sync", "round": 1 + number(rng), "unreachable": unreachable, "link": link(rng, incarnation) })
     }),
 ];
 
@@ -134,7 +135,8 @@ fn run<N: Design + Inspect>(lie: Option<Lie>, lies: usize) -> Outcome {
     }
     let honest = |cluster: &Cluster<N>| cluster.sent.iter().filter(|message| message.src != "n4").count();
     let before = honest(&cluster);
-    // A little more than the budget, as the value of the last step has just come; the simple design has a hop less.
+    // A little more than the budget, as the value of the last step has just come; the simple design has a hop
+    // less.
     let in_time = Config::default().latency_budget + STEP;
     let (mut late, mut answers, mut values_answered) = (BTreeSet::new(), 0, 0);
     for value in 1..=STEPS {
@@ -147,9 +149,10 @@ fn run<N: Design + Inspect>(lie: Option<Lie>, lies: usize) -> Outcome {
                 .rev()
                 .find(|message| message.src == name && message.dest == "n4");
             let heard = heard.map_or(Json::Null, |message| message.body.clone());
-            let life = heard["link"]["life"].as_u64().or(heard["life"].as_u64()).unwrap_or(0);
+            let incarnation =
+                heard["link"]["incarnation"].as_u64().or(heard["incarnation"].as_u64()).unwrap_or(0);
             if let Some(lie) = lie {
-                for answer in cluster.tell(dest, "n4", lie(&mut rng, life, &heard)) {
+                for answer in cluster.tell(dest, "n4", lie(&mut rng, incarnation, &heard)) {
                     answers += 1;
                     values_answered += answer["values"].as_array().map_or(0, Vec::len);
                 }
@@ -312,7 +315,7 @@ fn who_promises_much_and_brings_nothing_does_not_keep_a_node_from_being_repaired
         );
     for lie in 0..100 {
         let ranges = [i64::MIN, -1, 1_000_000_000_000_000, 1];
-        let link = json!({ "life": 7, "at": 1 + lie });
+        let link = json!({ "incarnation": 7, "at": 1 + lie });
         let round = if lie % 2 == 0 { 77 } else { 1000 + lie };
         cluster.tell(0, "n2", json!({ "type": "sync", "round": round, "ranges": ranges, "link": link }));
         // Not brought by who promised it.
@@ -336,7 +339,7 @@ fn who_asks_for_one_comparison_after_another_gets_its_share() {
     let mut ask = |cluster: &mut Cluster<LockFree>, peer| {
         asked += 1;
         let ranges = [i64::MIN, i64::MAX, 0, 0];
-        let link = json!({ "life": 7, "at": asked });
+        let link = json!({ "incarnation": 7, "at": asked });
         let sync = json!({ "type": "sync", "round": asked, "ranges": ranges, "link": link });
         cluster.tell(0, peer, sync);
         let before = cluster.sent.len();
@@ -347,8 +350,8 @@ fn who_asks_for_one_comparison_after_another_gets_its_share() {
     let answered: usize = (0..1000).map(|_| ask(&mut cluster, "n2")).sum();
     assert!((1..=9).contains(&answered), "{answered} answers at once");
     assert_eq!(ask(&mut cluster, "n1"), 1, "nobody else waits for that");
-    // To compare so many is reckoned to take 5 ms, and it gets a quarter of the time, but for comparisons that the node
-    // begins itself.
+    // To compare so many is reckoned to take 5 ms, and it gets a quarter of the time, but for comparisons that the
+    // node begins itself.
     let mut later = 0;
     for _ in 0..100 {
         cluster.run_for(Duration::from_millis(10));
@@ -363,17 +366,18 @@ fn lives_that_are_made_up_cost_a_comparison_now_and_then() {
     (1..=1000).for_each(|value| cluster.broadcast(0, value));
     cluster.run_for_secs(5);
     let before = cluster.sent.len();
-    for life in 1..=1000 {
+    for incarnation in 1..=1000 {
         cluster.tell(
             0,
             "n4",
-            json!({ "type": "delta_ok", "link": { "life": life, "at": life, "up": true } }),
+            json!({ "type": "delta_ok", "link": { "incarnation": incarnation, "at": incarnation, "up": true } }),
         );
         cluster.run_for(Duration::from_millis(10));
     }
     let syncs = cluster.sent[before..].iter().filter(|message| message.is("sync") && message.src == "n0");
     let (to_liar, to_others): (Vec<_>, Vec<_>) = syncs.partition(|message| message.dest == "n4");
-    // One for each round trip, at most, in ten seconds: a comparison that is due while one is under way begins when that ends.
+    // One for each round trip, at most, in ten seconds: a comparison that is due while one is under way begins
+    // when that ends.
     assert!((2..=60).contains(&to_liar.len()), "{} to the liar", to_liar.len());
     assert!(to_others.len() <= 3 * 60, "{} to the others", to_others.len());
 }
@@ -382,7 +386,7 @@ fn lives_that_are_made_up_cost_a_comparison_now_and_then() {
 fn values_that_a_liar_has_guessed_travel_on_when_a_client_broadcasts_them() {
     for told in [0, 1] {
         let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
-        let (values, link) = (Vec::from_iter(1..=1000), json!({ "life": 7, "at": 1 }));
+        let (values, link) = (Vec::from_iter(1..=1000), json!({ "incarnation": 7, "at": 1 }));
         let lie = json!({ "type": "delta", "generation": 1, "all": true, "values": values, "link": link });
         cluster.tell(told, "n4", lie);
         cluster.broadcast(1, 7);

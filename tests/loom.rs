@@ -1,15 +1,16 @@
-//! The races between the thread that handles input and the thread that ticks: every interleaving of two threads, and
-//! those of three with up to three preemptions. The first models drive whole nodes of the lock-free design, the others
-//! the containers that they are made of. (The runtime has models of its own.)
+//! The races between the thread that handles input and the thread that ticks: every interleaving of two threads,
+//! and those of three with up to three preemptions. The first models drive whole nodes of the lock-free design,
+//! the others the containers that they are made of. (The runtime has models of its own.)
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --no-default-features --test loom
 //! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --no-default-features --lib model
 //! ```
 //!
-//! The seen set's table, the node's list of members and its random numbers are not loom's: no model changes threads in
-//! the midst of them. Loom (0.7) overlooks a write that a thread may make before another thread's read, if the writer
-//! has read the same word itself; so each model is run with either thread first, which finds these, too.
+//! The seen set's table, the node's list of members and its random numbers are not loom's: no model changes
+//! threads in the midst of them. Loom (0.7) overlooks a write that a thread may make before another thread's read,
+//! if the writer has read the same word itself; so each model is run with either thread first, which finds these,
+//! too.
 
 #![cfg(loom)]
 
@@ -25,8 +26,8 @@ use natter::protocol::link::{Acked, Delta, Header};
 use natter::protocol::{Body, Generation, LineBuf, Rope, Scratch, Value, encode, parse};
 use natter::queue::{Deadline, Entry, Inbox, Log, LogText, Origin, Pool, SlotRing, Span};
 
-/// Runs `model` in every interleaving, or in those with so many preemptions at most: first with its threads in their
-/// order, then the other way round.
+/// Runs `model` in every interleaving, or in those with so many preemptions at most: first with its threads in
+/// their order, then the other way round.
 fn explore(preemptions: Option<usize>, model: impl Fn(bool) + Send + Sync + 'static) {
     let model = std::sync::Arc::new(model);
     for is_turned in [false, true] {
@@ -68,7 +69,7 @@ where
 const FIRST: Generation = Generation(7);
 
 /// The incarnations of the node and of its peers.
-const LIFE: u64 = 1;
+const INCARNATION: u64 = 1;
 const PEERS_LIFE: u64 = 2;
 
 /// When the threads race.
@@ -131,7 +132,7 @@ fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 /// What `n1` says in every message.
 fn header(at: u64) -> Header {
-    Header { life: PEERS_LIFE, to: Some(LIFE), at, ..Header::default() }
+    Header { incarnation: PEERS_LIFE, to: Some(INCARNATION), at, ..Header::default() }
 }
 
 /// `n1` sends the node values, and wants the acknowledgement at once.
@@ -147,12 +148,12 @@ fn ack(next: Generation, at: u64) -> Vec<u8> {
     encoded(|line| encode::ack(line, "n1", "n0", &header))
 }
 
-/// The node `n0` of a new cluster, that has begun and has nothing to do. Two nodes tell each other everything directly;
-/// of four, `n0` is the hub.
+/// The node `n0` of a new cluster, that has begun and has nothing to do. Two nodes tell each other everything
+/// directly; of four, `n0` is the hub.
 fn started(members: &str) -> LockFree {
     let config = Config {
         first_generation: Some(FIRST),
-        incarnation: Some(LIFE),
+        incarnation: Some(INCARNATION),
         jitter_seed: Some(1),
         ..Config::default()
     };
@@ -168,7 +169,8 @@ fn started(members: &str) -> LockFree {
 const TWO: &str = "\"n0\",\"n1\"";
 const FOUR: &str = "\"n0\",\"n1\",\"n2\",\"n3\"";
 
-/// Ticks whenever the node wants it, and at no other time, until what `n1` has been told in all is enough. Returns when.
+/// Ticks whenever the node wants it, and at no other time, until what `n1` has been told in all is enough. Returns
+/// when.
 fn run_until(node: &LockFree, mut now: Time, mut sent: Vec<u8>, is_enough: impl Fn(&[Said]) -> bool) -> Time {
     node.audit(now).expect("sound");
     while !is_enough(&said(&sent, "n1")) {

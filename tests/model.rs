@@ -1,37 +1,40 @@
 //! The rule by which a cluster becomes complete, in every state that a small cluster can get into.
 //!
-//! The nodes of this model hold the product's own `Equals`, and ask those whom its `Turns` name. The rest of a node is
-//! written down once more, in `model/node.rs`: its set, the incarnations that it knows, and what a message changes. The
-//! search is explicit, breadth first, and complete within its bounds. A violation comes with a shortest path to it.
+//! The nodes of this model hold the product's own `Equals`, and ask those whom its `Turns` name. The rest of a
+//! node is written down once more, in `model/node.rs`: its set, the incarnations that it knows, and what a message
+//! changes. The search is explicit, breadth first, and complete within its bounds. A violation comes with a
+//! shortest path to it.
 //!
 //! # What may happen
 //!
 //! * Clients tell any node any value, again and again.
-//! * Any node tells any other one its digest, whom that holds for (the node itself, those below it in the planned tree as
-//!   well, or all members), any part of its values, and the incarnations that it knows. The model has no timers and no
-//!   plan for that: whatever a node asks, answers or flushes, and whenever it does, is among these messages.
-//! * A message arrives at once, late, more than once, or never. So links are cut one way or both ways, and networks are
-//!   partitioned and heal, at any time and without a bound. There is a bound on how many messages are *delayed* at a
-//!   time, to arrive after others that were sent later.
-//! * Nodes die, for good or until they are started again, empty. All but one may be dead. There is a bound on how many
-//!   *restarts* there are.
+//! * Any node tells any other one its digest, whom that holds for (the node itself, those below it in the planned
+//!   tree as well, or all members), any part of its values, and the incarnations that it knows. The model has no
+//!   timers and no plan for that: whatever a node asks, answers or flushes, and whenever it does, is among these
+//!   messages.
+//! * A message arrives at once, late, more than once, or never. So links are cut one way or both ways, and
+//!   networks are partitioned and heal, at any time and without a bound. There is a bound on how many messages are
+//!   *delayed* at a time, to arrive after others that were sent later.
+//! * Nodes die, for good or until they are started again, empty. All but one may be dead. There is a bound on how
+//!   many *restarts* there are.
 //!
 //! # What has to hold
 //!
 //! In every state, whatever is under way:
 //!
-//! 1. Two living nodes that are settled have equal digests. This is the lemma: each of the two has seen the other one
-//!    hold what it holds itself, in the incarnation that both name, and within an incarnation sets only grow.
-//! 2. If no living node has a timer, all of them hold equal sets. For the rule as it is built this follows from the lemma.
+//! 1. Two living nodes that are settled have equal digests. This is the lemma: each of the two has seen the other
+//! one hold what it holds itself, in the incarnation that both name, and within an incarnation sets only grow. 2.
+//! If no living node has a timer, all of them hold equal sets. For the rule as it is built this follows from the
+//! lemma.
 //!
 //! From every state, if no more faults happen from there on, and for every choice of links that work:
 //!
 //! 3. Nodes that are joined by links both ways come to hold equal sets.
-//! 4. If all members live, and one is joined to all others, or all are by the planned tree, then no node has a timer in
-//!    the end.
+//! 4. If all members live, and one is joined to all others, or all are by the planned tree, then no node has a
+//! timer in the end.
 //!
-//! A search that can't fail is worth nothing. So there are simplifications of the rule, too, and each of them has to fail:
-//! the tests hold the shortest paths.
+//! A search that can't fail is worth nothing. So there are simplifications of the rule, too, and each of them has
+//! to fail: the tests hold the shortest paths.
 //!
 //! # What was searched
 //!
@@ -48,9 +51,9 @@
 //! | 4 | 1 | 1 | 1 | 12,082,374 | 191,609 | 24 | 210 s, by hand |
 //! | 5 | 1 | 0 | 0 | 2,030,657 | 2,030,657 | 5 | 53 s, by hand |
 //!
-//! When the faults are over, each link between three nodes works both ways, either way or not at all; between four, both
-//! ways or not at all; between five, all links work. Times are of a debug build on one core. What takes longer is run by
-//! hand:
+//! When the faults are over, each link between three nodes works both ways, either way or not at all; between
+//! four, both ways or not at all; between five, all links work. Times are of a debug build on one core. What takes
+//! longer is run by hand:
 //!
 //! ```text
 //! cargo test --no-default-features --test model -- --ignored --test-threads 1
@@ -59,11 +62,13 @@
 //! # What was not
 //!
 //! * When and how often nodes ask. Once there are no more faults, every node that has a timer takes its turns.
-//! * Hashes. Digests are compared as what they are made of: that different ones look alike is left to chance, one in 2^64.
+//! * Hashes. Digests are compared as what they are made of: that different ones look alike is left to chance, one
+//!   in 2^64.
 //! * Members of the simple design, which do not say what they hold.
 //! * A node that was started again and takes that for the cluster's first start.
-//! * Clocks that are set back, as far as the last test shows: if a message of a former life, which has a later
-//!   incarnation, arrives after one of the new life, then the lemma does not hold. If none is delayed, it does.
+//! * Clocks that are set back, as far as the last test shows: if a message of a former incarnation, which has a
+//!   later incarnation, arrives after one of the new incarnation, then the lemma does not hold. If none is
+//!   delayed, it does.
 
 #![cfg(not(loom))]
 
@@ -181,7 +186,7 @@ fn a_digest_must_cover_incarnations() {
         "a client tells n1 the value 0",
         "n1 tells n0: I hold {0}; n0 takes up {0}",
         "n1 starts again, empty, as n1#1",
-        // That was so in the former life of n1.
+        // That was so in the former incarnation of n1.
         "n2 tells n1: all hold {}",
         // That was so, too: n0 has not heard of the restart.
         "n0 tells n2: I and those below me hold {0}; n2 takes up {0}",
@@ -213,7 +218,8 @@ fn what_all_hold_must_not_be_believed_without_a_digest() {
 fn members_that_are_equal_must_be_asked_too() {
     let shortest = [
         "a client tells n0 the value 0",
-        // Soon n0 and n1 know that n2 is equal. So they ask only each other, in vain, and never hear that all are equal.
+        // Soon n0 and n1 know that n2 is equal. So they ask only each other, in vain, and never hear that all are
+        // equal.
         "from now on these links work: n0 to n2, n1 to n2, n2 to n0, n2 to n1",
     ];
     fails::<3>(Rule::AsksOnlyUnequal, BOUNDS, Property::JoinedFallSilent, &shortest);
@@ -242,7 +248,8 @@ fn a_late_message_of_a_life_with_a_later_clock_deceives() {
         "n0 starts again, empty, as n0#1",
         "n0 tells n1: I hold {} n0#1",
         "n1 tells n0: all hold {} n0#1",
-        // The message is of the former life, and n1 takes it to be of a later one: n1 is settled again, and tells nobody.
+        // The message is of the former incarnation, and n1 takes it to be of a later one: n1 is settled again, and
+        // tells nobody.
         "what n0 told n1 arrives: I hold {0} n0#2; n1 takes up {0}",
     ];
     fails::<2>(Rule::AsBuilt, bounds, Property::SilentAreEqual, &shortest);

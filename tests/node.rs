@@ -56,7 +56,8 @@ fn gossip_leaves_the_node_by_itself() {
         let generation = &first["body"]["generation"];
         assert_eq!(&said[1]["body"]["generation"], generation, "sent again until acknowledged");
         let after = generation.as_i64().expect("a number") + 1;
-        let link = json!({ "life": 5, "at": 1, "to": first["body"]["link"]["life"], "ack": after });
+        let link =
+            json!({ "incarnation": 5, "at": 1, "to": first["body"]["link"]["incarnation"], "ack": after });
         let ack = json!({ "type": "delta_ok", "generation": generation, "link": link });
         node.send(&request("n1", &ack));
         node.send(&request("c1", &json!({ "type": "echo", "msg_id": 4, "echo": "done" })));

@@ -1,11 +1,12 @@
-//! A node of the lock-free design between two threads, as the runtime has it: one hands it messages while the other one
-//! ticks. Its peers are scripted: they never say what is not so, but the network between loses, repeats and holds back
-//! messages, and they are started again now and then. Time is an argument, and nobody sleeps.
+//! A node of the lock-free design between two threads, as the runtime has it: one hands it messages while the
+//! other one ticks. Its peers are scripted: they never say what is not so, but the network between loses, repeats
+//! and holds back messages, and they are started again now and then. Time is an argument, and nobody sleeps.
 //!
-//! Every few steps the ticking thread pauses, and the node is audited. Every some thousand steps the network heals; then
-//! one thread alone lets time pass, ticks only when the node wants it, and expects that every peer ends up with every
-//! value and that the node falls silent. How the threads interleave is up to the machine, so a failure need not come
-//! again with the same seed. Races that a few instructions decide are rather found by the models in `loom.rs`.
+//! Every few steps the ticking thread pauses, and the node is audited. Every some thousand steps the network
+//! heals; then one thread alone lets time pass, ticks only when the node wants it, and expects that every peer
+//! ends up with every value and that the node falls silent. How the threads interleave is up to the machine, so a
+//! failure need not come again with the same seed. Races that a few instructions decide are rather found by the
+//! models in `loom.rs`.
 //!
 //! The long run, some minutes:
 //!
@@ -23,7 +24,7 @@ use crossbeam::queue::SegQueue;
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::{Inspect, Node, Outbox, Time};
-use natter::protocol::link::{Birth, Delta, Digest, Echo, Header, HubPlan, Range, Sync, Want};
+use natter::protocol::link::{Delta, Digest, Echo, Header, HubPlan, Range, Restart, Sync, Want};
 use natter::protocol::{Body, Generation, LineBuf, Scratch, Value, encode, parse};
 use natter::queue::Receipts;
 use rand::{RngExt, SeedableRng};
@@ -31,7 +32,7 @@ use rand_pcg::Pcg64;
 
 const MEMBERS: usize = 5;
 
-/// The steps of one node's life, and the most between two audits.
+/// The steps of one node's incarnation, and the most between two audits.
 const STEPS_OF_A_LIFE: usize = 5_000;
 const STEPS_AT_ONCE: usize = 60;
 
@@ -43,8 +44,8 @@ const LATENCY: Duration = Duration::from_millis(20);
 /// How long the healed network may take until every peer has every value and the node is silent.
 const HEALED_BY: Duration = Duration::from_secs(120);
 
-/// How often a peer that doesn't hold what the node holds asks, once the network has healed. The node has some time to
-/// find out by itself.
+/// How often a peer that doesn't hold what the node holds asks, once the network has healed. The node has some
+/// time to find out by itself.
 const PEERS_ASK: Duration = Duration::from_secs(3);
 
 /// As natter nodes scatter values and restarts for their digests.
@@ -81,16 +82,16 @@ struct Peer {
     name: String,
     is_hub: bool,
     is_child: bool,
-    life: u64,
+    incarnation: u64,
     /// What its clock said last, in microseconds.
     said_at: u64,
     held: BTreeSet<Value>,
     sum: u64,
-    births: BTreeMap<u64, u64>,
+    restarts: BTreeMap<u64, u64>,
     receipts: Receipts,
     next_generation: u64,
     /// The node's incarnation, and the last of its messages: what that said of its clock, and when it came.
-    node_life: Option<u64>,
+    node_incarnation: Option<u64>,
     heard: Option<(u64, Time)>,
     node_digest: Digest,
 }
@@ -102,14 +103,14 @@ impl Peer {
             name: format!("n{rank}"),
             is_hub: rank == 0,
             is_child: role.rank == 0,
-            life: 100,
+            incarnation: 100,
             said_at: 0,
             held: BTreeSet::new(),
             sum: 0,
-            births: BTreeMap::new(),
+            restarts: BTreeMap::new(),
             receipts: Receipts::default(),
             next_generation: 5,
-            node_life: None,
+            node_incarnation: None,
             heard: None,
             node_digest: Digest::default(),
         }
@@ -118,9 +119,9 @@ impl Peer {
     /// It is killed and started again, and has forgotten everything.
     fn restart(&mut self, role: Role) {
         let said_at = self.said_at;
-        let life = self.life + 7;
-        *self = Self { life, said_at, ..Self::new(self.rank, role) };
-        self.births.insert(self.rank as u64, life);
+        let incarnation = self.incarnation + 7;
+        *self = Self { incarnation, said_at, ..Self::new(self.rank, role) };
+        self.restarts.insert(self.rank as u64, incarnation);
     }
 
     fn hold(&mut self, values: &[Value]) {
@@ -132,9 +133,9 @@ impl Peer {
     }
 
     fn digest(&self) -> Digest {
-        let births = self.births.iter().map(|(&rank, &life)| scatter(scatter(rank) ^ life));
-        let births = births.fold(0, u64::wrapping_add);
-        Digest { count: self.held.len() as u64, sum: self.sum, births }
+        let restarts = self.restarts.iter().map(|(&rank, &incarnation)| scatter(scatter(rank) ^ incarnation));
+        let restarts = restarts.fold(0, u64::wrapping_add);
+        Digest { count: self.held.len() as u64, sum: self.sum, restarts }
     }
 
     /// Whether it holds what the node held by its last message.
@@ -149,25 +150,29 @@ impl Peer {
         let every = 250_000;
         let next = Some(every - now.as_micros() % every);
         Header {
-            life: self.life,
-            to: self.node_life,
+            incarnation: self.incarnation,
+            to: self.node_incarnation,
             at: self.said_at,
             echo,
             acked: self.receipts.acked(),
             up: self.is_child,
             plan: self.is_hub.then_some(HubPlan { next, margin: 5000, every, far: 20_000 }),
             digest: self.digest(),
-            births: self.births.iter().map(|(&rank, &life)| Birth { rank, life }).collect(),
+            restarts: self
+                .restarts
+                .iter()
+                .map(|(&rank, &incarnation)| Restart { rank, incarnation })
+                .collect(),
             ..Header::default()
         }
     }
 
     /// Takes up what every message of the node says.
     fn hear(&mut self, now: Time, header: &Header) {
-        self.node_life = Some(header.life);
-        for birth in &header.births {
-            let life = self.births.entry(birth.rank).or_default();
-            *life = birth.life.max(*life);
+        self.node_incarnation = Some(header.incarnation);
+        for restart in &header.restarts {
+            let incarnation = self.restarts.entry(restart.rank).or_default();
+            *incarnation = restart.incarnation.max(*incarnation);
         }
         if self.heard.is_none_or(|(at, _)| at < header.at) {
             self.heard = Some((header.at, now));
@@ -298,7 +303,7 @@ impl Shared {
         }
     }
 
-    /// The ticking thread's life. As in the runtime, the time is asked first, and then whether the node is due.
+    /// What the ticking thread does. As in the runtime, the time is asked first, and then whether the node is due.
     fn keep_ticking(&self) {
         let (mut out, mut idle) = (Outbox::default(), 0_u32);
         loop {
@@ -351,7 +356,7 @@ impl Drop for Reins<'_> {
 
 // The other thread.
 
-/// One life of a node, as the thread sees it that handles its input.
+/// One incarnation of a node, as the thread sees it that handles its input.
 struct World<'a> {
     shared: &'a Shared,
     role: Role,
@@ -603,13 +608,13 @@ impl World<'_> {
     }
 }
 
-/// One node's life. Returns how often it has ticked while messages came.
+/// Runs one incarnation of a node. Returns how often it has ticked while messages came.
 fn live(seed: u64) -> u64 {
     let role = ROLES[seed as usize % ROLES.len()];
     let mut rng = Pcg64::seed_from_u64(seed);
     let config = Config {
         latency_budget: MS * u32::try_from(role.latency_budget_ms).expect("short"),
-        // Some lives see the generations wrap.
+        // Some incarnations see the generations wrap.
         first_generation: Some(Generation(if rng.random_range(0..2) == 0 {
             Generation::LAST.0 - 50
         } else {
@@ -658,10 +663,10 @@ fn live(seed: u64) -> u64 {
 }
 
 fn stress(steps: usize, first_seed: u64) {
-    let lives = (steps / STEPS_OF_A_LIFE) as u64;
-    let ticks: u64 = (first_seed..first_seed + lives).map(live).sum();
+    let incarnations = (steps / STEPS_OF_A_LIFE) as u64;
+    let ticks: u64 = (first_seed..first_seed + incarnations).map(live).sum();
     // Or else there was nothing to race with.
-    assert!(ticks > lives * 100, "{ticks} ticks");
+    assert!(ticks > incarnations * 100, "{ticks} ticks");
 }
 
 #[test]

@@ -1,12 +1,14 @@
-//! The parser never panics, reads no further than its line, and agrees with serde_json on what is valid and what it
-//! means.
+//! The parser never panics, reads no further than its line, and agrees with serde_json on what is valid and what
+//! it means.
 //!
 //! The input is a line, or several.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use natter::protocol::link::{Acked, Birth, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Sync, Want};
+use natter::protocol::link::{
+    Acked, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Restart, Sync, Want,
+};
 use natter::protocol::{
     Body, Generation, Line, LineError, Lines, Message, NextLine, Reason, Refusal, Request, Scratch, parse,
 };
@@ -128,7 +130,7 @@ impl<'a> Fields<'a> {
         let (next, margin, every, far) =
             (number("next")?, number("margin")?.unwrap_or(0), number("every")?, number("far")?);
         Some(Header {
-            life: number("life")??,
+            incarnation: number("incarnation")??,
             to: number("to")?,
             at: number("at")??,
             echo: number("echo")?.map(|at| Echo { at, hold: hold.unwrap_or(0) }),
@@ -138,20 +140,24 @@ impl<'a> Fields<'a> {
             more: fields.is_true("more"),
             root: number("root")?.unwrap_or(0),
             plan: every.zip(far).map(|(every, far)| HubPlan { next, margin, every, far }),
-            digest: Digest { count: number("held")?.unwrap_or(0), sum: bits("sum")?, births: bits("known")? },
+            digest: Digest {
+                count: number("held")?.unwrap_or(0),
+                sum: bits("sum")?,
+                restarts: bits("known")?,
+            },
             claim: match number("holders")? {
                 None | Some(0) => Claim::Mine,
                 Some(1) => Claim::Below,
                 Some(2) => Claim::All,
                 Some(_) => return None,
             },
-            births: match fields.get("births") {
+            restarts: match fields.get("restarts") {
                 None => Vec::new(),
-                Some(births) => {
+                Some(restarts) => {
                     let numbers: Option<Vec<u64>> =
-                        births.as_array()?.iter().map(|number| u64::try_from(int(number)?).ok()).collect();
+                        restarts.as_array()?.iter().map(|number| u64::try_from(int(number)?).ok()).collect();
                     let pairs = numbers.filter(|numbers| numbers.len() % 2 == 0)?;
-                    pairs.chunks(2).map(|pair| Birth { rank: pair[0], life: pair[1] }).collect()
+                    pairs.chunks(2).map(|pair| Restart { rank: pair[0], incarnation: pair[1] }).collect()
                 }
             },
         })

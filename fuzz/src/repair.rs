@@ -1,7 +1,7 @@
 //! Any two sets end equal, whatever a third node makes up about what it and others hold.
 //!
-//! The first byte of the input chooses the settings; then come steps of a few bytes each: a value for one node or the
-//! other, while they can't hear each other, or a lie to tell one of them, by someone who holds nothing.
+//! The first byte of the input chooses the settings; then come steps of a few bytes each: a value for one node or
+//! the other, while they can't hear each other, or a lie to tell one of them, by someone who holds nothing.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -10,7 +10,9 @@ use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::{Inspect, Node, Outbox, Time};
 use natter::protocol::encode;
-use natter::protocol::link::{Acked, Birth, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Sync, Want};
+use natter::protocol::link::{
+    Acked, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Restart, Sync, Want,
+};
 use natter::protocol::{Body, Generation, LineBuf, Scratch, Value, parse};
 
 const NAMES: [&str; 3] = ["n0", "n1", "n2"];
@@ -94,8 +96,8 @@ struct Net {
     now: Time,
     under_way: VecDeque<(Time, usize, Vec<u8>)>,
     given: BTreeSet<Value>,
-    /// What the third one has heard of the other two: their lives.
-    lives: [u64; 2],
+    /// What the third one has heard of the other two: their incarnations.
+    incarnations: [u64; 2],
     /// Values that it has said it tells everyone itself, and won't.
     promised: BTreeSet<Value>,
 }
@@ -108,7 +110,7 @@ impl Net {
             now: Time::ZERO,
             under_way: VecDeque::new(),
             given: BTreeSet::new(),
-            lives: [0; 2],
+            incarnations: [0; 2],
             promised: BTreeSet::new(),
         };
         for (index, name) in NAMES[..2].iter().enumerate() {
@@ -183,8 +185,8 @@ impl Net {
 
     fn header(&self, index: usize, bytes: &mut Bytes<'_>) -> Header {
         Header {
-            life: bytes.sometimes(Bytes::number).unwrap_or(7),
-            to: Some(bytes.sometimes(Bytes::number).unwrap_or(self.lives[index])),
+            incarnation: bytes.sometimes(Bytes::number).unwrap_or(7),
+            to: Some(bytes.sometimes(Bytes::number).unwrap_or(self.incarnations[index])),
             at: bytes.sometimes(Bytes::number).unwrap_or(self.now.as_micros()),
             echo: bytes.sometimes(|bytes| Echo { at: bytes.number(), hold: bytes.number() }),
             acked: bytes.sometimes(|bytes| Acked {
@@ -204,10 +206,10 @@ impl Net {
             digest: Digest {
                 count: u64::from(bytes.byte()),
                 sum: bytes.number(),
-                births: bytes.sometimes(Bytes::number).unwrap_or(0),
+                restarts: bytes.sometimes(Bytes::number).unwrap_or(0),
             },
             claim: [Claim::Mine, Claim::Below, Claim::All][usize::from(bytes.byte() % 3)],
-            births: bytes.some(|bytes| Birth { rank: bytes.number() & 3, life: bytes.number() }),
+            restarts: bytes.some(|bytes| Restart { rank: bytes.number() & 3, incarnation: bytes.number() }),
         }
     }
 
@@ -233,7 +235,7 @@ impl Net {
                     | Body::Sync { header, .. },
                 ) = message.body
             {
-                self.lives[index] = header.life;
+                self.incarnations[index] = header.incarnation;
             }
         }
     }

@@ -61,7 +61,8 @@ impl Core {
         }
     }
 
-    /// Asks the next member, while the overlay is not as planned or no news explains that this node is not settled.
+    /// Asks the next member, while the overlay is not as planned or no news explains that this node is not
+    /// settled.
     fn ask_next(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let (is_quiet, is_lately) = (self.watch.is_quiet(), self.watch.is_lately(tick.now));
         let (is_root, is_elsewhere) = (self.overlay.parent.is_none(), self.overlay.root != PLANNED_ROOT);
@@ -71,7 +72,8 @@ impl Core {
             return;
         }
         let unasked = if is_quiet && is_lately { self.unasked(tick) } else { None };
-        // Of three turns two are for those who are missing, and one for the members, if it may be any of them that helps.
+        // Of three turns two are for those who are missing, and one for the members, if it may be any of them that
+        // helps.
         let is_third = self.watch.asked.is_multiple_of(3);
         let next = if unasked.is_some() || is_quiet && is_lately && !is_root {
             unasked
@@ -102,8 +104,8 @@ impl Core {
         None
     }
 
-    /// Whom this node would have for a neighbour if they answered: the parent that the plan gives it, its children, and for
-    /// a root everybody.
+    /// Whom this node would have for a neighbour if they answered: the parent that the plan gives it, its
+    /// children, and for a root everybody.
     fn missing(&self, tick: &Tick<'_>) -> Vec<Peer> {
         let Overlay { parent, .. } = self.overlay;
         let is_everybodys = parent.is_none() || self.overlay.is_direct();
@@ -129,19 +131,19 @@ impl Core {
         };
         let mut unasked = after.filter(is_unasked);
         let answers = |peer: &Peer| {
-            self.links.get(peer).is_some_and(|link| link.life != 0 && !link.health.is_suspected())
+            self.links.get(peer).is_some_and(|link| link.incarnation != 0 && !link.health.is_suspected())
         };
         unasked.clone().find(answers).or_else(|| unasked.next())
     }
 
-    /// Asks a peer, unless it owes an answer already or can't be asked. One that has never spoken as natter nodes do may
-    /// not understand a question, but acknowledges a batch.
+    /// Asks a peer, unless it owes an answer already or can't be asked. One that has never spoken as natter nodes
+    /// do may not understand a question, but acknowledges a batch.
     fn ask_one(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let link = self.link(tick, peer);
         if link.health.is_asked() {
             return;
         }
-        let (is_stranger, is_foreign) = (link.life == 0, link.overlay.is_foreign);
+        let (is_stranger, is_foreign) = (link.incarnation == 0, link.overlay.is_foreign);
         let oldest = tick.shared(peer).slots.in_flight().next();
         if let Some(oldest) = oldest.filter(|_| is_stranger) {
             self.send_again(tick, peer, oldest, out);

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::births::Births;
 use super::link::{AckDelay, AckTimer, Blind, Link};
 use super::membership::{Membership, Peer, Shared};
 use super::overlay::Overlay;
 use super::plan::{self, Strategy};
 use super::reconcile::Reconciliation;
+use super::restarts::Restarts;
 use super::rule::Equals;
 use super::schedule::Schedule;
 use super::timers::Timers;
 use super::watch::Watch;
 use crate::config::Config;
 use crate::node::{Outbox, Time};
-use crate::protocol::link::{Birth, Claim, Digest, Header};
+use crate::protocol::link::{Claim, Digest, Header, Restart};
 use crate::protocol::{Excerpt, Generation, encode};
 use crate::queue::Log;
 use crate::random::{Random, part, scatter};
@@ -33,7 +33,7 @@ pub(super) struct Tick<'a> {
     pub(super) log: &'a Log,
     pub(super) members: &'a Membership,
     /// This node's incarnation.
-    pub(super) life: &'a AtomicU64,
+    pub(super) incarnation: &'a AtomicU64,
 }
 
 impl<'a> Tick<'a> {
@@ -42,7 +42,8 @@ impl<'a> Tick<'a> {
         members.shared(peer, || config.first_generation.unwrap_or_else(|| Generation(random.name())))
     }
 
-    /// At random from three quarters of a time to all of it, so that nodes that begin together don't go on together.
+    /// At random from three quarters of a time to all of it, so that nodes that begin together don't go on
+    /// together.
     pub(super) fn spread(&self, time: Duration) -> Duration {
         time - (time / 4).mul_f64(part(self.random.bits()))
     }
@@ -52,7 +53,7 @@ impl<'a> Tick<'a> {
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) held: Held,
-    pub(super) births: Births,
+    pub(super) restarts: Restarts,
     pub(super) equals: Equals,
     pub(super) links: BTreeMap<Peer, Link>,
     pub(super) timers: Timers,
@@ -85,7 +86,7 @@ impl Core {
     pub(super) fn new(members: &Membership) -> Self {
         Self {
             held: Held::default(),
-            births: Births::default(),
+            restarts: Restarts::default(),
             equals: Equals::everybody(members.rank(), members.nodes()),
             links: BTreeMap::new(),
             timers: Timers::default(),
@@ -98,7 +99,7 @@ impl Core {
     }
 
     pub(super) fn digest(&self) -> Digest {
-        Digest { count: self.held.len as u64, sum: self.held.sum, births: self.births.fingerprint() }
+        Digest { count: self.held.len as u64, sum: self.held.sum, restarts: self.restarts.fingerprint() }
     }
 
     /// The digest has changed, so that nobody is known to hold the same any more.
@@ -108,7 +109,8 @@ impl Core {
         self.watch.news(tick.now, tick.now + self.quiet(tick));
     }
 
-    /// How long a node that is not settled waits for news before it asks for some: until all that can be on its way has come.
+    /// How long a node that is not settled waits for news before it asks for some: until all that can be on its
+    /// way has come.
     pub(super) fn quiet(&self, tick: &Tick<'_>) -> Duration {
         let round_trip = 2 * self.overlay.far();
         // A node with a parent waits for its flush, and for the acknowledgements of that.
@@ -120,40 +122,41 @@ impl Core {
     }
 
     /// Takes up a restart of a member, this node perhaps.
-    pub(super) fn learn_birth(&mut self, tick: &Tick<'_>, birth: Birth) {
-        let Ok(rank) = usize::try_from(birth.rank) else { return };
+    pub(super) fn learn_restart(&mut self, tick: &Tick<'_>, restart: Restart) {
+        let Ok(rank) = usize::try_from(restart.rank) else { return };
         let Some(peer) = tick.members.at(rank) else {
             // Relaxed, both: only the ticking thread stores it.
-            let life = tick.life.load(Ordering::Relaxed);
-            if rank == tick.members.rank() && birth.life > life {
-                // Some clock was set back since this node's former life, or somebody made it up: this life is a later
-                // one (SWIM's refutation).
-                tick.life.store(birth.life + 1, Ordering::Relaxed);
-                self.learn(tick, Birth { life: birth.life + 1, ..birth });
-            } else if rank == tick.members.rank() && birth.life == life {
-                self.learn(tick, birth);
+            let incarnation = tick.incarnation.load(Ordering::Relaxed);
+            if rank == tick.members.rank() && restart.incarnation > incarnation {
+                // Some clock was set back since this node's former incarnation, or somebody made it up: this
+                // incarnation is a later one (SWIM's refutation).
+                tick.incarnation.store(restart.incarnation + 1, Ordering::Relaxed);
+                self.learn(tick, Restart { incarnation: restart.incarnation + 1, ..restart });
+            } else if rank == tick.members.rank() && restart.incarnation == incarnation {
+                self.learn(tick, restart);
             }
             return;
         };
-        let former = self.links.get(&peer).map(|link| link.life).filter(|&life| life != 0);
-        if former.is_some_and(|life| life < birth.life) {
-            self.restarted(tick, peer, birth.life);
+        let former =
+            self.links.get(&peer).map(|link| link.incarnation).filter(|&incarnation| incarnation != 0);
+        if former.is_some_and(|incarnation| incarnation < restart.incarnation) {
+            self.restarted(tick, peer, restart.incarnation);
         }
-        self.learn(tick, birth);
+        self.learn(tick, restart);
     }
 
-    fn learn(&mut self, tick: &Tick<'_>, birth: Birth) {
-        if self.births.learn(birth) {
+    fn learn(&mut self, tick: &Tick<'_>, restart: Restart) {
+        if self.restarts.learn(restart) {
             self.changed(tick);
-            self.schedule.births_wait = true;
+            self.schedule.restarts_wait = true;
             (self.schedule.up_at, self.schedule.down_at) = (tick.now, tick.now);
         }
     }
 
     /// A peer was started again: what it held is gone, and so is what was in flight to it.
-    fn restarted(&mut self, tick: &Tick<'_>, peer: Peer, life: u64) {
+    fn restarted(&mut self, tick: &Tick<'_>, peer: Peer, incarnation: u64) {
         tick.shared(peer).slots.clear();
-        self.link(tick, peer).restart(life);
+        self.link(tick, peer).restart(incarnation);
         self.equals.differs(peer.0);
     }
 
@@ -215,19 +218,19 @@ impl Core {
     pub(super) fn header(&mut self, tick: &Tick<'_>, peer: Peer) -> Header {
         let plan = self.overlay.hub_plan(tick.now, &self.schedule, &self.links, peer);
         let (digest, claim) = (self.digest(), self.claim(tick.members));
-        let births_known = digest.births;
+        let restarts_known = digest.restarts;
         let all = self.overlay.is_direct() && !self.is_helped_by(peer);
         let more = self.has_more(tick, peer);
         self.link(tick, peer);
-        let Self { links, overlay, births, held, .. } = self;
+        let Self { links, overlay, restarts, held, .. } = self;
         let link = links.get_mut(&peer).expect("made above");
         link.acks = AckTimer::default();
         link.told.claimed = (held.epoch, claim);
-        let is_up_to_date = link.told.heard.is_some_and(|heard| heard.births == births_known);
+        let is_up_to_date = link.told.heard.is_some_and(|heard| heard.restarts == restarts_known);
         Header {
             // Relaxed: only the ticking thread stores it.
-            life: tick.life.load(Ordering::Relaxed),
-            to: (link.life != 0).then_some(link.life),
+            incarnation: tick.incarnation.load(Ordering::Relaxed),
+            to: (link.incarnation != 0).then_some(link.incarnation),
             at: link.clock.stamp(tick.now),
             echo: link.clock.echo(tick.now),
             acked: link.receipts.acked(),
@@ -238,12 +241,12 @@ impl Core {
             plan,
             digest,
             claim,
-            births: if is_up_to_date { Vec::new() } else { births.all() },
+            restarts: if is_up_to_date { Vec::new() } else { restarts.all() },
         }
     }
 
-    /// Whether a peer is to pass on, by the direct plan, what this node sends it: the parent, if there is somebody whom
-    /// this node can't reach.
+    /// Whether a peer is to pass on, by the direct plan, what this node sends it: the parent, if there is somebody
+    /// whom this node can't reach.
     fn is_helped_by(&self, peer: Peer) -> bool {
         self.overlay.parent == Some(peer) && self.links.values().any(|link| link.health.is_suspected())
     }
@@ -281,8 +284,9 @@ impl Core {
         encode::ack(out.lines_mut(), tick.members.me(), tick.members.name(peer), &header);
     }
 
-    /// Asks a peer what it holds. It is to answer within a round trip. A question to a suspected peer brings values: of
-    /// what this node says, questions may be all that the peer hears, and of what it hears, all that comes from here.
+    /// Asks a peer what it holds. It is to answer within a round trip. A question to a suspected peer brings
+    /// values: of what this node says, questions may be all that the peer hears, and of what it hears, all that
+    /// comes from here.
     pub(super) fn send_ping(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let values = self.values_for_suspected(tick, peer);
         let header = self.header(tick, peer);

@@ -9,7 +9,7 @@ use super::membership::{Arrival, Kind, Peer, What};
 use super::plan;
 use crate::node::{Outbox, Time};
 use crate::protocol::Excerpt;
-use crate::protocol::link::{Birth, Claim, Header};
+use crate::protocol::link::{Claim, Header, Restart};
 use crate::sync::Ordering;
 
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
@@ -27,7 +27,7 @@ impl Core {
         match what {
             What::Foreign => self.hear_foreign(tick, peer, out),
             What::Gossip { header, acked, kind } => {
-                if self.is_of_latest_life(tick, peer, &header) {
+                if self.is_of_latest_incarnation(tick, peer, &header) {
                     self.hear_gossip(tick, (peer, at), &header, acked, &kind, out);
                 }
                 self.rearm(tick, peer);
@@ -35,21 +35,23 @@ impl Core {
         }
     }
 
-    /// Whether a message is of the peer's latest life that is known. One of a later life shows that the peer was started again.
-    fn is_of_latest_life(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header) -> bool {
-        let known = self.births.latest(peer.0).max(self.link(tick, peer).life);
-        if header.life < known {
-            // A late one; or the peer has come back to life with a clock that was set back, and is to hear of its later life.
+    /// Whether a message is of the peer's latest incarnation that is known. One of a later incarnation shows that
+    /// the peer was started again.
+    fn is_of_latest_incarnation(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header) -> bool {
+        let known = self.restarts.latest(peer.0).max(self.link(tick, peer).incarnation);
+        if header.incarnation < known {
+            // A late one; or the peer has come back with a clock that was set back, and is to hear of its later
+            // incarnation.
             let link = self.link(tick, peer);
-            link.life = known;
+            link.incarnation = known;
             let soon = tick.now + link.trip.timeout();
             link.acks.by(soon);
             return false;
         }
-        if known != 0 && header.life > known {
-            self.learn_birth(tick, Birth { rank: peer.0 as u64, life: header.life });
+        if known != 0 && header.incarnation > known {
+            self.learn_restart(tick, Restart { rank: peer.0 as u64, incarnation: header.incarnation });
         }
-        self.link(tick, peer).life = header.life;
+        self.link(tick, peer).incarnation = header.incarnation;
         true
     }
 
@@ -63,14 +65,14 @@ impl Core {
         out: &mut Outbox,
     ) {
         // Relaxed: only the ticking thread stores it.
-        let life = tick.life.load(Ordering::Relaxed);
+        let incarnation = tick.incarnation.load(Ordering::Relaxed);
         let own_rank = tick.members.rank() as u64;
         header
             .to
-            .filter(|&to| to > life)
+            .filter(|&to| to > incarnation)
             .into_iter()
-            .for_each(|life| self.learn_birth(tick, Birth { rank: own_rank, life }));
-        header.births.iter().for_each(|&birth| self.learn_birth(tick, birth));
+            .for_each(|incarnation| self.learn_restart(tick, Restart { rank: own_rank, incarnation }));
+        header.restarts.iter().for_each(|&restart| self.learn_restart(tick, restart));
         let (_, ack_delay) = self.ack_delays(tick, peer);
         let link = self.link(tick, peer);
         if let Kind::Delta { base, generation, now } = *kind {
@@ -78,7 +80,7 @@ impl Core {
             let came = link.receipts.record(base, generation);
             link.acks.received(tick.now, ack_delay, came, now, deviation);
         }
-        let echo = header.echo.filter(|_| header.to == Some(life));
+        let echo = header.echo.filter(|_| header.to == Some(incarnation));
         let took = echo.and_then(|echo| Clock::round_trip(at, echo));
         took.into_iter().for_each(|took| link.trip.sample(took));
         if acked {
@@ -104,8 +106,8 @@ impl Core {
         self.follow_up(tick, peer, (header, kind), acked, out);
     }
 
-    /// A peer that was suspected answers. If that was for a moment, what has come meanwhile is just sent; or else what each
-    /// of the two lacks is found out.
+    /// A peer that was suspected answers. If that was for a moment, what has come meanwhile is just sent; or else
+    /// what each of the two lacks is found out.
     fn restored(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         if self.matters(tick, peer) {
             out.note(format_args!("{} answers again", Excerpt(tick.members.name(peer))));
@@ -172,8 +174,8 @@ impl Core {
         };
     }
 
-    /// Somebody comes who can't reach the parent that the plan gives it. This node wouldn't find out that its own is gone if it
-    /// had nothing to say to it.
+    /// Somebody comes who can't reach the parent that the plan gives it. This node wouldn't find out that its own
+    /// is gone if it had nothing to say to it.
     fn doubt_parent(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let Some(parent) = self.overlay.parent else { return };
         let link = self.link(tick, parent);
@@ -183,8 +185,8 @@ impl Core {
         }
     }
 
-    /// Answers a question: if the peer holds something else, and nothing on its way to it explains that, by beginning to
-    /// compare.
+    /// Answers a question: if the peer holds something else, and nothing on its way to it explains that, by
+    /// beginning to compare.
     fn answer(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header, out: &mut Outbox) {
         if header.digest == self.digest() || self.has_more(tick, peer) {
             self.send_ack(tick, peer, out);
@@ -208,7 +210,8 @@ impl Core {
         let is_explained = header.more || self.has_more(tick, peer) || self.overlay.is_direct();
         let link = self.link(tick, peer);
         if link.health.is_suspected() {
-            // It can be heard; it is to show whether it hears this node. If it does, it will say more than a question.
+            // It can be heard; it is to show whether it hears this node. If it does, it will say more than a
+            // question.
             let timeout = link.trip.timeout();
             if matters
                 && !matches!(kind, Kind::Ping)
@@ -233,7 +236,7 @@ impl Core {
     fn hear_foreign(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let len = self.held.len;
         let link = self.link(tick, peer);
-        if link.life != 0 {
+        if link.incarnation != 0 {
             return;
         }
         if !std::mem::replace(&mut link.overlay.is_foreign, true) {

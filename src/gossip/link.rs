@@ -1,4 +1,5 @@
-//! What the ticking thread knows of one peer: what was sent to it, what came from it, and how it has been answering.
+//! What the ticking thread knows of one peer: what was sent to it, what came from it, and how it has been
+//! answering.
 //!
 //! ```text
 //!              asked and not answered, twice in a row
@@ -8,8 +9,8 @@
 //!            has heard the last message before that, or a later one
 //! ```
 //!
-//! A suspected peer is sent no values, and is nobody's parent. Whether alive or suspected, a link is *synced* if the
-//! peer holds all of the log before the link's cursor but what is in flight, or is being compared with.
+//! A suspected peer is sent no values, and is nobody's parent. Whether alive or suspected, a link is *synced* if
+//! the peer holds all of the log before the link's cursor but what is in flight, or is being compared with.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,7 +34,7 @@ const COMPARED_SHARE: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Link {
     /// The peer's incarnation; 0 before it is known.
-    pub(super) life: u64,
+    pub(super) incarnation: u64,
     pub(super) clock: Clock,
     pub(super) trip: RoundTrip,
     pub(super) receipts: Receipts,
@@ -69,7 +70,7 @@ pub(super) struct Told {
     /// For whom this node's digest was said to hold in the last message, and which of its digests that was.
     pub(super) claimed: (u64, Claim),
     /// The fingerprint of the restarts that were pushed last.
-    pub(super) births: u64,
+    pub(super) restarts: u64,
 }
 
 impl Link {
@@ -78,7 +79,7 @@ impl Link {
         let mut trip = RoundTrip::default();
         round_trip.into_iter().for_each(|round_trip| trip.assume(round_trip));
         Self {
-            life: 0,
+            incarnation: 0,
             clock: Clock::default(),
             trip,
             receipts: Receipts::default(),
@@ -94,8 +95,8 @@ impl Link {
     }
 
     /// The peer was started again: what it held is gone, and so is what it had heard.
-    pub(super) fn restart(&mut self, life: u64) {
-        self.life = life;
+    pub(super) fn restart(&mut self, incarnation: u64) {
+        self.incarnation = incarnation;
         (self.clock, self.receipts) = (Clock::default(), Receipts::default());
         (self.acks, self.told, self.push) = (AckTimer::default(), Told::default(), Push::default());
         self.comparison.round = None;
@@ -136,8 +137,8 @@ impl Link {
         self.push.last_sent + delay.after_last + self.trip.timeout()
     }
 
-    /// When the first batch in flight has waited long enough, whatever else the peer has answered: never while it is
-    /// suspected.
+    /// When the first batch in flight has waited long enough, whatever else the peer has answered: never while it
+    /// is suspected.
     pub(super) fn batch_due(&self, slots: &SlotRing) -> Time {
         let due = slots.in_flight().map(|in_flight| in_flight.due).min();
         due.filter(|_| !self.health.is_suspected()).unwrap_or(Time::NEVER)
@@ -170,8 +171,8 @@ pub(super) struct Push {
     pub(super) rest: bool,
 }
 
-/// What questions bring a suspected peer of the log, in the order of the log and then again from the beginning, as nobody
-/// knows what of it arrives.
+/// What questions bring a suspected peer of the log, in the order of the log and then again from the beginning, as
+/// nobody knows what of it arrives.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Blind {
     /// What the peer had acknowledged when it came to be suspected goes up to here.
@@ -326,8 +327,8 @@ impl Health {
         self.failures = 0;
     }
 
-    /// What was sent at `sent` has not been answered by now. True if that makes `most` waits in vain. Each counts from the
-    /// end of the one before it, so that what was sent together and lost together counts once.
+    /// What was sent at `sent` has not been answered by now. True if that makes `most` waits in vain. Each counts
+    /// from the end of the one before it, so that what was sent together and lost together counts once.
     pub(super) fn failed(&mut self, now: Time, sent: Time, most: u32) -> bool {
         if self.is_suspected() || sent < self.failed_at {
             return false;
@@ -361,8 +362,8 @@ pub(super) struct Round {
 }
 
 impl Comparison {
-    /// Whether the peer may have its values compared once more, which takes so long: some times at once, as a comparison
-    /// needs, and then for a part of the time (the generic cell rate algorithm, ITU-T I.371).
+    /// Whether the peer may have its values compared once more, which takes so long: some times at once, as a
+    /// comparison needs, and then for a part of the time (the generic cell rate algorithm, ITU-T I.371).
     pub(super) fn may_go_on(&mut self, now: Time, takes: Duration) -> bool {
         let share = takes * COMPARED_SHARE;
         let may = self.until <= now + share * COMPARED_AT_ONCE;

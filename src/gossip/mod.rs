@@ -1,10 +1,10 @@
 //! The lock-free design: one thread that handles input, one that ticks, and a log between them.
 //!
 //! A value that arrives, from a client or a peer, goes into the seen set and, if it is new, to the end of the
-//! [log](crate::queue::Log): that is all the handling thread does about it before it answers. The ticking thread reads
-//! the log and sends: for each peer it has a cursor into the log, and slots that remember which part of the log is in
-//! flight. It owns whatever else is known of peers, so none of that is shared. What peers send reaches it through
-//! their inboxes, values excepted.
+//! [log](crate::queue::Log): that is all the handling thread does about it before it answers. The ticking thread
+//! reads the log and sends: for each peer it has a cursor into the log, and slots that remember which part of the
+//! log is in flight. It owns whatever else is known of peers, so none of that is shared. What peers send reaches
+//! it through their inboxes, values excepted.
 //!
 //! ```text
 //!   lines ──▶ handle ──▶ seen set, log ─────────────▶ tick ──▶ lines
@@ -16,7 +16,6 @@
 //! Whatever goes wrong is found out by one [rule], and mended by comparing sets. `docs/design.md` tells the story.
 
 mod ask;
-mod births;
 mod clock;
 mod compare;
 mod core;
@@ -28,6 +27,7 @@ mod overlay;
 pub mod plan;
 mod push;
 mod reconcile;
+mod restarts;
 mod round_trip;
 mod route;
 pub mod rule;
@@ -47,7 +47,7 @@ use self::schedule::GATHER;
 use crate::config::Config;
 use crate::node::{Node, Outbox, Time};
 use crate::protocol::encode;
-use crate::protocol::link::{Birth, Delta, Header};
+use crate::protocol::link::{Delta, Header, Restart};
 use crate::protocol::{
     Batch, Body, Excerpt, Generation, Line, Reason, Refusal, Request, Scratch, Value, parse,
 };
@@ -64,7 +64,7 @@ mod start {
     pub(super) const NOT_YET: u64 = 0;
     /// A topology came first: the cluster is new.
     pub(super) const FIRST: u64 = 1;
-    /// A peer was first, or nothing came in time: the others may know a former life of this node.
+    /// A peer was first, or nothing came in time: the others may know a former incarnation of this node.
     pub(super) const AGAIN: u64 = 2;
 }
 
@@ -73,9 +73,9 @@ pub struct LockFree {
     config: Config,
     random: Random,
     /// This node's incarnation, from `init` on.
-    life: AtomicU64,
-    /// What tells the ids that this life makes from those of any other.
-    id_life: u64,
+    incarnation: AtomicU64,
+    /// What tells the ids that this incarnation makes from those of any other.
+    id_incarnation: u64,
     ids_made: AtomicU64,
     seen: SeenSet,
     log: Log,
@@ -103,16 +103,16 @@ impl fmt::Debug for LockFree {
 }
 
 impl LockFree {
-    /// A node that waits for `init`. Everything random about it comes from `seed`, but what [`Config`] gives: two lives
-    /// of a node must not get the same one.
+    /// A node that waits for `init`. Everything random about it comes from `seed`, but what [`Config`] gives: two
+    /// incarnations of a node must not get the same one.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
         let identity = Random::new(seed);
         Self {
             random: Random::new(config.jitter_seed.unwrap_or_else(|| identity.bits())),
             config,
-            life: AtomicU64::new(0),
-            id_life: identity.bits(),
+            incarnation: AtomicU64::new(0),
+            id_incarnation: identity.bits(),
             ids_made: AtomicU64::new(0),
             seen: SeenSet::new(identity.bits()),
             log: Log::default(),
@@ -150,8 +150,8 @@ impl LockFree {
             }
             (Request::Broadcast(value), Some(_)) => {
                 self.learn(&[value], Origin::Client, now);
-                // Acquire, release: the ticking thread, which sets it before it looks at the log, either finds the value
-                // there, or is found hungry.
+                // Acquire, release: the ticking thread, which sets it before it looks at the log, either finds the
+                // value there, or is found hungry.
                 if self.hungry.swap(false, Ordering::AcqRel) {
                     self.deadline.bring_forward(now);
                 }
@@ -172,10 +172,10 @@ impl LockFree {
             return Err(Reason::TooManyNodes { most: Membership::MAX });
         }
         let grace_ends = now + self.config.start_grace;
-        let membership = Membership::new(node_id, node_ids, self.id_life, grace_ends);
+        let membership = Membership::new(node_id, node_ids, self.id_incarnation, grace_ends);
         let core = Box::new(Core::new(&membership));
         // Relaxed: the cell of the core publishes it.
-        self.life.store(self.config.incarnation.unwrap_or(now.as_micros() + 1), Ordering::Relaxed);
+        self.incarnation.store(self.config.incarnation.unwrap_or(now.as_micros() + 1), Ordering::Relaxed);
         self.membership.set(membership).map_err(|_| Reason::AlreadyInitialised)?;
         self.core.store(Some(core));
         self.deadline.bring_forward(grace_ends);
@@ -190,12 +190,12 @@ impl LockFree {
         }
     }
 
-    /// Unique without asking anybody: no other node has this node's id, no other life of this node has its
-    /// 64 random bits (but for one chance in 2^64), and this life counts.
+    /// Unique without asking anybody: no other node has this node's id, no other incarnation of this node has its
+    /// 64 random bits (but for one chance in 2^64), and this incarnation counts.
     fn unique_id(&self, members: &Membership) -> String {
         // Relaxed: only the atomicity of the count matters.
         let count = self.ids_made.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{:x}-{count}", members.me(), self.id_life)
+        format!("{}-{:x}-{count}", members.me(), self.id_incarnation)
     }
 
     /// Takes up values that a client or a peer brought: the new ones go to the end of the log.
@@ -218,9 +218,10 @@ impl LockFree {
     ) {
         let Brought { values, age } = brought;
         let shared = self.shared(members, peer);
-        // Relaxed: what the peer has heard of this node's life was said by an earlier tick.
-        let is_for_this_life = header.to == Some(self.life.load(Ordering::Relaxed));
-        let acked = header.acked.filter(|_| is_for_this_life).is_some_and(|acked| shared.slots.on_ack(acked));
+        // Relaxed: what the peer has heard of this node's incarnation was said by an earlier tick.
+        let is_for_this_incarnation = header.to == Some(self.incarnation.load(Ordering::Relaxed));
+        let acked =
+            header.acked.filter(|_| is_for_this_incarnation).is_some_and(|acked| shared.slots.on_ack(acked));
         // What a question brings, its sender has not been able to tell as it should.
         let tells_all = header.all && !matches!(kind, Kind::Ping);
         let origin = if tells_all { Origin::Told } else { Origin::Peer(peer.0) };
@@ -386,12 +387,12 @@ impl Node for LockFree {
 
 impl LockFree {
     fn at<'a>(&'a self, now: Time, members: &'a Membership) -> Tick<'a> {
-        let Self { config, random, log, life, .. } = self;
-        Tick { now, config, random, log, members, life }
+        let Self { config, random, log, incarnation, .. } = self;
+        Tick { now, config, random, log, members, incarnation }
     }
 
-    /// Begins to gossip, if it is time to: true if it is. A node that doesn't get to know a topology may be one that was
-    /// started again: it has forgotten what the others take for known.
+    /// Begins to gossip, if it is time to: true if it is. A node that doesn't get to know a topology may be one
+    /// that was started again: it has forgotten what the others take for known.
     fn start_core(&self, tick: &Tick<'_>, core: &mut Core, out: &mut Outbox) -> bool {
         let Tick { now, members, .. } = *tick;
         if now >= members.grace_ends {
@@ -426,7 +427,8 @@ impl LockFree {
         core.absorb(tick);
         core.do_due(tick, out);
         if core.schedule.next() != Time::NEVER {
-            // The flush to come will find whatever comes before it. Release: no later than the look at the log above.
+            // The flush to come will find whatever comes before it. Release: no later than the look at the log
+            // above.
             self.hungry.store(false, Ordering::Release);
         }
         core.next_due()
@@ -453,8 +455,8 @@ impl Core {
         self.started = true;
         if !is_first {
             self.equals = Equals::nobody(members.rank(), members.nodes());
-            let life = tick.life.load(Ordering::Relaxed);
-            self.learn_birth(tick, Birth { rank: members.rank() as u64, life });
+            let incarnation = tick.incarnation.load(Ordering::Relaxed);
+            self.learn_restart(tick, Restart { rank: members.rank() as u64, incarnation });
         }
         self.absorb(tick);
         if is_first {

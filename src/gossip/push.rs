@@ -15,13 +15,15 @@ use crate::protocol::link::Delta;
 use crate::protocol::{Batch, Generation, encode};
 use crate::queue::{InFlight, Origin, SLOTS, SlotRing, Span};
 
-/// The longest that a batch waits for its acknowledgement before it is sent again, unless the network is that slow.
+/// The longest that a batch waits for its acknowledgement before it is sent again, unless the network is that
+/// slow.
 const WAIT_MAX: Duration = Duration::from_secs(4);
 
 /// What the log has gained since the ticking thread looked.
 #[derive(Default)]
 struct News {
-    /// Whether any of it came from a client, from the parent, or from another peer that doesn't tell everybody itself.
+    /// Whether any of it came from a client, from the parent, or from another peer that doesn't tell everybody
+    /// itself.
     from_client: bool,
     from_parent: bool,
     from_others: bool,
@@ -123,7 +125,8 @@ impl Core {
         let Self { overlay, schedule, links, .. } = self;
         let above = overlay.parent.and_then(|parent| Some((parent, links.get(&parent)?)));
         if let Some((parent, link)) = above {
-            // A parent that has one itself flushes when that one's flush comes: with the next of them, whenever that is.
+            // A parent that has one itself flushes when that one's flush comes: with the next of them, whenever
+            // that is.
             let is_root = link.overlay.root == Some(parent.0);
             let flush = if is_root {
                 link.clock.next_flush(now)
@@ -144,8 +147,8 @@ impl Core {
         self.schedule.oldest + tick.config.latency_budget + LATENESS + jitter
     }
 
-    /// Whether haste may help: what is later has come by way of more nodes than the plan has, and haste is for what that
-    /// can keep.
+    /// Whether haste may help: what is later has come by way of more nodes than the plan has, and haste is for
+    /// what that can keep.
     fn is_urgent(&self, tick: &Tick<'_>, deviation: Duration) -> bool {
         let Plan { strategy, period, .. } = self.overlay.plan;
         let is_planned = self.overlay.parent.is_none() || strategy != Strategy::Star;
@@ -196,8 +199,8 @@ impl Core {
         let Self { overlay, schedule, .. } = self;
         let is_direct = overlay.is_direct();
         let is_time = schedule.begin_flush(tick.now, self.held.len, overlay.plan);
-        let to_all = is_time || is_direct || overlay.parent.is_some() || schedule.births_wait;
-        schedule.births_wait = false;
+        let to_all = is_time || is_direct || overlay.parent.is_some() || schedule.restarts_wait;
+        schedule.restarts_wait = false;
         let mut next = Time::NEVER;
         let mut targets = std::mem::take(&mut schedule.targets);
         if is_direct {
@@ -228,14 +231,14 @@ impl Core {
     pub(super) fn flush(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let is_pushed_to = self.is_pushed_to(peer);
         let slots = &tick.shared(peer).slots;
-        let births = self.births.fingerprint();
+        let restarts = self.restarts.fingerprint();
         let link = self.link(tick, peer);
         if link.health.is_suspected() {
             return;
         }
-        let births_wait = is_pushed_to
-            && link.told.births != births
-            && link.told.heard.is_none_or(|heard| heard.births != births);
+        let restarts_wait = is_pushed_to
+            && link.told.restarts != restarts
+            && link.told.heard.is_none_or(|heard| heard.restarts != restarts);
         let mut sent = false;
         loop {
             if !slots.has_free() {
@@ -243,7 +246,7 @@ impl Core {
                 break;
             }
             let mut gathered = self.next_batch(tick, peer);
-            if gathered.values.is_empty() && (sent || !births_wait) {
+            if gathered.values.is_empty() && (sent || !restarts_wait) {
                 self.link(tick, peer).push.rest = false;
                 break;
             }
@@ -303,8 +306,8 @@ impl Core {
         link.blind.next(len, most).map(|position| tick.log.get(position).value).collect()
     }
 
-    /// Fills a batch up with what is in flight and may well be overtaken by it: delays vary so much that a second way often
-    /// is the shorter one, and a message costs the same with more values in it.
+    /// Fills a batch up with what is in flight and may well be overtaken by it: delays vary so much that a second
+    /// way often is the shorter one, and a message costs the same with more values in it.
     fn repeat(&self, tick: &Tick<'_>, peer: Peer, batch: &mut Batch) {
         let trip = &self.links[&peer].trip;
         let spread = 4 * trip.get().and_then(Estimate::jitter).unwrap_or_default();
@@ -344,7 +347,7 @@ impl Core {
         let slots = &tick.shared(peer).slots;
         let is_curious = self.is_curious_about(tick, peer);
         let header = self.header(tick, peer);
-        let births = header.digest.births;
+        let restarts = header.digest.restarts;
         let (answer_delay, _) = self.ack_delays(tick, peer);
         let link = self.link(tick, peer);
         // An answer is wanted at once to what is sent again.
@@ -362,7 +365,7 @@ impl Core {
                 .expect("only the ticking thread takes slots, and it has looked"),
         };
         link.push.last_sent = now;
-        link.told.births = births;
+        link.told.restarts = restarts;
         let delta = Delta {
             generation,
             base: Some(slots.base()),
@@ -373,8 +376,8 @@ impl Core {
         encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
     }
 
-    /// Whether a delta to this peer is to be answered at once, because nothing is known of the network yet and this is
-    /// the cheapest way to get to know it.
+    /// Whether a delta to this peer is to be answered at once, because nothing is known of the network yet and
+    /// this is the cheapest way to get to know it.
     fn is_curious_about(&self, tick: &Tick<'_>, peer: Peer) -> bool {
         let first = self.overlay.parent.or_else(|| tick.members.peers().next());
         self.overlay.is_direct() && self.overlay.measured.is_none() && first == Some(peer)
@@ -412,9 +415,9 @@ impl Core {
         self.send(tick, peer, &gathered, Some(generation), out);
     }
 
-    /// A message that answers one sent `took` ago, and doesn't acknowledge what was sent well before that, says that
-    /// it is lost (the idea of RACK, RFC 8985, with the answer's own round trip). What was sent just before may only have
-    /// been overtaken: then it will be acknowledged as soon as what comes last is.
+    /// A message that answers one sent `took` ago, and doesn't acknowledge what was sent well before that, says
+    /// that it is lost (the idea of RACK, RFC 8985, with the answer's own round trip). What was sent just before
+    /// may only have been overtaken: then it will be acknowledged as soon as what comes last is.
     pub(super) fn mark_lost(&mut self, tick: &Tick<'_>, peer: Peer, took: Duration) {
         let slots: &SlotRing = &tick.shared(peer).slots;
         let (answer_delay, _) = self.ack_delays(tick, peer);

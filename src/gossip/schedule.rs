@@ -7,7 +7,8 @@ use super::membership::Peer;
 use super::plan::Plan;
 use crate::node::Time;
 
-/// What a batch may be late for the root's flush before the root flushes once more for it: less than that is noise.
+/// What a batch may be late for the root's flush before the root flushes once more for it: less than that is
+/// noise.
 pub(super) const LATENESS: Duration = Duration::from_millis(10);
 
 /// Messages that come one right after the other are taken up, and passed on, together.
@@ -23,7 +24,7 @@ pub(super) struct Schedule {
     /// When the oldest of the values that wait for `down_at` was broadcast.
     pub(super) oldest: Time,
     /// Whether restarts wait to be told to all neighbours.
-    pub(super) births_wait: bool,
+    pub(super) restarts_wait: bool,
     /// When this node flushes next if it is a root or a hub without one; then every period.
     next_flush: Time,
     /// The period when it did last.
@@ -42,7 +43,7 @@ impl Default for Schedule {
             up_at: Time::NEVER,
             down_at: Time::NEVER,
             oldest: Time::NEVER,
-            births_wait: false,
+            restarts_wait: false,
             next_flush: Time::ZERO,
             last_period: Duration::MAX,
             flushed: None,
@@ -68,8 +69,8 @@ impl Schedule {
         if plan.aligned || self.next_flush > now {
             return next_on_grid(now, self.next_flush, plan.period);
         }
-        // Nobody waits for a flush of this node: it is one period after the first value for it came, or would have come
-        // if it had been sent when it was broadcast.
+        // Nobody waits for a flush of this node: it is one period after the first value for it came, or would have
+        // come if it had been sent when it was broadcast.
         self.next_flush = now.max(born + far + plan.period);
         self.next_flush
     }

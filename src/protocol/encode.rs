@@ -147,9 +147,10 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
 }
 
 fn link(out: &mut Vec<u8>, header: &Header) {
-    let Header { life, to, at, echo, acked, up, all, more, root, plan, digest, claim, births } = header;
-    out.extend_from_slice(b",\"link\":{\"life\":");
-    integer(out, *life);
+    let Header { incarnation, to, at, echo, acked, up, all, more, root, plan, digest, claim, restarts } =
+        header;
+    out.extend_from_slice(b",\"link\":{\"incarnation\":");
+    integer(out, *incarnation);
     number(out, "at", *at);
     if let Some(to) = to {
         number(out, "to", *to);
@@ -178,7 +179,7 @@ fn link(out: &mut Vec<u8>, header: &Header) {
         number(out, "every", *every);
         number(out, "far", *far);
     }
-    let Digest { count, sum, births: known } = digest;
+    let Digest { count, sum, restarts: known } = digest;
     number(out, "held", *count);
     number(out, "sum", sum.cast_signed());
     if *known != 0 {
@@ -189,9 +190,9 @@ fn link(out: &mut Vec<u8>, header: &Header) {
         Claim::Below => number(out, "holders", 1),
         Claim::All => number(out, "holders", 2),
     }
-    if !births.is_empty() {
-        name(out, "births");
-        integers(out, births.iter().flat_map(|birth| [birth.rank, birth.life]));
+    if !restarts.is_empty() {
+        name(out, "restarts");
+        integers(out, restarts.iter().flat_map(|restart| [restart.rank, restart.incarnation]));
     }
     out.push(b'}');
 }
@@ -265,7 +266,7 @@ fn string(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::link::Birth;
+    use super::super::link::Restart;
     use super::super::{Body, LineBuf, Scratch, parse};
     use super::*;
     use serde_json::json;
@@ -323,7 +324,7 @@ mod tests {
     #[test]
     fn messages_between_nodes_read_back_as_they_were_written() {
         let full = Header {
-            life: 7,
+            incarnation: 7,
             to: Some(8),
             at: 9,
             echo: Some(Echo { at: 10, hold: 12 }),
@@ -333,13 +334,15 @@ mod tests {
             more: true,
             root: 11,
             plan: Some(HubPlan { next: Some(1), margin: 4, every: 2, far: 3 }),
-            digest: Digest { count: 13, sum: u64::MAX, births: 14 },
+            digest: Digest { count: 13, sum: u64::MAX, restarts: 14 },
             claim: Claim::Below,
-            births: vec![Birth { rank: 0, life: 15 }, Birth { rank: 16, life: 17 }],
+            restarts: vec![Restart { rank: 0, incarnation: 15 }, Restart { rank: 16, incarnation: 17 }],
         };
-        for header in
-            [Header { life: 1, ..Header::default() }, Header { claim: Claim::All, ..full.clone() }, full]
-        {
+        for header in [
+            Header { incarnation: 1, ..Header::default() },
+            Header { claim: Claim::All, ..full.clone() },
+            full,
+        ] {
             let told = Delta {
                 generation: Generation(5),
                 base: Some(Generation(4)),

@@ -7,8 +7,8 @@ use super::{Generation, Value};
 /// Times are in microseconds of a node's own clock; the peer only ever hands them back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// The sender's incarnation: greater than that of any life the node had before.
-    pub life: u64,
+    /// The sender's incarnation: greater than that of any incarnation the node had before.
+    pub incarnation: u64,
     /// The receiver's incarnation that the sender knows of: what follows about acknowledgements is for that one.
     pub to: Option<u64>,
     /// When this was sent, by the sender's clock.
@@ -19,9 +19,11 @@ pub struct Header {
     pub acked: Option<Acked>,
     /// Whether the sender takes the receiver for its parent.
     pub up: bool,
-    /// Whether the sender tells all members itself what the message brings, so that the receiver need not pass it on.
+    /// Whether the sender tells all members itself what the message brings, so that the receiver need not pass it
+    /// on.
     pub all: bool,
-    /// Whether more for the receiver is on its way, or waits to be sent: that explains why the receiver may lack something.
+    /// Whether more for the receiver is on its way, or waits to be sent: that explains why the receiver may lack
+    /// something.
     pub more: bool,
     /// The first node, by its place among all, of those that the sender gets values from by way of parents.
     pub root: u64,
@@ -32,11 +34,11 @@ pub struct Header {
     /// Who else holds exactly that, as far as the sender knows.
     pub claim: Claim,
     /// The restarts that the receiver may not know of.
-    pub births: Vec<Birth>,
+    pub restarts: Vec<Restart>,
 }
 
-/// Which message a node has heard last of another, as NTP says it (RFC 5905): what has passed since it was sent, less the
-/// time that it was held, is a round trip.
+/// Which message a node has heard last of another, as NTP says it (RFC 5905): what has passed since it was sent,
+/// less the time that it was held, is a round trip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Echo {
     /// Its `at`.
@@ -54,7 +56,7 @@ pub struct Digest {
     /// Their additive fingerprint.
     pub sum: u64,
     /// The additive fingerprint of the restarts that it knows of.
-    pub births: u64,
+    pub restarts: u64,
 }
 
 /// Who holds exactly what a message's [`Digest`] says.
@@ -71,11 +73,11 @@ pub enum Claim {
 
 /// A member that was started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Birth {
+pub struct Restart {
     /// Its place among all members.
     pub rank: u64,
     /// Its latest incarnation.
-    pub life: u64,
+    pub incarnation: u64,
 }
 
 /// Which deltas have come: all before one, and some after it.

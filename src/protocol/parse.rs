@@ -11,7 +11,7 @@ use simd_json::{BorrowedValue, Buffers, Tape};
 
 use super::error::{LineError, Reason, Refusal};
 use super::field::{Field, FieldVisitor, Integers, Wanted};
-use super::link::{Acked, Birth, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Sync, Want};
+use super::link::{Acked, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Restart, Sync, Want};
 use super::{Generation, Line, Value};
 
 const STRING: &str = "a string";
@@ -43,7 +43,8 @@ struct Large {
     header: RawHeader,
 }
 
-/// A line that is longer than this, in bytes, or has more parts, takes the working memory with it when the next one comes.
+/// A line that is longer than this, in bytes, or has more parts, takes the working memory with it when the next
+/// one comes.
 const LINE_KEPT_MAX: usize = 1 << 18;
 const PARTS_KEPT_MAX: usize = 1 << 14;
 
@@ -145,9 +146,9 @@ pub enum Request<'a> {
     Read,
 }
 
-/// Parses one line in place: its bytes are overwritten where strings have escapes, and the message borrows from them
-/// and from the working memory. Nothing is allocated for a message without arrays of names or ranges, once that has
-/// grown.
+/// Parses one line in place: its bytes are overwritten where strings have escapes, and the message borrows from
+/// them and from the working memory. Nothing is allocated for a message without arrays of names or ranges, once
+/// that has grown.
 ///
 /// # Errors
 /// If the line can't be taken as a message from anybody. If it can, but is wrong, the message's body says so.
@@ -214,7 +215,7 @@ struct RawBody<'a> {
 /// The object `link` of a message between nodes.
 #[derive(Default)]
 struct RawHeader {
-    life: Field<i64>,
+    incarnation: Field<i64>,
     to: Field<i64>,
     at: Field<i64>,
     echo: Field<i64>,
@@ -233,7 +234,7 @@ struct RawHeader {
     sum: Field<i64>,
     known: Field<i64>,
     holders: Field<i64>,
-    births: Field<Vec<i64>>,
+    restarts: Field<Vec<i64>>,
 }
 
 impl RawHeader {
@@ -252,9 +253,9 @@ impl RawHeader {
         };
         let hold = natural(&self.hold)?;
         let count = natural(&self.held)?.unwrap_or(0);
-        let digest = Digest { count, sum: bits(&self.sum)?, births: bits(&self.known)? };
+        let digest = Digest { count, sum: bits(&self.sum)?, restarts: bits(&self.known)? };
         Some(Header {
-            life: natural(&self.life)??,
+            incarnation: natural(&self.incarnation)??,
             to: natural(&self.to)?,
             at: natural(&self.at)??,
             echo: natural(&self.echo)?.map(|at| Echo { at, hold: hold.unwrap_or(0) }),
@@ -271,19 +272,19 @@ impl RawHeader {
                 Some(2) => Claim::All,
                 _ => return None,
             },
-            births: self.births()?,
+            restarts: self.restarts()?,
         })
     }
 
-    fn births(&self) -> Option<Vec<Birth>> {
-        let numbers = match &self.births {
+    fn restarts(&self) -> Option<Vec<Restart>> {
+        let numbers = match &self.restarts {
             Field::Missing => return Some(Vec::new()),
             Field::Is(numbers) => numbers,
             Field::Wrong => return None,
         };
         let number = |number: i64| u64::try_from(number).ok();
-        let birth = |pair: &[i64]| Some(Birth { rank: number(pair[0])?, life: number(pair[1])? });
-        numbers.len().is_multiple_of(2).then(|| numbers.chunks_exact(2).map(birth).collect())?
+        let restart = |pair: &[i64]| Some(Restart { rank: number(pair[0])?, incarnation: number(pair[1])? });
+        numbers.len().is_multiple_of(2).then(|| numbers.chunks_exact(2).map(restart).collect())?
     }
 }
 
@@ -535,7 +536,7 @@ impl<'de> Wanted<'de> for HeaderFields<'_> {
         *raw = RawHeader::default();
         while let Some(key) = map.next_key::<&'de str>()? {
             match key {
-                "life" => raw.life = map.next_value()?,
+                "incarnation" => raw.incarnation = map.next_value()?,
                 "to" => raw.to = map.next_value()?,
                 "at" => raw.at = map.next_value()?,
                 "echo" => raw.echo = map.next_value()?,
@@ -554,7 +555,7 @@ impl<'de> Wanted<'de> for HeaderFields<'_> {
                 "sum" => raw.sum = map.next_value()?,
                 "known" => raw.known = map.next_value()?,
                 "holders" => raw.holders = map.next_value()?,
-                "births" => raw.births = map.next_value()?,
+                "restarts" => raw.restarts = map.next_value()?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -623,17 +624,25 @@ mod tests {
 
     #[test]
     fn a_link_that_is_not_as_it_should_be_is_refused_and_unknown_fields_of_it_are_not() {
-        let header = Header { life: 1, at: 2, ..Header::default() };
+        let header = Header { incarnation: 1, at: 2, ..Header::default() };
         let delta = |link: &str| format!(r#"{{"type":"delta","generation":9,"values":[],"link":{link}}}"#);
-        for good in [r#"{"life":1,"at":2}"#, r#"{"x":[{}],"at":2,"echo":null,"life":1,"up":false}"#] {
+        for good in
+            [r#"{"incarnation":1,"at":2}"#, r#"{"x":[{}],"at":2,"echo":null,"incarnation":1,"up":false}"#]
+        {
             body_is(
                 &delta(good),
                 Ok(Body::Delta { msg_id: None, delta: delta_of(&[]), header: Some(&header) }),
             );
         }
-        for bad in
-            ["7", "[]", "null", "{}", r#"{"life":1}"#, r#"{"life":-1,"at":2}"#, r#"{"life":1,"at":"2"}"#]
-        {
+        for bad in [
+            "7",
+            "[]",
+            "null",
+            "{}",
+            r#"{"incarnation":1}"#,
+            r#"{"incarnation":-1,"at":2}"#,
+            r#"{"incarnation":1,"at":"2"}"#,
+        ] {
             let reason = Reason::WrongType { field: "link", expected: HEADER };
             body_is(&delta(bad), Err(Refusal { in_reply_to: None, reason }));
         }
@@ -641,9 +650,10 @@ mod tests {
 
     #[test]
     fn a_sync_needs_a_link_and_whole_ranges() {
-        let sync =
-            |fields: &str| format!(r#"{{"type":"sync","round":1,"link":{{"life":1,"at":2}}{fields}}}"#);
-        let header = Header { life: 1, at: 2, ..Header::default() };
+        let sync = |fields: &str| {
+            format!(r#"{{"type":"sync","round":1,"link":{{"incarnation":1,"at":2}}{fields}}}"#)
+        };
+        let header = Header { incarnation: 1, at: 2, ..Header::default() };
         let ranges = vec![Range { first: -1, last: 1, count: 2, fingerprint: u64::MAX }];
         body_is(
             &sync(r#","ranges":[-1,1,2,-1],"wants":[3,4,1]"#),

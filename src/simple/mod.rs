@@ -9,13 +9,15 @@
 //! A node may be killed and started again, and knows nothing then, not even a topology. So a node that starts
 //! without one takes every other node as a neighbour, and its first message to each is a *recall*: tell me all
 //! you hold. Whoever is asked treats it as a new neighbour, which is told everything, and forgets what was in
-//! flight to its former life. Three things keep the lives of a node apart, each a number drawn at its start:
+//! flight to its former incarnation. Three things keep the incarnations of a node apart, each a number drawn at
+//! its start:
 //!
-//! * A delta and a recall name the life of their sender, and the answer repeats it. A node takes no answer to
-//!   another life: generations may be the same in both.
-//! * A recall counts once for each life: repeated, it is only answered.
-//! * A value goes back even to the peer that it came from, unless that peer's present life is sure to hold it.
-//!   A message may arrive long after the life that sent it ended, and tell what its successor has forgotten.
+//! * A delta and a recall name the incarnation of their sender, and the answer repeats it. A node takes no answer
+//!   to another incarnation: generations may be the same in both.
+//! * A recall counts once for each incarnation: repeated, it is only answered.
+//! * A value goes back even to the peer that it came from, unless that peer's present incarnation is sure to hold
+//!   it. A message may arrive long after the incarnation that sent it ended, and tell what its successor has
+//!   forgotten.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,17 +29,17 @@ use crate::node::{Inspect, Node, Outbox, Time};
 use crate::protocol::{Excerpt, Line, Reason, Value};
 use crate::random::Random;
 
-/// So many lives of a peer are told apart. More than one or two live at a time in nobody's cluster; a peer that makes up
-/// more is told everything once more when it comes back to one that is forgotten.
-const LIVES_MAX: usize = 64;
+/// So many incarnations of a peer are told apart. More than one or two live at a time in nobody's cluster; a peer
+/// that makes up more is told everything once more when it comes back to one that is forgotten.
+const INCARNATIONS_MAX: usize = 64;
 
 /// A node of the simple design.
 #[derive(Debug)]
 pub struct Simple {
     config: Config,
     random: Random,
-    /// What tells this life of this node from any other, in the ids it makes and to its peers.
-    life: u64,
+    /// What tells this incarnation of this node from any other, in the ids it makes and to its peers.
+    incarnation: u64,
     state: Mutex<State>,
 }
 
@@ -65,9 +67,9 @@ struct Peer {
     to_recall: bool,
     unanswered: Option<Sent>,
     timer: Option<Time>,
-    /// The lives of the peer that have been told all there was when they were first heard of, or are to be; but
-    /// not the first one, to which no more than the topology led.
-    lives: BTreeSet<u64>,
+    /// The incarnations of the peer that have been told all there was when they were first heard of, or are to be;
+    /// but not the first one, to which no more than the topology led.
+    incarnations: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -91,11 +93,11 @@ impl Sent {
         matches!(self.what, Sending::Batch { generation, .. } if generation == named)
     }
 
-    fn body(&self, life: u64) -> Json {
+    fn body(&self, incarnation: u64) -> Json {
         match &self.what {
-            Sending::Recall => json!({ "type": "recall", "life": life }),
+            Sending::Recall => json!({ "type": "recall", "incarnation": incarnation }),
             Sending::Batch { generation, values } => {
-                json!({ "type": "delta", "generation": generation, "values": values, "life": life })
+                json!({ "type": "delta", "generation": generation, "values": values, "incarnation": incarnation })
             }
         }
     }
@@ -145,63 +147,68 @@ impl Peer {
         }
     }
 
-    /// A life of the peer was heard of. True if it was not known.
-    fn note_life(&mut self, life: u64) -> bool {
-        let is_new = self.lives.insert(life);
-        if self.lives.len() > LIVES_MAX
-            && let Some(other) = self.lives.iter().copied().find(|&other| other != life)
+    /// An incarnation of the peer was heard of. True if it was not known.
+    fn note_incarnation(&mut self, incarnation: u64) -> bool {
+        let is_new = self.incarnations.insert(incarnation);
+        if self.incarnations.len() > INCARNATIONS_MAX
+            && let Some(other) = self.incarnations.iter().copied().find(|&other| other != incarnation)
         {
-            self.lives.remove(&other);
+            self.incarnations.remove(&other);
         }
         is_new
     }
 
-    /// A life of the peer asks for everything. What was in flight went to a former one, but for a question to
-    /// whoever it is; what waits is a part of everything.
-    fn recalled(&mut self, life: u64, seen: &BTreeSet<Value>, config: &Config, now: Time) {
-        if !self.note_life(life) {
+    /// An incarnation of the peer asks for everything. What was in flight went to a former one, but for a question
+    /// to whoever it is; what waits is a part of everything.
+    fn recalled(&mut self, incarnation: u64, seen: &BTreeSet<Value>, config: &Config, now: Time) {
+        if !self.note_incarnation(incarnation) {
             return;
         }
         let unanswered = self.unanswered.take().filter(Sent::is_recall);
         let to_recall = self.to_recall;
         let timer = self.timer.filter(|_| to_recall || unanswered.is_some());
-        *self =
-            Peer { lives: std::mem::take(&mut self.lives), to_recall, unanswered, timer, ..Peer::default() };
+        *self = Peer {
+            incarnations: std::mem::take(&mut self.incarnations),
+            to_recall,
+            unanswered,
+            timer,
+            ..Peer::default()
+        };
         seen.iter().for_each(|&value| self.push(value, config, now));
     }
 
-    /// The peer's answer to a recall came from that life. It is one that is told everything: nothing else was
-    /// sent before.
+    /// The peer's answer to a recall came from that incarnation. It is one that is told everything: nothing else
+    /// was sent before.
     fn recall_answered(&mut self, by: Option<u64>, config: &Config, now: Time) {
-        if let Some(life) = by {
-            self.note_life(life);
+        if let Some(incarnation) = by {
+            self.note_incarnation(incarnation);
         }
         self.answered(Sent::is_recall, config, now);
     }
 
-    /// Whether the peer's present life holds what that life of it has sent, or will ask for it.
+    /// Whether the peer's present incarnation holds what that incarnation of it has sent, or will ask for it.
     ///
-    /// If any other life was heard of, that may be the present one. If not, then a later one will: its recall
-    /// would have been heard, unless by a former life of this node, of which the peer's own answer to this one's
-    /// recall must make up for it. So nobody is trusted who has yet to answer that.
-    fn holds_what_it_sends(&self, life: Option<u64>) -> bool {
+    /// If any other incarnation was heard of, that may be the present one. If not, then a later one will: its
+    /// recall would have been heard, unless by a former incarnation of this node, of which the peer's own answer
+    /// to this one's recall must make up for it. So nobody is trusted who has yet to answer that.
+    fn holds_what_it_sends(&self, incarnation: Option<u64>) -> bool {
         let asking = self.to_recall || self.unanswered.as_ref().is_some_and(Sent::is_recall);
-        !asking && self.lives.iter().all(|&other| Some(other) == life)
+        !asking && self.incarnations.iter().all(|&other| Some(other) == incarnation)
     }
 }
 
 impl Simple {
-    /// A node that waits for `init`. Everything random about it comes from `seed`: two lives of a node must
+    /// A node that waits for `init`. Everything random about it comes from `seed`: two incarnations of a node must
     /// not get the same one.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
         let random = Random::new(seed);
-        let life = random.bits();
-        // The top 52 bits, so that generations differ from those of a former life.
+        let incarnation = random.bits();
+        // The top 52 bits, so that generations differ from those of a former incarnation.
         let drawn = random.name();
         let batches_made = config.first_generation.map_or(drawn, |first| first.0);
         let state = State { batches_made, ..State::default() };
-        Self { config, random, life, state: Mutex::new(state) }
+        Self { config, random, incarnation, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -244,7 +251,10 @@ impl Simple {
             "echo" => Ok(("echo_ok", json!({ "echo": echo }))),
             "generate" => {
                 state.ids_made += 1;
-                Ok(("generate_ok", json!({ "id": format!("{me}-{:x}-{}", self.life, state.ids_made) })))
+                Ok((
+                    "generate_ok",
+                    json!({ "id": format!("{me}-{:x}-{}", self.incarnation, state.ids_made) }),
+                ))
             }
             "broadcast" => {
                 self.learn(state, now, message, |_, _| false);
@@ -285,8 +295,8 @@ impl Simple {
         }
     }
 
-    /// Without a topology, every other node is a neighbour: costly, but right. This may be a later life of the
-    /// node, which has been told the topology once and not again: the others know what it has forgotten.
+    /// Without a topology, every other node is a neighbour: costly, but right. This may be a later incarnation of
+    /// the node, which has been told the topology once and not again: the others know what it has forgotten.
     fn start_without_topology(&self, state: &mut State, now: Time) {
         if let Some((me, nodes)) = &state.cluster {
             let others = nodes.iter().filter(|name| *name != me).cloned().collect();
@@ -297,15 +307,18 @@ impl Simple {
         }
     }
 
-    /// The peer that answers a message of this life. Answers to a former one are nothing to this; nodes of other
-    /// designs name no life, and generations differ from life to life.
+    /// The peer that answers a message of this incarnation. Answers to a former one are nothing to this; nodes of
+    /// other designs name no incarnation, and generations differ from incarnation to incarnation.
     fn answering<'a>(
         &self,
         state: &'a mut State,
         src: &str,
         body: &Map<String, Json>,
     ) -> Option<&'a mut Peer> {
-        state.peers.get_mut(src).filter(|_| life(body).is_none_or(|life| life == self.life))
+        state
+            .peers
+            .get_mut(src)
+            .filter(|_| incarnation(body).is_none_or(|incarnation| incarnation == self.incarnation))
     }
 
     /// Handles one message that is JSON; says why if it isn't a message.
@@ -334,11 +347,11 @@ impl Simple {
                 if state.cluster.is_none() {
                     return Ok(None);
                 }
-                let life = life(body);
+                let incarnation = incarnation(body);
                 self.learn(&mut state, now, values, |name, peer| {
-                    name == src && peer.holds_what_it_sends(life)
+                    name == src && peer.holds_what_it_sends(incarnation)
                 });
-                Ok(Some(("delta_ok", answer(json!({ "generation": generation }), life))))
+                Ok(Some(("delta_ok", answer(json!({ "generation": generation }), incarnation))))
             }
             "delta_ok" => {
                 let generation = generation(body)?;
@@ -348,10 +361,10 @@ impl Simple {
                 Ok(None)
             }
             "recall" if is_peer => {
-                let life = field(body, "life", "an integer from 0 to 2^64 - 1", Json::as_u64)?;
+                let incarnation = field(body, "incarnation", "an integer from 0 to 2^64 - 1", Json::as_u64)?;
                 let State { peers, seen, .. } = &mut *state;
-                peers.entry(src.to_owned()).or_default().recalled(life, seen, &self.config, now);
-                Ok(Some(("recall_ok", answer(json!({ "by": self.life }), Some(life)))))
+                peers.entry(src.to_owned()).or_default().recalled(incarnation, seen, &self.config, now);
+                Ok(Some(("recall_ok", answer(json!({ "by": self.incarnation }), Some(incarnation)))))
             }
             "recall_ok" if is_peer => {
                 if let Some(peer) = self.answering(&mut state, src, body) {
@@ -413,7 +426,7 @@ impl Node for Simple {
                     continue;
                 };
                 let retry = self.config.retry.interval(sent.failures, self.random.bits());
-                write(out, &json!({ "src": me, "dest": name, "body": sent.body(self.life) }));
+                write(out, &json!({ "src": me, "dest": name, "body": sent.body(self.incarnation) }));
                 peer.timer = Some(now + retry);
             }
         }
@@ -433,7 +446,7 @@ impl Node for Simple {
         for (name, peer) in peers {
             (peer.to_recall, peer.unanswered) = (false, None);
             while let Some(sent) = peer.next_message(batches_made, seen, &self.config) {
-                write(out, &json!({ "src": me, "dest": name, "body": sent.body(self.life) }));
+                write(out, &json!({ "src": me, "dest": name, "body": sent.body(self.incarnation) }));
                 peer.unanswered = None;
             }
         }
@@ -452,7 +465,7 @@ impl Inspect for Simple {
     fn audit(&self, now: Time) -> Result<(), String> {
         let config = &self.config;
         for (name, peer) in &self.lock().peers {
-            let Peer { waiting, overflowed, refilled, to_recall, unanswered, timer, lives: _ } = peer;
+            let Peer { waiting, overflowed, refilled, to_recall, unanswered, timer, incarnations: _ } = peer;
             if waiting.len() > config.queue_limit.saturating_add(*refilled) {
                 return Err(format!("lets {} values wait for {name}", waiting.len()));
             }
@@ -529,8 +542,8 @@ fn integer(body: &Map<String, Json>, name: &'static str) -> Result<i64, Reason<'
     field(body, name, "a 64-bit signed integer", as_integer)
 }
 
-/// An integer from a JSON value. serde_json reads the integer `-0` as a negative zero that is a fraction, which is equal
-/// to zero, so any negative zero counts as the integer 0.
+/// An integer from a JSON value. serde_json reads the integer `-0` as a negative zero that is a fraction, which is
+/// equal to zero, so any negative zero counts as the integer 0.
 fn as_integer(value: &Json) -> Option<i64> {
     let is_negative_zero = |number: &f64| *number == 0.0 && number.is_sign_negative();
     value.as_i64().or_else(|| value.as_f64().filter(is_negative_zero).map(|_| 0))
@@ -546,15 +559,15 @@ fn generation(body: &Map<String, Json>) -> Result<u64, Reason<'static>> {
     field(body, "generation", "an integer from 0 to 2^63 - 1", |value| u64::try_from(as_integer(value)?).ok())
 }
 
-/// The life that a message is of, or answers; none if it doesn't say.
-fn life(body: &Map<String, Json>) -> Option<u64> {
-    body.get("life").and_then(Json::as_u64)
+/// The incarnation that a message is of, or answers; none if it doesn't say.
+fn incarnation(body: &Map<String, Json>) -> Option<u64> {
+    body.get("incarnation").and_then(Json::as_u64)
 }
 
-/// An answer to a message of that life of its sender.
-fn answer(mut body: Json, life: Option<u64>) -> Json {
-    if let Some(life) = life {
-        body["life"] = json!(life);
+/// An answer to a message of that incarnation of its sender.
+fn answer(mut body: Json, incarnation: Option<u64>) -> Json {
+    if let Some(incarnation) = incarnation {
+        body["incarnation"] = json!(incarnation);
     }
     body
 }
@@ -572,10 +585,10 @@ mod tests {
     #[test]
     fn of_a_peer_that_makes_up_lives_a_few_are_remembered_and_each_is_told_everything() {
         let (mut peer, seen, config) = (Peer::default(), BTreeSet::from([1, 2, 3]), Config::default());
-        for life in 0..1000 {
-            peer.recalled(life, &seen, &config, Time::ZERO);
-            assert!(peer.waiting.len() == seen.len() && peer.lives.contains(&life));
+        for incarnation in 0..1000 {
+            peer.recalled(incarnation, &seen, &config, Time::ZERO);
+            assert!(peer.waiting.len() == seen.len() && peer.incarnations.contains(&incarnation));
         }
-        assert_eq!(peer.lives.len(), LIVES_MAX);
+        assert_eq!(peer.incarnations.len(), INCARNATIONS_MAX);
     }
 }

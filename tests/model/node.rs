@@ -1,5 +1,5 @@
-//! A node of the model: what it holds and knows, and what a message changes. It follows the product's rule, or one of
-//! the simplifications of it that do not do.
+//! A node of the model: what it holds and knows, and what a message changes. It follows the product's rule, or one
+//! of the simplifications of it that do not do.
 
 use natter::gossip::plan;
 use natter::gossip::rule::Equals;
@@ -13,10 +13,11 @@ pub(crate) enum Rule {
     AsBuilt,
     /// A node other than the first keeps no timer once the first one has said that it holds the same.
     AckEndsDuty,
-    /// A node suspects members that do not answer, and is settled when all others are equal. Only a root, that is a
-    /// node that suspects all before it, goes on asking those that it suspects.
+    /// A node suspects members that do not answer, and is settled when all others are equal. Only a root, that is
+    /// a node that suspects all before it, goes on asking those that it suspects.
     SettledWhenReachableEqual,
-    /// Digests are compared without incarnations. Messages name them, and those of former lives are refused.
+    /// Digests are compared without incarnations. Messages name them, and those of former incarnations are
+    /// refused.
     DigestWithoutIncarnations,
     /// Messages say how many members are equal, and receivers add that up.
     Counting,
@@ -30,8 +31,8 @@ pub(crate) enum Rule {
 pub(crate) struct Node<const N: usize> {
     pub(crate) is_alive: bool,
     pub(crate) values: Set,
-    /// The highest incarnation that it knows of each member; 0 is the first one. The last one that a dead node had is
-    /// kept: the next one is a later one.
+    /// The highest incarnation that it knows of each member; 0 is the first one. The last one that a dead node had
+    /// is kept: the next one is a later one.
     pub(crate) incarnations: [u8; N],
     pub(crate) equals: Equals,
     /// How many members are equal, as [`Rule::Counting`] has it.
@@ -66,7 +67,8 @@ pub(crate) struct Message<const N: usize> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Brings {
     pub(crate) values: Set,
-    /// Whether it names all incarnations that its sender knows. Every message names its sender's and its receiver's.
+    /// Whether it names all incarnations that its sender knows. Every message names its sender's and its
+    /// receiver's.
     pub(crate) incarnations: bool,
 }
 
@@ -91,7 +93,7 @@ impl<const N: usize> Node<N> {
         node
     }
 
-    /// Dead, in a life of which nothing is left.
+    /// Dead, in an incarnation of which nothing is left.
     pub(crate) fn dead(me: usize, incarnation: u8) -> Self {
         Self { is_alive: false, ..Self::again(me, incarnation) }
     }
