@@ -19,7 +19,7 @@ fn config() -> Config {
     Config { first_generation: Some(Generation(5)), ..Config::default() }
 }
 
-/// Ends a node's life and starts the next one, without a topology.
+/// Ends a node's incarnation and starts the next one, without a topology.
 fn restart(cluster: &mut Cluster<Simple>, index: usize) {
     cluster.nodes[index] = Simple::new(config(), 1000 + cluster.now.as_nanos());
     assert_eq!(cluster.init(index)["type"], "init_ok");
@@ -85,7 +85,7 @@ fn what_was_in_flight_to_a_former_life_is_not_freed_by_its_acknowledgement() {
     cluster.broadcast(0, 7);
     cluster.run_for(Duration::from_millis(200));
     assert_eq!(cluster.read(1), [7]);
-    // The former life has acknowledged it, and that comes after the recall of the present one.
+    // The former incarnation has acknowledged it, and that comes after the recall of the present one.
     let late = cluster.sent.iter().find(|message| message.is("delta_ok")).expect("it was sent").body.clone();
     restart(&mut cluster, 1);
     cluster.fate = Box::new(|message| if message.is("delta") { Fate::Lose } else { Fate::Deliver });
@@ -103,16 +103,16 @@ fn an_acknowledgement_for_a_former_life_changes_nothing() {
     cluster.broadcast(1, 7);
     cluster.run_for_secs(1);
     let delta = &cluster.sent[0].body;
-    let (generation, life) = (delta["generation"].clone(), delta["life"].as_u64().expect("a life"));
+    let (generation, incarnation) = (delta["generation"].clone(), delta["incarnation"].as_u64().expect("a incarnation"));
     let attempts = |cluster: &mut Cluster<Simple>, ack: Json| {
         cluster.tell(1, "n0", ack);
         let before = sent_by(cluster, "n1", "delta");
         cluster.run_for_secs(10);
         sent_by(cluster, "n1", "delta") - before
     };
-    let of = |life| json!({ "type": "delta_ok", "generation": generation, "life": life });
-    assert!(attempts(&mut cluster, of(life ^ 1)) > 2);
-    assert_eq!(attempts(&mut cluster, of(life)), 0);
+    let of = |incarnation| json!({ "type": "delta_ok", "generation": generation, "incarnation": incarnation });
+    assert!(attempts(&mut cluster, of(incarnation ^ 1)) > 2);
+    assert_eq!(attempts(&mut cluster, of(incarnation)), 0);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_late_recall_of_a_former_life_does_not_keep_a_node_from_asking() {
     cluster.fate = Box::new(|message| if message.is("recall") { Fate::Lose } else { Fate::Deliver });
     cluster.run_for_secs(2);
     assert!(sent_by(&cluster, "n0", "recall") > 0);
-    cluster.tell(0, "n1", json!({ "type": "recall", "life": 3 }));
+    cluster.tell(0, "n1", json!({ "type": "recall", "incarnation": 3 }));
     cluster.fate = Box::new(|_| Fate::Deliver);
     cluster.run_for_secs(5);
     assert!(cluster.all_hold(&[7]));
@@ -166,13 +166,13 @@ fn a_value_is_not_echoed_to_a_restarted_node_that_is_known() {
 #[test]
 fn a_recall_is_for_peers_alone_and_waits_for_init() {
     let mut cluster = Cluster::<Simple>::fresh(2, &config());
-    assert!(cluster.tell(0, "n1", json!({ "type": "recall", "life": 3 })).is_empty());
-    assert!(cluster.tell(0, "n1", json!({ "type": "recall_ok", "life": 3 })).is_empty());
+    assert!(cluster.tell(0, "n1", json!({ "type": "recall", "incarnation": 3 })).is_empty());
+    assert!(cluster.tell(0, "n1", json!({ "type": "recall_ok", "incarnation": 3 })).is_empty());
     cluster.init(0);
-    let answers = cluster.tell(0, "n1", json!({ "type": "recall", "life": 3 }));
-    assert_eq!((&answers[0]["type"], &answers[0]["life"]), (&json!("recall_ok"), &json!(3)));
-    assert_eq!(cluster.ask(0, json!({ "type": "recall", "life": 3 }))["code"], 10);
-    for bad in [json!({ "type": "recall" }), json!({ "type": "recall", "life": "x" })] {
+    let answers = cluster.tell(0, "n1", json!({ "type": "recall", "incarnation": 3 }));
+    assert_eq!((&answers[0]["type"], &answers[0]["incarnation"]), (&json!("recall_ok"), &json!(3)));
+    assert_eq!(cluster.ask(0, json!({ "type": "recall", "incarnation": 3 }))["code"], 10);
+    for bad in [json!({ "type": "recall" }), json!({ "type": "recall", "incarnation": "x" })] {
         assert_eq!(cluster.tell(0, "n1", bad)[0]["code"], 12);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::core::{Core, Tick};
 use super::link::Round;
 use super::membership::Peer;
-use super::reconcile::{Difference, Place, Reconciliation, divide, spans};
+use super::reconcile::{Difference, FETCH_MAX, Place, Reconciliation, divide, spans};
 use crate::node::Outbox;
 use crate::protocol::link::Sync;
 use crate::protocol::{Value, encode};
@@ -16,9 +16,6 @@ use crate::queue::{SLOTS, Span};
 
 /// What a busy machine may take to compare a million values: ten times what an idle one does.
 const COMPARING_A_MILLION: Duration = Duration::from_millis(500);
-
-/// Many values are fetched from one peer at a time, for so long at most before it is the turn of others.
-pub(super) const FETCH_MAX: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Begins to compare with a peer. From now on everything new is pushed to it, if it is a neighbour.

@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use super::compare::FETCH_MAX;
 use super::membership::Peer;
 use crate::node::Time;
 use crate::protocol::Value;
@@ -25,6 +24,9 @@ const FEW: usize = 32;
 /// With so many ranges in a message, of 50 bytes each, the others are not divided but compared again as they are: the
 /// peer divides them.
 const RANGES_MAX: usize = 8192;
+
+/// Many values are fetched from one peer at a time, for so long at most before it is the turn of others.
+pub(super) const FETCH_MAX: Duration = Duration::from_secs(1);
 
 /// What it takes to sort a value, and to compare it.
 const SORTING_A_VALUE_NS: u64 = 50;

@@ -29,12 +29,10 @@ impl Core {
 
     /// The plan has become direct: what has not been pushed to the parent, or has not come there, goes to all.
     fn push_to_all(&mut self, tick: &Tick<'_>) {
-        let unsent = self.overlay.parent.map_or(self.held.len, |parent| {
-            let slots = &tick.shared(parent).slots;
-            let in_flight = slots.in_flight().map(|in_flight| in_flight.span.from).min();
-            let cursor = self.link(tick, parent).push.cursor;
-            in_flight.unwrap_or(cursor).min(cursor)
-        });
+        let unsent = self
+            .overlay
+            .parent
+            .map_or(self.held.len, |parent| self.link(tick, parent).unacked_from(&tick.shared(parent).slots));
         for peer in tick.members.peers() {
             let is_neighbour = self.is_neighbour(peer);
             let link = self.link(tick, peer);

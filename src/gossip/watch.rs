@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const INTERVAL_WITH_NEWS: Duration = Duration::from_secs(4);
 
 /// …and roots more often: what their questions bring may have no other way to who hears them and is not heard.
-const ROOT_INTERVAL_WITH_NEWS: Duration = Duration::from_millis(700);
+const ROOT_INTERVAL_WITH_NEWS: Duration = Duration::from_millis(400);
 
 /// What has been as it is for so long probably stays so. Most cuts last for no more than a minute, and those who are asked
 /// once it is over may be some of many.
