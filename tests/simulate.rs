@@ -104,7 +104,6 @@ designs! {
 }
 
 #[test]
-#[ignore = "an open fault: where few links of 25 nodes are left, some values take a quarter of an hour"]
 fn quiet_nodes_of_25_behind_lasting_cuts_get_everything() {
     holds("--design lock-free --rate 2 --faults lasting-cut", 30);
 }

@@ -6,7 +6,7 @@
 //! | … while nodes are dead or links cut | 2 s × nodes × hops more, where a value needs so many hops at most |
 //! | … after a node was started again | its start grace more |
 //! | silence, where everybody can be reached | 5 s after the last value or change, or after the last node learnt something; 15 s where it may take three times as long |
-//! | little noise, where not | a message a second of all nodes together with one dead member, three of all that can reach each other where more is wrong, on average over the minute that begins a minute after |
+//! | little noise, where not | a message a second of all nodes together with one dead member, four of all that can reach each other where more is wrong, on average over the minute that begins a minute after |
 //!
 //! The simple design is no product. It sends each neighbour one batch after the other, along the topology it is given, and
 //! tries neighbours that don't answer for ever. What it is allowed beyond that is in [`Required::of`] and nowhere else.
@@ -144,7 +144,7 @@ impl Required {
         match designs {
             Designs::LockFree | Designs::Mixed => {
                 let is_one_dead = reach.parts().len() == 1 && reach.unreachable() < self.nodes as usize;
-                if is_one_dead { ours } else { 3 * ours * reach.parts().len() }
+                if is_one_dead { ours } else { 4 * ours * reach.parts().len() }
             }
             Designs::Simple => self.repeats * reach.unreachable(),
         }
