@@ -103,14 +103,16 @@ fn an_acknowledgement_for_a_former_life_changes_nothing() {
     cluster.broadcast(1, 7);
     cluster.run_for_secs(1);
     let delta = &cluster.sent[0].body;
-    let (generation, incarnation) = (delta["generation"].clone(), delta["incarnation"].as_u64().expect("a incarnation"));
+    let (generation, incarnation) =
+        (delta["generation"].clone(), delta["incarnation"].as_u64().expect("an incarnation"));
     let attempts = |cluster: &mut Cluster<Simple>, ack: Json| {
         cluster.tell(1, "n0", ack);
         let before = sent_by(cluster, "n1", "delta");
         cluster.run_for_secs(10);
         sent_by(cluster, "n1", "delta") - before
     };
-    let of = |incarnation| json!({ "type": "delta_ok", "generation": generation, "incarnation": incarnation });
+    let of =
+        |incarnation| json!({ "type": "delta_ok", "generation": generation, "incarnation": incarnation });
     assert!(attempts(&mut cluster, of(incarnation ^ 1)) > 2);
     assert_eq!(attempts(&mut cluster, of(incarnation)), 0);
 }
