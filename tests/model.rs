@@ -23,15 +23,15 @@
 //! In every state, whatever is under way:
 //!
 //! 1. Two living nodes that are settled have equal digests. This is the lemma: each of the two has seen the other
-//! one hold what it holds itself, in the incarnation that both name, and within an incarnation sets only grow. 2.
-//! If no living node has a timer, all of them hold equal sets. For the rule as it is built this follows from the
-//! lemma.
+//!    one hold what it holds itself, in the incarnation that both name, and within an incarnation sets only grow.
+//! 2. If no living node has a timer, all of them hold equal sets. For the rule as it is built this follows from the
+//!    lemma.
 //!
 //! From every state, if no more faults happen from there on, and for every choice of links that work:
 //!
 //! 3. Nodes that are joined by links both ways come to hold equal sets.
 //! 4. If all members live, and one is joined to all others, or all are by the planned tree, then no node has a
-//! timer in the end.
+//!    timer in the end.
 //!
 //! A search that can't fail is worth nothing. So there are simplifications of the rule, too, and each of them has
 //! to fail: the tests hold the shortest paths.

@@ -1,14 +1,10 @@
 //! How a node finds its place in the overlay, and its way back to the plan.
 
 use super::core::{Core, Tick};
-use super::link::Link;
 use super::membership::Peer;
 use super::overlay::PLANNED_ROOT;
 use crate::node::{Outbox, Time};
 use crate::protocol::Excerpt;
-
-/// How many peers are tried at once when a parent that the plan doesn't have is lost: there may be many like it.
-const TRIED_AT_ONCE: usize = 2;
 
 impl Core {
     /// Derives the plan and the parent anew.
@@ -75,10 +71,6 @@ impl Core {
                 // A root of its own asks everybody soon.
                 self.watch.watch_at = tick.now + self.overlay.measured.unwrap_or_default();
             }
-            let is_lost = |former: Peer| Some(former) != planned && self.links[&former].health.is_suspected();
-            if former.is_some_and(is_lost) {
-                self.try_others(tick, out);
-            }
             if let Some(parent) = parent {
                 out.note(format_args!("{} is the parent now", Excerpt(tick.members.name(parent))));
                 if self.link(tick, parent).push.is_synced {
@@ -89,7 +81,7 @@ impl Core {
                 }
             }
         }
-        self.find_root(tick, out);
+        self.find_root(tick);
     }
 
     /// The former parent is to know that this node is no child of its any more.
@@ -106,37 +98,12 @@ impl Core {
         self.rearm(tick, peer);
     }
 
-    /// A parent that the plan doesn't have was lost, and the next ones may be out of reach, too.
-    fn try_others(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        let lower = (0..tick.members.rank()).map(Peer);
-        let untried =
-            lower.filter(|peer| Some(*peer) != self.overlay.parent && !self.links.contains_key(peer));
-        for peer in untried.take(TRIED_AT_ONCE).collect::<Vec<_>>() {
-            self.send_ping(tick, peer, out);
-        }
-    }
-
-    /// Finds out what tree this node is in. If that is another one, its children are told: they may know a way to other
-    /// trees.
-    fn find_root(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+    /// Finds out what tree this node is in.
+    fn find_root(&mut self, tick: &Tick<'_>) {
         let of_parent = |parent| self.links.get(&parent).and_then(|link| link.overlay.root);
-        let root = match self.overlay.parent {
+        self.overlay.root = match self.overlay.parent {
             Some(parent) => of_parent(parent).unwrap_or(PLANNED_ROOT),
             None => tick.members.rank(),
         };
-        if std::mem::replace(&mut self.overlay.root, root) == root {
-            return;
-        }
-        let is_alive_child = |link: &Link| link.overlay.is_child && !link.health.is_suspected();
-        let children = self.links.iter().filter(|(_, link)| is_alive_child(link));
-        for peer in children.map(|(&peer, _)| peer).collect::<Vec<_>>() {
-            self.send_ack(tick, peer, out);
-        }
-        // Then the parent that the plan has may be within reach, too.
-        let planned = self.overlay.planned_parent(tick.members);
-        let is_lost = |peer: &Peer| self.links.get(peer).is_some_and(|link| link.health.is_suspected());
-        if let Some(planned) = planned.filter(is_lost).filter(|_| root == PLANNED_ROOT) {
-            self.start_round(tick, planned, out);
-        }
     }
 }
