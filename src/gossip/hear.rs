@@ -12,6 +12,9 @@ use crate::protocol::Excerpt;
 use crate::protocol::link::{Claim, Header, Restart};
 use crate::sync::Ordering;
 
+/// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
+const PARENT_SILENT: Duration = Duration::from_secs(1);
+
 /// A peer that answers again so soon was never away: only its answers were late.
 const HICCUP: Duration = Duration::from_secs(1);
 
@@ -91,7 +94,7 @@ impl Core {
         {
             self.mark_lost(tick, peer, took);
         }
-        self.hear_state(tick, (peer, at), header);
+        self.hear_state(tick, (peer, at), header, out);
         if let Some(trip) = self.link(tick, peer).trip.get() {
             tick.shared(peer).set_one_way(trip.mean / 2);
         }
@@ -128,12 +131,13 @@ impl Core {
     }
 
     /// Takes up what a peer says of where it stands and of what it holds, unless it has said something later.
-    fn hear_state(&mut self, tick: &Tick<'_>, (peer, at): (Peer, Time), header: &Header) {
+    fn hear_state(&mut self, tick: &Tick<'_>, (peer, at): (Peer, Time), header: &Header, out: &mut Outbox) {
         let link = self.link(tick, peer);
         if !link.clock.hear(at, header, tick.config.latency_budget, &mut link.trip) {
             return;
         }
-        link.overlay.is_child = header.up;
+        let was_child = std::mem::replace(&mut link.overlay.is_child, header.up);
+        let joined = header.up && !was_child;
         link.overlay.root = usize::try_from(header.root).ok();
         link.told.heard = Some(header.digest);
         if header.plan.is_some() && self.overlay.parent == Some(peer) {
@@ -147,6 +151,9 @@ impl Core {
             if was_settled {
                 self.watch.news(tick.now, tick.now + self.quiet(tick));
             }
+        }
+        if joined && !self.overlay.is_planned_child(tick.members, peer) {
+            self.doubt_parent(tick, out);
         }
     }
 
@@ -165,6 +172,17 @@ impl Core {
                 self.equals.heard(peer.0, 0..nodes)
             }
         };
+    }
+
+    /// Somebody comes who can't reach the parent that the plan gives it. This node wouldn't find out that its own
+    /// is gone if it had nothing to say to it.
+    fn doubt_parent(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let Some(parent) = self.overlay.parent else { return };
+        let link = self.link(tick, parent);
+        let is_silent = link.clock.heard_at().is_none_or(|heard| tick.now.since(heard) >= PARENT_SILENT);
+        if is_silent && !link.health.is_asked() {
+            self.send_ping(tick, parent, out);
+        }
     }
 
     /// Answers a question: if the peer holds something else, and nothing on its way to it explains that, by

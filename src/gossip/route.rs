@@ -6,6 +6,9 @@ use super::overlay::PLANNED_ROOT;
 use crate::node::{Outbox, Time};
 use crate::protocol::Excerpt;
 
+/// How many peers are tried at once when a parent that the plan doesn't have is lost: there may be many like it.
+const TRIED_AT_ONCE: usize = 2;
+
 impl Core {
     /// Derives the plan and the parent anew.
     pub(super) fn replan(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
@@ -71,6 +74,10 @@ impl Core {
                 // A root of its own asks everybody soon.
                 self.watch.watch_at = tick.now + self.overlay.measured.unwrap_or_default();
             }
+            let is_lost = |former: Peer| Some(former) != planned && self.links[&former].health.is_suspected();
+            if former.is_some_and(is_lost) {
+                self.try_others(tick, out);
+            }
             if let Some(parent) = parent {
                 out.note(format_args!("{} is the parent now", Excerpt(tick.members.name(parent))));
                 if self.link(tick, parent).push.is_synced {
@@ -96,6 +103,16 @@ impl Core {
         let period = self.overlay.plan.period;
         self.link(tick, peer).acks.by(tick.now + period);
         self.rearm(tick, peer);
+    }
+
+    /// A parent that the plan doesn't have was lost, and the next ones may be out of reach, too.
+    fn try_others(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let lower = (0..tick.members.rank()).map(Peer);
+        let untried =
+            lower.filter(|peer| Some(*peer) != self.overlay.parent && !self.links.contains_key(peer));
+        for peer in untried.take(TRIED_AT_ONCE).collect::<Vec<_>>() {
+            self.send_ping(tick, peer, out);
+        }
     }
 
     /// Finds out what tree this node is in.
