@@ -117,11 +117,11 @@ impl Core {
         planned.into_iter().chain(lost.filter(|&peer| Some(peer) != planned)).collect()
     }
 
-    /// Somebody not known to be equal who hasn't been asked since there was news, those first who answer.
+    /// Somebody not known to be equal who hasn't been asked in the latter half of the time since there was news: so
+    /// the time from one question to the next doubles. Members that answer come first.
     fn unasked(&self, tick: &Tick<'_>) -> Option<Peer> {
         let (rank, nodes) = (tick.members.rank(), tick.members.nodes());
         let after = (rank + 1..nodes).chain(0..rank).filter(|&member| !self.equals.has(member)).map(Peer);
-        // The time from one question to the next doubles.
         let since = self.watch.news_at + tick.now.since(self.watch.news_at) / 2;
         let is_unasked = |peer: &Peer| {
             self.links.get(peer).is_none_or(|link| {

@@ -206,8 +206,15 @@ impl Core {
     ) {
         let (digest, matters, is_neighbour) =
             (self.digest(), self.matters(tick, peer), self.is_neighbour(peer));
+        let link = self.link(tick, peer);
+        // One that is started again and again is compared with once in a round trip.
+        let may_compare = is_neighbour
+            && link.told.heard != Some(digest)
+            && tick.now >= link.comparison.begun + link.trip.timeout();
         // By the direct plan others may be bringing what makes the difference.
-        let is_explained = header.more || self.has_more(tick, peer) || self.overlay.is_direct();
+        let is_explained = may_compare
+            && link.push.is_synced
+            && (header.more || self.overlay.is_direct() || self.has_more(tick, peer));
         let link = self.link(tick, peer);
         if link.health.is_suspected() {
             // It can be heard; it is to show whether it hears this node. If it does, it will say more than a
@@ -220,12 +227,7 @@ impl Core {
             {
                 self.send_ping(tick, peer, out);
             }
-        } else if is_neighbour
-            && !(link.push.is_synced && is_explained)
-            && link.told.heard != Some(digest)
-            // One that is started again and again is compared with once in a round trip.
-            && tick.now >= link.comparison.begun + link.trip.timeout()
-        {
+        } else if may_compare && !is_explained {
             self.start_round(tick, peer, out);
         } else if acked && link.push.rest {
             self.flush(tick, peer, out);

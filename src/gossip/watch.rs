@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rule::Turns;
 use crate::node::Time;
 
-/// How often a root asks, and a node that is needed.
+/// How often a node asks that has nothing of the following to reckon with.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// While there is news, other nodes ask less often…
