@@ -78,7 +78,7 @@ impl Core {
         let next = if unasked.is_some() || is_quiet && is_lately && !is_root {
             unasked
         } else if missing.is_empty() || is_third && (is_quiet || is_elsewhere) {
-            self.next_in_turn(tick, is_quiet)
+            self.next_in_turn(tick)
         } else {
             Some(missing[self.watch.asked * 2 / 3 % missing.len()])
         };
@@ -92,16 +92,10 @@ impl Core {
         self.watch.has_asked(tick.now + tick.spread(interval));
     }
 
-    /// The member whose turn it is; while there is news, neighbours tell each other what there is unasked.
-    fn next_in_turn(&mut self, tick: &Tick<'_>, is_quiet: bool) -> Option<Peer> {
+    /// The member whose turn it is.
+    fn next_in_turn(&mut self, tick: &Tick<'_>) -> Option<Peer> {
         let is_silent = |member| self.links.get(&Peer(member)).is_some_and(|link| link.health.is_suspected());
-        for _ in 0..tick.members.nodes() {
-            let member = self.watch.turns.next(&self.equals, is_silent)?;
-            if is_quiet || is_silent(member) || !self.is_neighbour(Peer(member)) {
-                return tick.members.at(member);
-            }
-        }
-        None
+        self.watch.turns.next(&self.equals, is_silent).and_then(|member| tick.members.at(member))
     }
 
     /// Whom this node would have for a neighbour if they answered: the parent that the plan gives it, its

@@ -1,7 +1,9 @@
 //! Rounds of anti-entropy: this node and a peer compare what they hold, and send each other the difference.
 //!
 //! A round belongs to the node that begins it, which tries again until an answer leaves nothing to compare. The
-//! peer only answers. Of two rounds with each other at a time, that of the lower-ranked node goes on.
+//! peer only answers. Of two rounds with each other at a time, that of the lower-ranked node goes on. The other node gives
+//! its own up only for a round that is new to it: one that it has answered may be over, and what comes late of that one
+//! must not end both.
 
 use std::time::Duration;
 
@@ -18,15 +20,18 @@ use crate::queue::{SLOTS, Span};
 const COMPARING_A_MILLION: Duration = Duration::from_millis(500);
 
 impl Core {
-    /// Begins to compare with a peer. From now on everything new is pushed to it, if it is a neighbour.
-    pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+    /// Begins to compare with a peer: in this tick, or a timeout after the last time, as some are started again and again.
+    /// From now on everything new is pushed to it, if it is a neighbour.
+    pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer) {
         let id = tick.random.name();
         let len = self.held.len;
         let link = self.link(tick, peer);
         link.sync(len);
-        link.comparison.round = Some(Round { id, retry_at: tick.now });
-        link.comparison.begun = tick.now;
-        self.try_round(tick, peer, out);
+        let again = link.comparison.begun.map(|begun| begun + link.trip.timeout());
+        let begins = again.unwrap_or_default().max(tick.now);
+        link.comparison.round = Some(Round { id, retry_at: begins });
+        link.comparison.begun = Some(begins);
+        self.rearm(tick, peer);
     }
 
     /// Sends the first step of a round that has been begun: once, or again.
@@ -70,12 +75,11 @@ impl Core {
             // Whoever began tries again, if it needs to.
             return;
         }
-        if !answer {
+        // Later steps of a round compare less than everything.
+        if !answer && link.comparison.answered.replace(round) != Some(round) {
             // The peer sees to it that its round comes to an end.
             link.comparison.round = None;
-            // Its later steps compare less than everything.
-            let is_new = link.comparison.answered.replace(round) != Some(round);
-            if is_new && !is_pushed_to {
+            if !is_pushed_to {
                 link.sync(len);
             }
         }

@@ -15,9 +15,6 @@ use crate::sync::Ordering;
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
 const PARENT_SILENT: Duration = Duration::from_secs(1);
 
-/// A peer that answers again so soon was never away: only its answers were late.
-const HICCUP: Duration = Duration::from_secs(1);
-
 impl Core {
     /// Takes up a message.
     pub(super) fn hear(&mut self, tick: &Tick<'_>, peer: Peer, arrival: Arrival, out: &mut Outbox) {
@@ -106,28 +103,26 @@ impl Core {
         self.follow_up(tick, peer, (header, kind), acked, out);
     }
 
-    /// A peer that was suspected answers. If that was for a moment, what has come meanwhile is just sent; or else
-    /// what each of the two lacks is found out.
+    /// A peer that was suspected answers: what each of the two lacks is found out.
     fn restored(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         if self.matters(tick, peer) {
             out.note(format_args!("{} answers again", Excerpt(tick.members.name(peer))));
         }
-        let len = self.held.len;
-        let slots = &tick.shared(peer).slots;
+        tick.shared(peer).slots.clear();
+        let is_neighbour = self.is_neighbour(peer);
         let link = self.link(tick, peer);
-        let was_lost = link.health.failed_ago(tick.now) > HICCUP;
-        if was_lost || link.backlog(slots, len) > tick.config.batch_max {
-            slots.clear();
+        // The peer may not know yet that it is heard.
+        link.acks.by(tick.now);
+        if link.comparison.round.is_none() {
             link.push.lacking.clear();
             link.push.is_synced = false;
+            if is_neighbour {
+                // Not left to the peer: a round of its own that comes late may be one that it has given up.
+                self.start_round(tick, peer);
+            }
         }
-        self.flush(tick, peer, out);
-        // The peer may not know yet that it is heard.
-        self.link(tick, peer).acks.by(tick.now);
         self.watch.ask_at = tick.now;
-        if was_lost {
-            self.ask_lost_children(tick, out);
-        }
+        self.ask_lost_children(tick, out);
     }
 
     /// Takes up what a peer says of where it stands and of what it holds, unless it has said something later.
@@ -164,6 +159,7 @@ impl Core {
         let link = self.link(tick, peer);
         link.sync(len);
         link.push.rest = false;
+        link.comparison.round = None;
         match claim {
             Claim::Mine => self.equals.heard(peer.0, []),
             Claim::Below => self.equals.heard(peer.0, plan::below(nodes, peer.0)),
@@ -191,7 +187,7 @@ impl Core {
         if header.digest == self.digest() || self.has_more(tick, peer) {
             self.send_ack(tick, peer, out);
         } else {
-            self.start_round(tick, peer, out);
+            self.start_round(tick, peer);
         }
     }
 
@@ -207,10 +203,7 @@ impl Core {
         let (digest, matters, is_neighbour) =
             (self.digest(), self.matters(tick, peer), self.is_neighbour(peer));
         let link = self.link(tick, peer);
-        // One that is started again and again is compared with once in a round trip.
-        let may_compare = is_neighbour
-            && link.told.heard != Some(digest)
-            && tick.now >= link.comparison.begun + link.trip.timeout();
+        let may_compare = is_neighbour && link.told.heard != Some(digest);
         // By the direct plan others may be bringing what makes the difference.
         let is_explained = may_compare
             && link.push.is_synced
@@ -228,7 +221,7 @@ impl Core {
                 self.send_ping(tick, peer, out);
             }
         } else if may_compare && !is_explained {
-            self.start_round(tick, peer, out);
+            self.start_round(tick, peer);
         } else if acked && link.push.rest {
             self.flush(tick, peer, out);
         }

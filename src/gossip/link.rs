@@ -126,12 +126,6 @@ impl Link {
         self.under_way(slots).map(|span| span.from).fold(self.push.cursor, usize::min)
     }
 
-    /// How many values wait to be sent to the peer, or to be acknowledged by it, if the log has `len`.
-    pub(super) fn backlog(&self, slots: &SlotRing, len: usize) -> usize {
-        let under_way: usize = self.under_way(slots).map(|span| span.to - span.from).sum();
-        under_way + (len - self.push.cursor)
-    }
-
     /// When an answer to the last delta is overdue, if none was asked for at once.
     pub(super) fn answer_due(&self, delay: AckDelay) -> Time {
         self.push.last_sent + delay.after_last + self.trip.timeout()
@@ -300,11 +294,6 @@ impl Health {
         self.asked_at.is_some_and(|asked| now.since(asked) < ago)
     }
 
-    /// How long ago the peer last left a question unanswered.
-    pub(super) fn failed_ago(&self, now: Time) -> Duration {
-        now.since(self.failed_at)
-    }
-
     fn answer_due(&self) -> Time {
         self.asked.map_or(Time::NEVER, |question| question.due)
     }
@@ -347,7 +336,7 @@ impl Health {
 pub(super) struct Comparison {
     pub(super) round: Option<Round>,
     /// When this node last began one.
-    pub(super) begun: Time,
+    pub(super) begun: Option<Time>,
     /// The last one of the peer's that was answered.
     pub(super) answered: Option<u64>,
     /// By when the peer has had no more than its share of the time that comparing takes.

@@ -465,7 +465,7 @@ impl Core {
             }
         } else if let Some(first) = self.overlay.parent.or_else(|| members.peers().next()) {
             // The others are asked later: then there is less to do.
-            self.start_round(tick, first, out);
+            self.start_round(tick, first);
         }
     }
 

@@ -345,7 +345,6 @@ impl Core {
     ) {
         let Tick { now, members, .. } = *tick;
         let slots = &tick.shared(peer).slots;
-        let is_curious = self.is_curious_about(tick, peer);
         let header = self.header(tick, peer);
         let restarts = header.digest.restarts;
         let (answer_delay, _) = self.ack_delays(tick, peer);
@@ -370,17 +369,10 @@ impl Core {
             generation,
             base: Some(slots.base()),
             age: if again.is_some() { 0 } else { micros(now.since(*born)) },
-            now: again.is_some() || is_curious,
+            now: again.is_some(),
             values,
         };
         encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
-    }
-
-    /// Whether a delta to this peer is to be answered at once, because nothing is known of the network yet and
-    /// this is the cheapest way to get to know it.
-    fn is_curious_about(&self, tick: &Tick<'_>, peer: Peer) -> bool {
-        let first = self.overlay.parent.or_else(|| tick.members.peers().next());
-        self.overlay.is_direct() && self.overlay.measured.is_none() && first == Some(peer)
     }
 
     // Retries.

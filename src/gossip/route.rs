@@ -84,7 +84,7 @@ impl Core {
                     self.schedule.up_at = tick.now;
                     self.introduce(tick, parent);
                 } else {
-                    self.start_round(tick, parent, out);
+                    self.start_round(tick, parent);
                 }
             }
         }
