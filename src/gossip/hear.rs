@@ -168,6 +168,13 @@ impl Core {
                 self.equals.heard(peer.0, 0..nodes)
             }
         };
+        if claim != Claim::All && self.equals.is_settled() && self.is_neighbour(peer) {
+            // It has come lately, or what it was told was lost.
+            let link = self.link(tick, peer);
+            if link.told.claimed != (epoch, Claim::All) {
+                link.acks.by(tick.now);
+            }
+        }
     }
 
     /// Somebody comes who can't reach the parent that the plan gives it. This node wouldn't find out that its own
