@@ -61,6 +61,8 @@ pub(super) struct Core {
     pub(super) schedule: Schedule,
     pub(super) watch: Watch,
     pub(super) reconciliation: Reconciliation,
+    /// Questions have brought the log up to here to one suspected peer or another.
+    pub(super) brought: usize,
     pub(super) started: bool,
 }
 
@@ -94,6 +96,7 @@ impl Core {
             schedule: Schedule::default(),
             watch: Watch::new(members.rank()),
             reconciliation: Reconciliation::default(),
+            brought: 0,
             started: false,
         }
     }

@@ -165,30 +165,38 @@ pub(super) struct Push {
     pub(super) rest: bool,
 }
 
-/// What questions bring a suspected peer of the log, in the order of the log and then again from the beginning, as
-/// nobody knows what of it arrives.
+/// What questions bring a suspected peer of the log: what none has brought to anybody first, and then, as nobody knows
+/// what of it arrives, all that the peer may lack, again and again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Blind {
     /// What the peer had acknowledged when it came to be suspected goes up to here.
     from: usize,
-    /// What has been brought once goes up to here, and what has been brought again, up to there.
-    once: usize,
+    /// What is brought again begins here.
     again: usize,
 }
 
 impl Blind {
     pub(super) fn from(from: usize) -> Self {
-        Self { from, once: from, again: from }
+        Self { from, again: from }
     }
 
-    /// So many positions of a log of `len` as are to be brought next: those first that haven't been.
-    pub(super) fn next(&mut self, len: usize, most: usize) -> impl Iterator<Item = usize> + use<> {
-        let new = self.once..len.min(self.once + most);
-        if self.again >= self.once {
+    /// So many positions of a log of `len` as are to be brought next. What questions have brought to any peer goes up to
+    /// `brought`.
+    pub(super) fn next(
+        &mut self,
+        brought: &mut usize,
+        len: usize,
+        most: usize,
+    ) -> impl Iterator<Item = usize> + use<> {
+        let start = self.from.max(*brought);
+        let new = start..len.min(start + most);
+        if self.again >= start {
             self.again = self.from;
         }
-        let old = self.again..self.once.min(self.again + most - new.len());
-        (self.once, self.again) = (new.end, old.end);
+        let old = self.again..start.min(self.again + most - new.len());
+        // Peers that are brought different parts first are brought different ones next.
+        self.again = if old.is_empty() { new.end } else { old.end };
+        *brought = new.end;
         new.chain(old)
     }
 }
@@ -397,14 +405,18 @@ mod tests {
 
     #[test]
     fn questions_bring_what_is_new_and_then_all_again() {
-        let mut blind = Blind::from(10);
-        let mut next = |len| blind.next(len, 4).collect::<Vec<_>>();
-        assert_eq!(next(10), [0; 0]);
-        assert_eq!(next(16), [10, 11, 12, 13]);
-        assert_eq!(next(16), [14, 15, 10, 11]);
-        assert_eq!(next(17), [16, 12, 13, 14]);
-        assert_eq!(next(17), [15, 16]);
-        assert_eq!(next(17), [10, 11, 12, 13]);
+        let mut brought = 3;
+        let mut blinds = [10, 8].map(Blind::from);
+        let mut next = |peer: usize, len| blinds[peer].next(&mut brought, len, 4).collect::<Vec<_>>();
+        assert_eq!(next(0, 10), [0; 0]);
+        assert_eq!(next(0, 20), [10, 11, 12, 13]);
+        assert_eq!(next(1, 20), [14, 15, 16, 17], "the others are at peer 0, if that hears");
+        assert_eq!(next(0, 20), [18, 19, 14, 15]);
+        assert_eq!(next(1, 20), [18, 19]);
+        assert_eq!(next(0, 20), [16, 17, 18, 19]);
+        assert_eq!(next(0, 20), [10, 11, 12, 13]);
+        assert_eq!(next(1, 21), [20, 8, 9, 10]);
+        assert_eq!(next(0, 21), [14, 15, 16, 17]);
     }
 
     #[test]

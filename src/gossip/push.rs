@@ -299,11 +299,14 @@ impl Core {
     /// What a question brings to a suspected peer; nothing if it isn't suspected.
     pub(super) fn values_for_suspected(&mut self, tick: &Tick<'_>, peer: Peer) -> Batch {
         let (len, most) = (self.held.len, tick.config.batch_max);
-        let link = self.link(tick, peer);
-        if !link.health.is_suspected() {
-            return Batch::new();
+        self.link(tick, peer);
+        let Self { links, brought, .. } = self;
+        match links.get_mut(&peer).filter(|link| link.health.is_suspected()) {
+            Some(link) => {
+                link.blind.next(brought, len, most).map(|position| tick.log.get(position).value).collect()
+            }
+            None => Batch::new(),
         }
-        link.blind.next(len, most).map(|position| tick.log.get(position).value).collect()
     }
 
     /// Fills a batch up with what is in flight and may well be overtaken by it: delays vary so much that a second
