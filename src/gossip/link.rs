@@ -165,19 +165,21 @@ pub(super) struct Push {
     pub(super) rest: bool,
 }
 
-/// What questions bring a suspected peer of the log: what none has brought to anybody first, and then, as nobody knows
-/// what of it arrives, all that the peer may lack, again and again.
+/// What questions bring a suspected peer of the log: what none has brought to anybody, what is new since the last one to
+/// this peer, and then, as nobody knows what of it arrives, all that the peer may lack, again and again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Blind {
     /// What the peer had acknowledged when it came to be suspected goes up to here.
     from: usize,
+    /// How long the log was when the peer was last asked.
+    len: usize,
     /// What is brought again begins here.
     again: usize,
 }
 
 impl Blind {
     pub(super) fn from(from: usize) -> Self {
-        Self { from, again: from }
+        Self { from, len: from, again: from }
     }
 
     /// So many positions of a log of `len` as are to be brought next. What questions have brought to any peer goes up to
@@ -189,15 +191,19 @@ impl Blind {
         most: usize,
     ) -> impl Iterator<Item = usize> + use<> {
         let start = self.from.max(*brought);
-        let new = start..len.min(start + most);
-        if self.again >= start {
+        let unbrought = start..len.min(start + most);
+        let room = most - unbrought.len();
+        // No more than half, or what comes and comes would leave none for the rest.
+        let recent = start.saturating_sub(room / 2).max(self.len).min(start)..start;
+        if self.again >= recent.start {
             self.again = self.from;
         }
-        let old = self.again..start.min(self.again + most - new.len());
+        let again = self.again..recent.start.min(self.again + room - recent.len());
         // Peers that are brought different parts first are brought different ones next.
-        self.again = if old.is_empty() { new.end } else { old.end };
-        *brought = new.end;
-        new.chain(old)
+        self.again = if again.is_empty() { unbrought.end } else { again.end };
+        self.len = len;
+        *brought = unbrought.end;
+        unbrought.chain(recent).chain(again)
     }
 }
 
@@ -416,7 +422,7 @@ mod tests {
         assert_eq!(next(0, 20), [16, 17, 18, 19]);
         assert_eq!(next(0, 20), [10, 11, 12, 13]);
         assert_eq!(next(1, 21), [20, 8, 9, 10]);
-        assert_eq!(next(0, 21), [14, 15, 16, 17]);
+        assert_eq!(next(0, 21), [20, 14, 15, 16]);
     }
 
     #[test]
