@@ -95,7 +95,7 @@ fn rows() -> Vec<Row> {
     };
     let spread = |name, latency_dist| {
         let row = defaults(name);
-        Row { scenario: Scenario { latency_dist, ..row.scenario }, p95: Some(800), ..row }
+        Row { scenario: Scenario { latency_dist, ..row.scenario }, p95: Some(800), max: Some(2000), ..row }
     };
     let budget = |name, ms, msgs_per_op_max, max| Row {
         budget: Some(Duration::from_millis(ms)),

@@ -357,6 +357,20 @@ fn hub_isolated_one_way_and_mute_still_hears_what_others_are_told() {
     net.recovers("mute hub", cost);
 }
 
+#[test]
+fn a_deaf_node_brings_hundreds_of_values_to_somebody_soon() {
+    let mut net = Net::settled(9, &Config::default(), 4);
+    net.cut(deaf(1, 9));
+    net.run(secs(5));
+    let began = net.now();
+    let values: Vec<i64> = (0..434).map(|_| net.broadcast(1)).collect();
+    net.quiet(secs(60));
+    let others = net.all_but(1);
+    let last = values.iter().map(|&value| net.spread(value, &others)).max().expect("some");
+    println!("deaf node, 434 values: {} ms", last.since(began).as_millis());
+    assert!(last.since(began) <= secs(20), "{:?}", last.since(began));
+}
+
 // 3.
 
 #[test]

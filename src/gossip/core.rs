@@ -251,7 +251,8 @@ impl Core {
     /// Whether a peer is to pass on, by the direct plan, what this node sends it: the parent, if there is somebody
     /// whom this node can't reach, or doesn't push to yet.
     fn is_helped_by(&self, peer: Peer) -> bool {
-        self.overlay.parent == Some(peer) && self.links.values().any(|link| link.health.is_suspected() || !link.push.is_synced)
+        self.overlay.parent == Some(peer)
+            && self.links.values().any(|link| link.health.is_suspected() || !link.push.is_synced)
     }
 
     /// Whether more for a peer is on its way, or waits to be sent.

@@ -32,6 +32,8 @@ mod round_trip;
 mod route;
 pub mod rule;
 mod schedule;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod timers;
 mod watch;
 

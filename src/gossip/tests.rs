@@ -1,0 +1,116 @@
+//! What one message changes between two nodes, where no run of a whole cluster shows it for sure.
+
+use super::core::{Core, Tick};
+use super::membership::{Arrival, Kind, Membership, Peer, What};
+use crate::config::Config;
+use crate::node::{Outbox, Time};
+use crate::protocol::link::{Digest, Echo, Header, Sync};
+use crate::queue::Log;
+use crate::random::Random;
+use crate::sync::AtomicU64;
+
+const NOW: Time = Time::from_nanos(5_000_000_000);
+const HUB: Peer = Peer(0);
+const LEAF: Peer = Peer(1);
+
+/// Shows a test the ticking thread of one of the three nodes of a star, and what it sends.
+fn node(name: &str, test: impl FnOnce(&mut Core, &Tick<'_>, &mut Outbox)) {
+    let members = Membership::new(name, &["n0", "n1", "n2"], 7, Time::ZERO);
+    let (config, random, log, incarnation) =
+        (Config::default(), Random::new(1), Log::default(), AtomicU64::new(5));
+    let tick = Tick {
+        now: NOW,
+        config: &config,
+        random: &random,
+        log: &log,
+        members: &members,
+        incarnation: &incarnation,
+    };
+    test(&mut Core::new(&members), &tick, &mut Outbox::default());
+}
+
+/// A message of a peer that holds one value more than this node, and has heard its message of the stamp `heard`.
+fn header(heard: u64) -> Header {
+    let digest = Digest { count: 1, sum: 77, ..Digest::default() };
+    Header {
+        incarnation: 3,
+        to: Some(5),
+        at: 1,
+        echo: Some(Echo { at: heard, hold: 0 }),
+        digest,
+        ..Header::default()
+    }
+}
+
+fn arrival(header: Header, kind: Kind) -> Arrival {
+    Arrival { at: NOW, what: What::Gossip { header, acked: false, kind } }
+}
+
+fn step(round: u64) -> Sync {
+    Sync { round, ..Sync::default() }
+}
+
+#[test]
+fn a_round_gives_way_to_a_new_one_and_not_to_one_that_was_answered() {
+    node("n1", |core, tick, out| {
+        let runs = |core: &mut Core| core.link(tick, HUB).comparison.round.is_some();
+        core.start_round(tick, HUB);
+        core.compare(tick, HUB, &step(9), out);
+        assert!(!runs(core), "the hub's goes on");
+        core.start_round(tick, HUB);
+        core.compare(tick, HUB, &step(9), out);
+        assert!(runs(core), "the hub's may be over");
+        core.compare(tick, HUB, &step(10), out);
+        assert!(!runs(core));
+    });
+}
+
+#[test]
+fn a_peer_that_answers_again_is_compared_with_though_it_has_begun_a_round_itself() {
+    node("n0", |core, tick, out| {
+        core.link(tick, LEAF).clock.stamp(NOW);
+        core.suspect(tick, LEAF, out);
+        let heard = core.link(tick, LEAF).clock.stamped();
+        core.hear(
+            tick,
+            LEAF,
+            arrival(Header { up: true, ..header(heard) }, Kind::Sync(Box::new(step(9)))),
+            out,
+        );
+        let link = core.link(tick, LEAF);
+        assert!(!link.health.is_suspected() && link.push.is_synced);
+        let round = link.comparison.round.expect("its round may be one that it has given up");
+        assert!(round.id != 9 && round.retry_at <= NOW);
+    });
+}
+
+#[test]
+fn a_neighbour_that_is_compared_with_again_and_again_waits_for_a_timeout() {
+    node("n0", |core, tick, _| {
+        core.start_round(tick, LEAF);
+        core.link(tick, LEAF).comparison.round = None;
+        core.start_round(tick, LEAF);
+        let link = core.link(tick, LEAF);
+        let round = link.comparison.round.expect("it is only put off");
+        assert_eq!(round.retry_at, NOW + link.trip.timeout());
+    });
+}
+
+#[test]
+fn a_settled_node_tells_a_neighbour_once_that_is_not() {
+    node("n0", |core, tick, out| {
+        let hear = |core: &mut Core, up: bool, at: u64, out: &mut Outbox| {
+            let header = Header { digest: Digest::default(), up, at, ..header(0) };
+            core.hear(tick, LEAF, arrival(header, Kind::Ack), out);
+            core.link(tick, LEAF).acks.due()
+        };
+        core.changed(tick);
+        core.equals.heard(2, []);
+        assert_eq!(hear(core, true, 1, out), NOW, "now all are equal");
+        core.send_ack(tick, LEAF, out);
+        assert_eq!(hear(core, true, 2, out), Time::NEVER);
+        // Whoever is no neighbour asks, and is answered.
+        core.held.epoch += 1;
+        assert_eq!(hear(core, false, 3, out), Time::NEVER);
+    });
+}
