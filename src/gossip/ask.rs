@@ -7,7 +7,7 @@ use super::link::{Health, Link};
 use super::membership::Peer;
 use super::overlay::{Overlay, PLANNED_ROOT};
 use super::plan::Strategy;
-use super::watch::Urgency;
+use super::watch::{INTERVAL, Urgency};
 use crate::node::{Outbox, Time};
 use crate::protocol::link::Claim;
 
@@ -87,7 +87,9 @@ impl Core {
         }
         let is_needed =
             missing.iter().any(|peer| self.links.get(peer).is_some_and(|link| link.overlay.is_child));
-        let urgency = Urgency { is_root, is_needed, is_quiet, is_lately };
+        // Or else all nodes would ask once more at the moment from which they are to ask seldom.
+        let stays_lately = self.watch.is_lately(tick.now + INTERVAL);
+        let urgency = Urgency { is_root, is_needed, is_quiet, is_lately: stays_lately };
         let interval = urgency.interval(tick.members.nodes());
         self.watch.has_asked(tick.now + tick.spread(interval));
     }

@@ -26,8 +26,9 @@ impl Core {
         }
     }
 
-    /// The plan has become direct: what has not been pushed to the parent, or has not come there, goes to all.
-    fn push_to_all(&mut self, tick: &Tick<'_>) {
+    /// The plan has become direct: what has not been pushed to the parent, or has not come there, goes to all. The parent
+    /// won't pass it on: what this node sends again says that it tells everybody itself.
+    pub(super) fn push_to_all(&mut self, tick: &Tick<'_>) {
         let unsent = self
             .overlay
             .parent
@@ -39,8 +40,10 @@ impl Core {
                 link.sync(unsent);
             }
         }
-        self.schedule.down_at = self.schedule.down_at.min(self.schedule.up_at);
         self.schedule.up_at = Time::NEVER;
+        if unsent < self.held.len {
+            self.schedule.down_at = tick.now;
+        }
     }
 
     /// The plan is direct no more: what was to be sent to all goes to the parent, who passes it on.

@@ -5,7 +5,7 @@ use super::membership::{Arrival, Kind, Membership, Peer, What};
 use crate::config::Config;
 use crate::node::{Outbox, Time};
 use crate::protocol::link::{Digest, Echo, Header, Sync};
-use crate::queue::Log;
+use crate::queue::{Log, Origin};
 use crate::random::Random;
 use crate::sync::AtomicU64;
 
@@ -112,5 +112,21 @@ fn a_settled_node_tells_a_neighbour_once_that_is_not() {
         // Whoever is no neighbour asks, and is answered.
         core.held.epoch += 1;
         assert_eq!(hear(core, false, 3, out), Time::NEVER);
+    });
+}
+
+#[test]
+fn what_is_in_flight_to_the_parent_goes_to_all_when_the_plan_becomes_direct() {
+    node("n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        core.link(tick, HUB).push.is_synced = true;
+        tick.log.append(&[7], Origin::Client, NOW);
+        core.absorb(tick);
+        core.flush(tick, HUB, out);
+        core.schedule.up_at = Time::NEVER;
+        core.push_to_all(tick);
+        assert_eq!(core.schedule.next(), NOW);
+        let other = core.link(tick, Peer(2));
+        assert_eq!((other.push.cursor, other.push.is_synced), (0, true));
     });
 }

@@ -6,7 +6,7 @@ use super::rule::Turns;
 use crate::node::Time;
 
 /// How often a node asks that has nothing of the following to reckon with.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// While there is news, other nodes ask less often…
 const INTERVAL_WITH_NEWS: Duration = Duration::from_secs(4);
@@ -33,7 +33,7 @@ pub(super) struct Urgency {
     pub(super) is_needed: bool,
     /// All that was on its way with the last news should have come.
     pub(super) is_quiet: bool,
-    /// There was news not long ago.
+    /// There was news not long ago, when the next question is due, too.
     pub(super) is_lately: bool,
 }
 
