@@ -86,10 +86,8 @@ impl Core {
         if echo.is_some_and(|echo| link.health.heard(echo.at)) {
             self.restored(tick, peer, out);
         }
-        if header.acked.is_some()
-            && let Some(took) = took
-        {
-            self.mark_lost(tick, peer, took);
+        if let (Some(acked), Some(took)) = (header.acked, took) {
+            self.mark_lost(tick, peer, acked, took);
         }
         self.hear_state(tick, (peer, at), header, out);
         if let Some(trip) = self.link(tick, peer).trip.get() {

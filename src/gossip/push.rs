@@ -11,13 +11,16 @@ use super::plan::{Plan, Strategy};
 use super::round_trip::Estimate;
 use super::schedule::{GATHER, LATENESS};
 use crate::node::{Outbox, Time, micros};
-use crate::protocol::link::Delta;
+use crate::protocol::link::{Acked, Delta};
 use crate::protocol::{Batch, Generation, encode};
 use crate::queue::{InFlight, Origin, SLOTS, SlotRing, Span};
 
 /// The longest that a batch waits for its acknowledgement before it is sent again, unless the network is that
 /// slow.
 const WAIT_MAX: Duration = Duration::from_secs(4);
+
+/// A batch that so many later ones have overtaken by a quarter of a round trip is lost.
+const OVERTAKING: u32 = 3;
 
 /// What the log has gained since the ticking thread looked.
 #[derive(Default)]
@@ -411,17 +414,20 @@ impl Core {
     }
 
     /// A message that answers one sent `took` ago, and doesn't acknowledge what was sent well before that, says
-    /// that it is lost (the idea of RACK, RFC 8985, with the answer's own round trip). What was sent just before
-    /// may only have been overtaken: then it will be acknowledged as soon as what comes last is.
-    pub(super) fn mark_lost(&mut self, tick: &Tick<'_>, peer: Peer, took: Duration) {
+    /// that it is lost (the idea of RACK, RFC 8985, with the answer's own round trip). However restless the network
+    /// seems, what several later batches have overtaken is lost, too (RFC 9002, section 6.1.1). What was sent just before may
+    /// only have been overtaken: then it will be acknowledged as soon as what comes last is.
+    pub(super) fn mark_lost(&mut self, tick: &Tick<'_>, peer: Peer, acked: Acked, took: Duration) {
         let slots: &SlotRing = &tick.shared(peer).slots;
         let (answer_delay, _) = self.ack_delays(tick, peer);
         let Some(trip) = self.link(tick, peer).trip.get() else { return };
         let reordering = 4 * trip.deviation + Duration::from_millis(10);
         let overtaken = tick.now + answer_delay.after_last + trip.timeout();
         for in_flight in slots.in_flight().filter(|in_flight| in_flight.sent < tick.now.before(took)) {
-            let is_lost = in_flight.sent + took.max(trip.mean) + reordering < tick.now;
-            slots.hasten(in_flight.generation, if is_lost { Time::ZERO } else { overtaken });
+            let InFlight { generation, sent, .. } = in_flight;
+            let is_overtaken = acked.later_than(generation) >= OVERTAKING && sent + took * 5 / 4 < tick.now;
+            let is_lost = is_overtaken || sent + took.max(trip.mean) + reordering < tick.now;
+            slots.hasten(generation, if is_lost { Time::ZERO } else { overtaken });
         }
     }
 

@@ -1,10 +1,12 @@
 //! What one message changes between two nodes, where no run of a whole cluster shows it for sure.
 
+use std::time::Duration;
+
 use super::core::{Core, Tick};
 use super::membership::{Arrival, Kind, Membership, Peer, What};
 use crate::config::Config;
 use crate::node::{Outbox, Time};
-use crate::protocol::link::{Digest, Echo, Header, Sync};
+use crate::protocol::link::{Acked, Digest, Echo, Header, Sync};
 use crate::queue::{Log, Origin};
 use crate::random::Random;
 use crate::sync::AtomicU64;
@@ -128,5 +130,33 @@ fn what_is_in_flight_to_the_parent_goes_to_all_when_the_plan_becomes_direct() {
         assert_eq!(core.schedule.next(), NOW);
         let other = core.link(tick, Peer(2));
         assert_eq!((other.push.cursor, other.push.is_synced), (0, true));
+    });
+}
+
+#[test]
+fn what_three_later_batches_have_overtaken_is_lost_however_long_round_trips_seem() {
+    node("n0", |core, tick, out| {
+        let ms = |ms| Tick { now: NOW + Duration::from_millis(ms), ..*tick };
+        let link = core.link(tick, LEAF);
+        (link.push.is_synced, link.overlay.is_child, link.incarnation) = (true, true, 3);
+        (0..9).for_each(|_| link.trip.sample(Duration::from_secs(2)));
+        for (at, value) in [(0, 1), (50, 2), (50, 3), (50, 4)] {
+            tick.log.append(&[value], Origin::Client, NOW);
+            core.absorb(tick);
+            core.flush(&ms(at), LEAF, out);
+        }
+        let slots = &tick.shared(LEAF).slots;
+        let first = slots.base();
+        let mut hear = |later: u32| {
+            let acked = Acked { next: first, later };
+            slots.on_ack(acked);
+            let heard = core.link(tick, LEAF).clock.stamped();
+            let header = Header { acked: Some(acked), up: true, at: later.into(), ..header(heard) };
+            let what = What::Gossip { header, acked: true, kind: Kind::Ack };
+            core.hear(&ms(150), LEAF, Arrival { at: ms(150).now, what }, out);
+            slots.in_flight().next().expect("the first").due
+        };
+        assert!(hear(0b011) > ms(1000).now, "two may have been faster");
+        assert_eq!(hear(0b111), Time::ZERO);
     });
 }

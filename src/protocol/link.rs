@@ -99,6 +99,14 @@ impl Acked {
         let (before, after) = (distance(delta, next), distance(next, delta));
         (1..=32).contains(&before) || (1..=32).contains(&after) && later >> (after - 1) & 1 == 1
     }
+
+    /// How many deltas that were sent first after this one have come, if this one has not.
+    #[must_use]
+    pub fn later_than(self, Generation(delta): Generation) -> u32 {
+        let Self { next: Generation(next), later } = self;
+        let after = delta.wrapping_sub(next) & Generation::LAST.0;
+        u32::try_from(after).ok().and_then(|after| later.checked_shr(after)).unwrap_or(0).count_ones()
+    }
 }
 
 /// When a hub flushes, in microseconds.
