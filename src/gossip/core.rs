@@ -212,7 +212,7 @@ impl Core {
         link.blind = Blind::from(link.unacked_from(&tick.shared(peer).slots));
         link.health.suspect(link.clock.stamped());
         link.break_off();
-        self.watch.ask_at = tick.now;
+        self.watch.hurry(tick.now);
     }
 
     // Messages.

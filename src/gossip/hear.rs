@@ -119,7 +119,7 @@ impl Core {
                 self.start_round(tick, peer);
             }
         }
-        self.watch.ask_at = tick.now;
+        self.watch.hurry(tick.now);
         self.ask_lost_children(tick, out);
     }
 

@@ -71,7 +71,7 @@ impl Core {
         if parent != former {
             self.overlay.parent = parent;
             self.leave(tick, former);
-            self.watch.ask_at = tick.now;
+            self.watch.hurry(tick.now);
             self.schedule.up_at = Time::NEVER;
             if parent.is_none() {
                 // A root of its own asks everybody soon.

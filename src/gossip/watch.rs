@@ -82,6 +82,11 @@ impl Watch {
         (self.news_at, self.watch_at) = (now, watch_at);
     }
 
+    /// Who can be reached has changed: the next member is to be asked now.
+    pub(super) fn hurry(&mut self, now: Time) {
+        self.ask_at = now;
+    }
+
     /// Whether all that was on its way with the last news should have come.
     pub(super) fn is_quiet(&self) -> bool {
         self.watch_at == Time::NEVER
