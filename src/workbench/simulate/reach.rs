@@ -24,6 +24,8 @@ pub(super) struct Reach {
     cut: Vec<u8>,
     dead: Vec<bool>,
     gone: Vec<bool>,
+    /// Whether every node lives and hears every other.
+    is_whole: bool,
     /// The living nodes, in parts: within a part, links that work both ways join any two nodes, by way of others perhaps.
     parts: Vec<Vec<usize>>,
     /// The most hops that a value must take from a node to another of its part.
@@ -34,7 +36,8 @@ impl Reach {
     /// All nodes live and no link is cut.
     pub(super) fn new(nodes: usize, paths: Paths) -> Self {
         let (cut, dead) = (vec![0; nodes * nodes], vec![false; nodes]);
-        let mut reach = Self { nodes, paths, cut, gone: dead.clone(), dead, parts: Vec::new(), hops: 0 };
+        let gone = dead.clone();
+        let mut reach = Self { nodes, paths, cut, dead, gone, is_whole: true, parts: Vec::new(), hops: 0 };
         reach.survey();
         reach
     }
@@ -72,7 +75,7 @@ impl Reach {
 
     /// Whether every node lives and hears every other.
     pub(super) fn is_whole(&self) -> bool {
-        self.cut.iter().all(|&layers| layers == 0) && !self.dead.contains(&true)
+        self.is_whole
     }
 
     /// The most hops that a value must take from a node to another that can be reached.
@@ -100,8 +103,14 @@ impl Reach {
     }
 
     fn survey(&mut self) {
+        self.is_whole = self.cut.iter().all(|&layers| layers == 0) && !self.dead.contains(&true);
         self.parts.clear();
         self.hops = 0;
+        if self.is_whole && !matches!(self.paths, Paths::Between(_)) {
+            self.parts.push((0..self.nodes).collect());
+            self.hops = usize::from(self.nodes > 1);
+            return;
+        }
         let mut is_placed = self.dead.clone();
         for node in 0..self.nodes {
             let (part, hops) = self.from(node);
