@@ -30,13 +30,8 @@ impl Shared {
         Self { slots: SlotRing::new(first), inbox: Inbox::default(), one_way: AtomicU64::new(0) }
     }
 
-    // Relaxed, both: an estimate that is a little old does as well.
-
-    pub(super) fn one_way(&self) -> Duration {
-        Duration::from_nanos(self.one_way.load(Ordering::Relaxed))
-    }
-
     pub(super) fn set_one_way(&self, one_way: Duration) {
+        // Relaxed: an estimate that is a little old does as well.
         self.one_way.store(nanos(one_way), Ordering::Relaxed);
     }
 }
@@ -83,6 +78,8 @@ pub(super) struct Membership {
     /// This node's own place.
     rank: usize,
     tables: Box<[OnceLock<Table>]>,
+    /// How long messages of the farthest peer take, in nanoseconds; 0 before the ticking thread knows.
+    far: AtomicU64,
     pub(super) grace_ends: Time,
 }
 
@@ -102,6 +99,7 @@ impl Membership {
             hasher: FixedState::with_seed(seed),
             rank: 0,
             tables: Box::default(),
+            far: AtomicU64::new(0),
             grace_ends,
         };
         let mut ends: Vec<u32> = Vec::with_capacity(node_ids.len());
@@ -170,6 +168,18 @@ impl Membership {
     pub(super) fn peers(&self) -> impl Iterator<Item = Peer> + use<> {
         let me = self.rank;
         (0..self.nodes()).filter(move |&rank| rank != me).map(Peer)
+    }
+
+    // Relaxed, both: an estimate that is a little old does as well.
+
+    pub(super) fn set_far(&self, far: Duration) {
+        self.far.store(nanos(far), Ordering::Relaxed);
+    }
+
+    /// How long messages of a peer take, for all that is known: as long as of the farthest one if it is not known.
+    pub(super) fn one_way(&self, shared: &Shared) -> Duration {
+        let known = shared.one_way.load(Ordering::Relaxed);
+        Duration::from_nanos(if known == 0 { self.far.load(Ordering::Relaxed) } else { known })
     }
 
     /// What the threads share of a peer, made if there is nothing yet: its first batch has the generation that `first`

@@ -227,7 +227,7 @@ impl LockFree {
         // What a question brings, its sender has not been able to tell as it should.
         let tells_all = header.all && !matches!(kind, Kind::Ping);
         let origin = if tells_all { Origin::Told } else { Origin::Peer(peer.0) };
-        self.learn(values, origin, now.before(age + shared.one_way()));
+        self.learn(values, origin, now.before(age + members.one_way(shared)));
         let waits = match kind {
             Kind::Ping | Kind::Sync(_) | Kind::Delta { now: true, .. } => Duration::ZERO,
             Kind::Delta { .. } | Kind::Ack => GATHER,

@@ -99,6 +99,7 @@ impl Overlay {
             links.values_mut().for_each(|link| link.trip.assume(measured));
         }
         self.measured = measured;
+        members.set_far(measured.unwrap_or_default() / 2);
         let jitter = if steady > 0 { deviations / steady } else { JITTER_UNKNOWN };
         let conditions = Conditions { round_trip, jitter, rate };
         let was_direct = self.is_direct();
