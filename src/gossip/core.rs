@@ -151,7 +151,6 @@ impl Core {
     fn learn(&mut self, tick: &Tick<'_>, restart: Restart) {
         if self.restarts.learn(restart) {
             self.changed(tick);
-            self.schedule.restarts_wait = true;
             (self.schedule.up_at, self.schedule.down_at) = (tick.now, tick.now);
         }
     }

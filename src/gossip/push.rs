@@ -202,8 +202,7 @@ impl Core {
         let Self { overlay, schedule, .. } = self;
         let is_direct = overlay.is_direct();
         let is_time = schedule.begin_flush(tick.now, self.held.len, overlay.plan);
-        let to_all = is_time || is_direct || overlay.parent.is_some() || schedule.restarts_wait;
-        schedule.restarts_wait = false;
+        let to_all = is_time || is_direct || overlay.parent.is_some();
         let mut next = Time::NEVER;
         let mut targets = std::mem::take(&mut schedule.targets);
         if is_direct {

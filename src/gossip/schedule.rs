@@ -23,8 +23,6 @@ pub(super) struct Schedule {
     pub(super) down_at: Time,
     /// When the oldest of the values that wait for `down_at` was broadcast.
     pub(super) oldest: Time,
-    /// Whether restarts wait to be told to all neighbours.
-    pub(super) restarts_wait: bool,
     /// When this node flushes next if it is a root or a hub without one; then every period.
     next_flush: Time,
     /// The period when it did last.
@@ -43,7 +41,6 @@ impl Default for Schedule {
             up_at: Time::NEVER,
             down_at: Time::NEVER,
             oldest: Time::NEVER,
-            restarts_wait: false,
             next_flush: Time::ZERO,
             last_period: Duration::MAX,
             flushed: None,
