@@ -7,7 +7,7 @@ use super::link::{Health, Link};
 use super::membership::Peer;
 use super::overlay::{Overlay, PLANNED_ROOT};
 use super::plan::Strategy;
-use super::watch::{INTERVAL, Urgency};
+use super::watch::{INTERVAL, INTERVAL_WITH_NEWS, Urgency};
 use crate::node::{Outbox, Time};
 use crate::protocol::link::Claim;
 
@@ -71,6 +71,9 @@ impl Core {
             self.watch.ask_at = Time::NEVER;
             return;
         }
+        if !is_quiet && self.overlay.is_direct() && !missing.is_empty() {
+            self.compare_with_helper(tick);
+        }
         let unasked = if is_quiet && is_lately { self.unasked(tick) } else { None };
         // Of three turns two are for those who are missing, and one for the members, if it may be any of them that
         // helps.
@@ -89,9 +92,25 @@ impl Core {
             missing.iter().any(|peer| self.links.get(peer).is_some_and(|link| link.overlay.is_child));
         // Or else all nodes would ask once more at the moment from which they are to ask seldom.
         let stays_lately = self.watch.is_lately(tick.now + INTERVAL);
-        let urgency = Urgency { is_root, is_needed, is_quiet, is_lately: stays_lately };
+        // Foreign members are never known to be equal.
+        let is_foreign = |peer| self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign);
+        let unequal = tick.members.peers().filter(|&peer| !self.equals.has(peer.0) && !is_foreign(peer));
+        let is_in_parts = unequal.take(2).count() > 1;
+        let urgency = Urgency { is_root, is_in_parts, is_needed, is_quiet, is_lately: stays_lately };
         let interval = urgency.interval(tick.members.nodes());
         self.watch.has_asked(tick.now + tick.spread(interval));
+    }
+
+    /// What somebody that this node can't reach has told everybody, this node can only get from others: by the direct plan
+    /// nobody passes it on.
+    fn compare_with_helper(&mut self, tick: &Tick<'_>) {
+        let reaches = |peer: &Peer| self.links.get(peer).is_some_and(|link| !link.health.is_suspected());
+        let Some(helper) = self.overlay.parent.or_else(|| tick.members.peers().find(reaches)) else { return };
+        let comparison = &self.link(tick, helper).comparison;
+        let is_lately = comparison.begun.is_some_and(|begun| tick.now < begun + INTERVAL_WITH_NEWS);
+        if comparison.round.is_none() && !is_lately {
+            self.start_round(tick, helper);
+        }
     }
 
     /// The member whose turn it is.

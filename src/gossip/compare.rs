@@ -31,6 +31,7 @@ impl Core {
         let begins = again.unwrap_or_default().max(tick.now);
         link.comparison.round = Some(Round { id, retry_at: begins });
         link.comparison.begun = Some(begins);
+        link.comparison.explained_until = None;
         self.rearm(tick, peer);
     }
 
@@ -96,7 +97,7 @@ impl Core {
         let under_way: Vec<Span> = link.under_way(&tick.shared(peer).slots).collect();
         let is_under_way = |position: usize| {
             let mut spans = under_way.iter().filter(|span| (span.from..span.to).contains(&position));
-            spans.any(|span| span.whole || self.is_for(peer, tick.log.get(position).origin))
+            spans.any(|span| span.whole || self.is_for(tick.members, peer, tick.log.get(position).origin))
         };
         let mut send = std::mem::take(&mut found.send);
         send.retain(|place| place.position() < unpushed && !is_under_way(place.position()));

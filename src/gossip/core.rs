@@ -24,6 +24,9 @@ use crate::sync::{AtomicU64, Ordering};
 /// What a node that is not settled waits beyond the time that messages under way take.
 const QUIET: Duration = Duration::from_millis(150);
 
+/// The last incarnation that is believed: there is room for later ones in what is said between nodes.
+const INCARNATION_MAX: u64 = 1 << 62;
+
 /// What a tick has at hand beside what it changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tick<'a> {
@@ -127,6 +130,9 @@ impl Core {
     /// Takes up a restart of a member, this node perhaps.
     pub(super) fn learn_restart(&mut self, tick: &Tick<'_>, restart: Restart) {
         let Ok(rank) = usize::try_from(restart.rank) else { return };
+        if restart.incarnation > INCARNATION_MAX {
+            return; // Made up: none after it could be said.
+        }
         let Some(peer) = tick.members.at(rank) else {
             // Relaxed, both: only the ticking thread stores it.
             let incarnation = tick.incarnation.load(Ordering::Relaxed);
@@ -155,10 +161,18 @@ impl Core {
         }
     }
 
-    /// A peer was started again: what it held is gone, and so is what was in flight to it.
+    /// A peer was started again: what it held is gone, and so is what was in flight to it. Neighbours compare with it; by the
+    /// direct plan others go on to tell it what they tell everybody.
     fn restarted(&mut self, tick: &Tick<'_>, peer: Peer, incarnation: u64) {
-        tick.shared(peer).slots.clear();
-        self.link(tick, peer).restart(incarnation);
+        let slots = &tick.shared(peer).slots;
+        let is_told = self.overlay.is_direct() && !self.is_neighbour(peer);
+        let link = self.link(tick, peer);
+        link.rewind(slots);
+        let cursor = link.push.cursor;
+        link.restart(incarnation);
+        if is_told {
+            link.sync(cursor);
+        }
         self.equals.differs(peer.0);
     }
 

@@ -12,6 +12,10 @@ use crate::protocol::Excerpt;
 use crate::protocol::link::{Claim, Header, Restart};
 use crate::sync::Ordering;
 
+/// While values keep coming, nodes are hardly ever equal. What is not on its way all the same, a node finds out from its
+/// parent so often: anti-entropy, as Demers et al. have it ("Epidemic algorithms", 1987).
+const EXPLAINED_MAX: Duration = Duration::from_secs(60);
+
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
 const PARENT_SILENT: Duration = Duration::from_secs(1);
 
@@ -101,23 +105,30 @@ impl Core {
         self.follow_up(tick, peer, (header, kind), acked, out);
     }
 
-    /// A peer that was suspected answers: what each of the two lacks is found out.
+    /// A peer that was suspected answers. What each of two neighbours lacks is found out. By the direct plan every node
+    /// sends the peer its own values anew.
     fn restored(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         if self.matters(tick, peer) {
             out.note(format_args!("{} answers again", Excerpt(tick.members.name(peer))));
         }
-        tick.shared(peer).slots.clear();
-        let is_neighbour = self.is_neighbour(peer);
+        let (is_neighbour, is_direct) = (self.is_neighbour(peer), self.overlay.is_direct());
+        let slots = &tick.shared(peer).slots;
         let link = self.link(tick, peer);
         // The peer may not know yet that it is heard.
         link.acks.by(tick.now);
-        if link.comparison.round.is_none() {
+        if is_direct && !is_neighbour && link.push.is_synced {
+            link.rewind(slots);
+            self.schedule.down_at = tick.now;
+        } else if link.comparison.round.is_none() {
+            slots.clear();
             link.push.lacking.clear();
             link.push.is_synced = false;
             if is_neighbour {
                 // Not left to the peer: a round of its own that comes late may be one that it has given up.
                 self.start_round(tick, peer);
             }
+        } else {
+            slots.clear();
         }
         self.watch.hurry(tick.now);
         self.ask_lost_children(tick, out);
@@ -157,7 +168,7 @@ impl Core {
         let link = self.link(tick, peer);
         link.sync(len);
         link.push.rest = false;
-        link.comparison.round = None;
+        (link.comparison.round, link.comparison.explained_until) = (None, None);
         match claim {
             Claim::Mine => self.equals.heard(peer.0, []),
             Claim::Below => self.equals.heard(peer.0, plan::below(nodes, peer.0)),
@@ -212,7 +223,8 @@ impl Core {
         // By the direct plan others may be bringing what makes the difference.
         let is_explained = may_compare
             && link.push.is_synced
-            && (header.more || self.overlay.is_direct() || self.has_more(tick, peer));
+            && (header.more || self.overlay.is_direct() || self.has_more(tick, peer))
+            && !self.differs_for_long(tick, peer);
         let link = self.link(tick, peer);
         if link.health.is_suspected() {
             // It can be heard; it is to show whether it hears this node. If it does, it will say more than a
@@ -230,6 +242,16 @@ impl Core {
         } else if acked && link.push.rest {
             self.flush(tick, peer, out);
         }
+    }
+
+    /// Whether this node and its parent have not been equal for so long, nor begun to compare, that something else than
+    /// what is on its way may be the cause.
+    fn differs_for_long(&mut self, tick: &Tick<'_>, peer: Peer) -> bool {
+        if self.overlay.parent != Some(peer) {
+            return false;
+        }
+        let until = tick.now + tick.spread(EXPLAINED_MAX);
+        *self.link(tick, peer).comparison.explained_until.get_or_insert(until) <= tick.now
     }
 
     /// Somebody who isn't a natter node has sent or acknowledged values.

@@ -68,7 +68,7 @@ impl Inspect for LockFree {
             let origin = self.log.get(position).origin;
             let place = |&peer: &Peer| {
                 let (name, push) = (members.name(peer), &core.links[&peer].push);
-                let is_for_it = core.is_for(peer, origin);
+                let is_for_it = core.is_for(members, peer, origin);
                 let has = |span: &Span| (span.from..span.to).contains(&position) && (span.whole || is_for_it);
                 let shared = self.shared(members, peer);
                 if let Some(batch) = shared.slots.in_flight().find(|batch| has(&batch.span)) {

@@ -116,6 +116,13 @@ impl Link {
         }
     }
 
+    /// All that the peer may not have got is to be sent anew.
+    pub(super) fn rewind(&mut self, slots: &SlotRing) {
+        self.push.cursor = self.unacked_from(slots);
+        self.push.lacking.clear();
+        slots.clear();
+    }
+
     /// What waits for the peer's acknowledgement, and what it was found to lack.
     pub(super) fn under_way(&self, slots: &SlotRing) -> impl Iterator<Item = Span> {
         slots.in_flight().map(|in_flight| in_flight.span).chain(self.push.lacking.iter().copied())
@@ -351,6 +358,8 @@ pub(super) struct Comparison {
     pub(super) round: Option<Round>,
     /// When this node last began one.
     pub(super) begun: Option<Time>,
+    /// Until when what is on its way may explain that the two differ.
+    pub(super) explained_until: Option<Time>,
     /// The last one of the peer's that was answered.
     pub(super) answered: Option<u64>,
     /// By when the peer has had no more than its share of the time that comparing takes.

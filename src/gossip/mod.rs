@@ -224,8 +224,8 @@ impl LockFree {
         let is_for_this_incarnation = header.to == Some(self.incarnation.load(Ordering::Relaxed));
         let acked =
             header.acked.filter(|_| is_for_this_incarnation).is_some_and(|acked| shared.slots.on_ack(acked));
-        // What a question brings, its sender has not been able to tell as it should.
-        let tells_all = header.all && !matches!(kind, Kind::Ping);
+        // What a question or a comparison brings, its sender has not been able to tell as it should.
+        let tells_all = header.all && matches!(kind, Kind::Delta { .. });
         let origin = if tells_all { Origin::Told } else { Origin::Peer(peer.0) };
         self.learn(values, origin, now.before(age + members.one_way(shared)));
         let waits = match kind {
@@ -452,7 +452,9 @@ impl Core {
         let peers: Vec<Peer> = members.peers().filter(is_linked).collect();
         for &peer in &peers {
             let is_child = self.overlay.is_planned_child(members, peer);
-            self.links.insert(peer, Link::new(is_child, is_first, None));
+            // By the direct plan it has all of what this node has told: nothing.
+            let is_told = is_first || self.overlay.is_direct() && !self.is_neighbour(peer) && !is_child;
+            self.links.insert(peer, Link::new(is_child, is_told, None));
         }
         self.started = true;
         if !is_first {

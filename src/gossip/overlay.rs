@@ -80,7 +80,8 @@ impl Overlay {
         self.replan_at = now + REPLAN_INTERVAL;
         let alive = || links.values().filter(|link| !link.health.is_suspected());
         let trips = || alive().filter_map(|link| link.trip.get());
-        let measured = trips().map(Estimate::planned).max();
+        // Who can reach nobody knows no better than before.
+        let measured = trips().map(Estimate::planned).max().or(self.measured);
         let (mut deviations, mut steady) = (Duration::ZERO, 0);
         for deviation in trips().filter_map(Estimate::jitter) {
             deviations += deviation;

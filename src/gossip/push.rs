@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::core::{Core, Tick};
 use super::link::{Health, Link};
-use super::membership::Peer;
+use super::membership::{Membership, Peer};
 use super::plan::{Plan, Strategy};
 use super::round_trip::Estimate;
 use super::schedule::{GATHER, LATENESS};
@@ -71,6 +71,12 @@ impl Core {
             // Whoever tells everybody may not know of those peers.
             news.from_others = true;
             self.schedule.oldest = self.schedule.oldest.min(born);
+        }
+        if self.overlay.is_direct()
+            && (news.told.is_some() || news.from_parent)
+            && self.links.keys().any(|&peer| self.stands_in_for(tick.members, peer))
+        {
+            news.from_others = true;
         }
         self.changed(tick);
         self.plan_flushes(tick, &news);
@@ -198,7 +204,7 @@ impl Core {
         }
     }
 
-    fn flush_down(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+    pub(super) fn flush_down(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let Self { overlay, schedule, .. } = self;
         let is_direct = overlay.is_direct();
         let is_time = schedule.begin_flush(tick.now, self.held.len, overlay.plan);
@@ -289,7 +295,7 @@ impl Core {
         let (mut values, mut born, mut to) = (Batch::new(), Time::NEVER, span.from);
         while to < span.to && values.len() < tick.config.batch_max {
             let entry = tick.log.get(to);
-            if span.whole || self.is_for(peer, entry.origin) {
+            if span.whole || self.is_for(tick.members, peer, entry.origin) {
                 values.push(entry.value);
                 born = born.min(entry.born);
             }
@@ -330,13 +336,20 @@ impl Core {
 
     /// Whether a peer has to be told of a value of that origin, by this node. By the direct plan the parent tells
     /// everybody itself, and so does whoever says that it does. What a foreign peer holds is known by its
-    /// acknowledgements alone, so it is told everything.
-    pub(super) fn is_for(&self, peer: Peer, origin: Origin) -> bool {
-        if self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign) {
+    /// acknowledgements alone, so it is told everything; so is whoever comes because it can't reach the planned parent.
+    pub(super) fn is_for(&self, members: &Membership, peer: Peer, origin: Origin) -> bool {
+        let is_foreign = self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign);
+        if is_foreign || self.overlay.is_direct() && self.stands_in_for(members, peer) {
             return origin != Origin::Peer(peer.0);
         }
         let is_told = |Peer(parent)| self.overlay.is_direct() && origin == Origin::Peer(parent);
         origin.concerns(peer.0) && !self.overlay.parent.is_some_and(is_told)
+    }
+
+    /// Whether a peer has taken this node for its parent, which the plan doesn't.
+    fn stands_in_for(&self, members: &Membership, peer: Peer) -> bool {
+        !self.overlay.is_planned_child(members, peer)
+            && self.links.get(&peer).is_some_and(|link| link.overlay.is_child)
     }
 
     /// Sends a batch, under a name that it may have already.
@@ -350,7 +363,9 @@ impl Core {
     ) {
         let Tick { now, members, .. } = *tick;
         let slots = &tick.shared(peer).slots;
-        let header = self.header(tick, peer);
+        let mut header = self.header(tick, peer);
+        // What a comparison found missing, others may lack as well.
+        header.all &= !covered.whole;
         let restarts = header.digest.restarts;
         let (answer_delay, _) = self.ack_delays(tick, peer);
         let link = self.link(tick, peer);

@@ -3,6 +3,7 @@
 use super::core::{Core, Tick};
 use super::membership::Peer;
 use super::overlay::PLANNED_ROOT;
+use super::plan::Strategy;
 use crate::node::{Outbox, Time};
 use crate::protocol::Excerpt;
 
@@ -18,7 +19,7 @@ impl Core {
             if self.overlay.is_direct() {
                 self.push_to_all(tick);
             } else {
-                self.push_to_neighbours(tick);
+                self.push_to_neighbours(tick, out);
             }
         }
         if self.started {
@@ -46,10 +47,13 @@ impl Core {
         }
     }
 
-    /// The plan is direct no more: what was to be sent to all goes to the parent, who passes it on.
-    fn push_to_neighbours(&mut self, tick: &Tick<'_>) {
-        if self.overlay.parent.is_some() {
-            self.schedule.up_at = self.schedule.up_at.min(self.schedule.down_at);
+    /// The plan is direct no more: what comes from now on goes to the parent, who passes it on. What waits for all is still
+    /// sent to all: the parent may have been told some of it as what everybody is told.
+    fn push_to_neighbours(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        if self.schedule.down_at != Time::NEVER {
+            let strategy = std::mem::replace(&mut self.overlay.plan.strategy, Strategy::Direct);
+            self.flush_down(tick, out);
+            self.overlay.plan.strategy = strategy;
         }
         for peer in tick.members.peers() {
             if !self.is_neighbour(peer)

@@ -9,7 +9,7 @@ use crate::node::Time;
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// While there is news, other nodes ask less often…
-const INTERVAL_WITH_NEWS: Duration = Duration::from_secs(4);
+pub(super) const INTERVAL_WITH_NEWS: Duration = Duration::from_secs(4);
 
 /// …and roots more often: what their questions bring may have no other way to who hears them and is not heard.
 const ROOT_INTERVAL_WITH_NEWS: Duration = Duration::from_millis(400);
@@ -21,14 +21,20 @@ const LONG: Duration = Duration::from_secs(65);
 /// How often a root asks from then on: it asks for all below it.
 const ROOT_INTERVAL_AT_LAST: Duration = Duration::from_secs(5);
 
-/// How often all other nodes ask together from then on.
+/// How often all other nodes ask together from then on, if there is one that is not known to be equal: it is dead, more often
+/// than not.
 const SHARED_INTERVAL_AT_LAST: Duration = Duration::from_secs(11);
+
+/// How often they do if there are more: there may be one link between two of them that works.
+const SHARED_INTERVAL_OF_PARTS: Duration = Duration::from_millis(500);
 
 /// What makes the next question urgent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Urgency {
     /// This node asks for all below it.
     pub(super) is_root: bool,
+    /// More than one member is not known to be equal.
+    pub(super) is_in_parts: bool,
     /// Somebody may have no other way to the rest than by this node.
     pub(super) is_needed: bool,
     /// All that was on its way with the last news should have come.
@@ -45,7 +51,10 @@ impl Urgency {
             Self { is_quiet: false, is_needed: false, .. } => INTERVAL_WITH_NEWS,
             Self { is_quiet: false, .. } | Self { is_lately: true, .. } => INTERVAL,
             Self { is_root: true, .. } => ROOT_INTERVAL_AT_LAST,
-            _ => SHARED_INTERVAL_AT_LAST.saturating_mul(u32::try_from(members).unwrap_or(u32::MAX)),
+            Self { is_in_parts, .. } => {
+                let shared = if is_in_parts { SHARED_INTERVAL_OF_PARTS } else { SHARED_INTERVAL_AT_LAST };
+                INTERVAL.max(shared.saturating_mul(u32::try_from(members).unwrap_or(u32::MAX)))
+            }
         }
     }
 }
