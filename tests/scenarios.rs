@@ -468,6 +468,74 @@ fn a_node_that_was_away_for_ten_thousand_values_is_sent_them_once() {
     assert!(sent <= 1.3, "{sent} for each");
 }
 
+// Values keep coming.
+
+/// Nodes that tell each other everything themselves.
+fn direct() -> Config {
+    Config { latency_budget: ms(120), ..Config::default() }
+}
+
+#[test]
+fn a_link_that_was_cut_keeps_no_value_back_while_values_keep_coming() {
+    for cut_for in [1, 5, 20] {
+        let mut net = Net::settled(5, &direct(), 1);
+        net.cut([(3, 4), (4, 3)]);
+        net.run(secs(cut_for));
+        let healed = net.heal();
+        net.run(secs(20));
+        let completion = net.completion(healed);
+        println!("direct plan, link cut for {cut_for} s: {completion}");
+        assert!(completion.time <= secs(5), "{completion}");
+    }
+}
+
+#[test]
+fn a_link_that_is_cut_for_good_keeps_no_value_back_while_values_keep_coming() {
+    for cut in [(0, 1), (0, 4), (3, 4)] {
+        let mut net = Net::settled(5, &direct(), 1);
+        let began = net.now();
+        net.cut([cut, (cut.1, cut.0)]);
+        net.run(secs(40));
+        let slowest = net.slowest(began..net.now().before(secs(10)), &net.all(), &net.all());
+        println!("direct plan, {cut:?} cut for good: {slowest}");
+        assert!(slowest.time <= secs(10), "{slowest}");
+    }
+}
+
+#[test]
+fn a_node_that_was_started_again_costs_the_direct_plan_nothing_for_long() {
+    let config = direct();
+    let mut net = Net::settled(5, &config, 1);
+    restart(&mut net, &config, 4, 1);
+    net.run(secs(10));
+    let began = net.now();
+    net.run(secs(10));
+    let calm = began..net.now().before(secs(1));
+    let (cost, slowest) = (net.cost(calm.clone()), net.slowest(calm, &net.all(), &net.all()));
+    println!("direct plan, after a restart: {cost:.2} messages a value, {slowest}");
+    assert!(cost < 4.2 && slowest.time <= ms(150), "{cost} messages, {slowest}");
+}
+
+/// Two sides are joined by a single link, of two nodes that are no roots, after a long time apart.
+#[test]
+fn a_bridge_between_two_sides_is_found_though_all_has_been_silent_for_long() {
+    const NODES: usize = 9;
+    let mut net = Net::settled(NODES, &Config::default(), 1);
+    net.quiet(secs(30));
+    let is_left = |node: usize| (1..=NODES / 2).contains(&node);
+    let pairs = (0..NODES).flat_map(|a| (0..NODES).map(move |b| (a, b)));
+    let cuts: Vec<Cut> = pairs.filter(|&(a, b)| is_left(a) != is_left(b)).collect();
+    net.cut(cuts.iter().copied());
+    let value = net.broadcast(2);
+    net.quiet(secs(100));
+    net.cut(cuts.into_iter().filter(|cut| !matches!(cut, (2, 8) | (8, 2))));
+    let joined = net.now();
+    net.quiet(secs(200));
+    let spread = net.spread(value, &net.all());
+    println!("bridge: everywhere after {} s", spread.since(joined).as_secs());
+    assert!(spread <= joined + secs(150), "{spread:?}");
+}
+
 // 6.
 
 /// No node waits for an acknowledgement, nor has anything to send.

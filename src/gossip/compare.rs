@@ -94,9 +94,16 @@ impl Core {
         // What is pushed anyway, and what is on its way, need not be found missing.
         let link = self.link(tick, peer);
         let unpushed = if is_pushed_to { link.push.cursor } else { len };
-        let under_way: Vec<Span> = link.under_way(&tick.shared(peer).slots).collect();
+        let in_flight: Vec<Span> = tick.shared(peer).slots.in_flight().map(|one| one.span).collect();
+        let mut lacking: Vec<Span> = link.push.lacking.iter().copied().collect();
+        lacking.sort_unstable_by_key(|span| span.from);
+        // None of what was found lacking is longer than a batch.
+        let most = tick.config.batch_max;
         let is_under_way = |position: usize| {
-            let mut spans = under_way.iter().filter(|span| (span.from..span.to).contains(&position));
+            let near = &lacking[lacking.partition_point(|span| span.from + most <= position)..];
+            let near = near.iter().take_while(|span| span.from <= position);
+            let mut spans =
+                in_flight.iter().chain(near).filter(|span| (span.from..span.to).contains(&position));
             spans.any(|span| span.whole || self.is_for(tick.members, peer, tick.log.get(position).origin))
         };
         let mut send = std::mem::take(&mut found.send);

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::core::{Core, Tick};
 use super::membership::{Arrival, Kind, Membership, Peer, What};
+use super::plan::Strategy;
 use crate::config::Config;
 use crate::node::{Outbox, Time};
-use crate::protocol::link::{Acked, Digest, Echo, Header, Sync};
+use crate::protocol::link::{Acked, Digest, Echo, Header, Restart, Sync};
 use crate::queue::{Log, Origin};
 use crate::random::Random;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering};
 
 const NOW: Time = Time::from_nanos(5_000_000_000);
 const HUB: Peer = Peer(0);
@@ -158,5 +159,50 @@ fn what_three_later_batches_have_overtaken_is_lost_however_long_round_trips_seem
         };
         assert!(hear(0b011) > ms(1000).now, "two may have been faster");
         assert_eq!(hear(0b111), Time::ZERO);
+    });
+}
+
+#[test]
+fn what_is_on_its_way_explains_a_difference_for_a_minute_at_most() {
+    node("n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        let link = core.link(tick, HUB);
+        (link.push.is_synced, link.incarnation) = (true, 3);
+        let mut compares_after = |secs: u64| {
+            let later = Tick { now: NOW + Duration::from_secs(secs), ..*tick };
+            let header = Header { more: true, at: 1 + secs, ..header(0) };
+            core.hear(&later, HUB, arrival(header, Kind::Ack), out);
+            core.link(tick, HUB).comparison.round.is_some()
+        };
+        assert!(!compares_after(0) && !compares_after(44) && compares_after(60));
+    });
+}
+
+#[test]
+fn a_peer_that_answers_again_is_told_by_the_direct_plan_what_it_did_not_get() {
+    node("n2", |core, tick, out| {
+        core.overlay.plan.strategy = Strategy::Direct;
+        core.overlay.parent = Some(HUB);
+        core.link(tick, LEAF).push.is_synced = true;
+        tick.log.append(&[7], Origin::Client, NOW);
+        core.absorb(tick);
+        core.flush(tick, LEAF, out);
+        core.suspect(tick, LEAF, out);
+        let heard = core.link(tick, LEAF).clock.stamped();
+        core.hear(tick, LEAF, arrival(header(heard), Kind::Ack), out);
+        let push = &core.link(tick, LEAF).push;
+        assert_eq!((push.cursor, push.is_synced), (0, true));
+        assert_eq!(core.schedule.next(), NOW);
+    });
+}
+
+#[test]
+fn an_incarnation_after_which_none_could_be_said_is_not_believed() {
+    node("n0", |core, tick, _| {
+        for rank in [0, 1] {
+            core.learn_restart(tick, Restart { rank, incarnation: u64::MAX / 2 });
+        }
+        assert_eq!(tick.incarnation.load(Ordering::Relaxed), 5);
+        assert_eq!(core.restarts.all(), []);
     });
 }

@@ -13,8 +13,9 @@ const FIRST_CHUNK: usize = if cfg!(loom) { 2 } else { 64 };
 /// As many chunks as it takes to count to 2^40 entries, which no memory holds.
 const CHUNKS: usize = if cfg!(loom) { 3 } else { 35 };
 
-/// The low bits of an entry's second word hold the origin, the others the time in microseconds.
+/// The low bits of an entry's second word hold the origin, the others the time in units that last for nine years.
 const ORIGIN_BITS: u32 = 20;
+const MICROS_A_UNIT: u64 = 16;
 
 /// Who brought a value, and so who has to be told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +85,7 @@ pub struct Entry {
     pub value: Value,
     /// Who brought it.
     pub origin: Origin,
-    /// When it was broadcast, as far as this node can tell, to the microsecond.
+    /// When it was broadcast, as far as this node can tell, to 16 microseconds.
     pub born: Time,
 }
 
@@ -136,7 +137,7 @@ impl Log {
 
     /// Appends values of one origin. To be called by one thread at a time.
     pub fn append(&self, values: &[Value], origin: Origin, born: Time) {
-        let origin = born.as_micros() << ORIGIN_BITS | origin.bits();
+        let origin = (born.as_micros() / MICROS_A_UNIT) << ORIGIN_BITS | origin.bits();
         // Relaxed: this thread is the only one that stores it.
         let mut len = self.len.load(Ordering::Relaxed);
         for &value in values {
@@ -169,7 +170,7 @@ impl Log {
         Entry {
             value: slot.value.load(Ordering::Relaxed).cast_signed(),
             origin: Origin::from_bits(origin & ((1 << ORIGIN_BITS) - 1)),
-            born: Time::from_nanos((origin >> ORIGIN_BITS) * 1000),
+            born: Time::from_nanos((origin >> ORIGIN_BITS) * MICROS_A_UNIT * 1000),
         }
     }
 
