@@ -188,7 +188,7 @@ mod tests {
     fn entries_come_back_with_their_origins() {
         let log = Log::default();
         assert!(log.is_empty());
-        let born = Time::from_nanos(5_000);
+        let born = Time::from_nanos(48_000);
         log.append(&[7, -1], Origin::Client, born);
         log.append(&[i64::MIN], Origin::Peer(Origin::PEERS_MAX - 1), Time::ZERO);
         log.append(&[8], Origin::Told, born);
