@@ -104,8 +104,12 @@ impl Core {
     /// What somebody that this node can't reach has told everybody, this node can only get from others: by the direct plan
     /// nobody passes it on.
     fn compare_with_helper(&mut self, tick: &Tick<'_>) {
-        let reaches = |peer: &Peer| self.links.get(peer).is_some_and(|link| !link.health.is_suspected());
-        let Some(helper) = self.overlay.parent.or_else(|| tick.members.peers().find(reaches)) else { return };
+        // A stranger may not know how to compare.
+        let reaches = |peer: &Peer| {
+            self.links.get(peer).is_some_and(|link| link.incarnation != 0 && !link.health.is_suspected())
+        };
+        let parent = self.overlay.parent.filter(reaches);
+        let Some(helper) = parent.or_else(|| tick.members.peers().find(reaches)) else { return };
         let comparison = &self.link(tick, helper).comparison;
         let is_lately = comparison.begun.is_some_and(|begun| tick.now < begun + INTERVAL_WITH_NEWS);
         if comparison.round.is_none() && !is_lately {
