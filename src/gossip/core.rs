@@ -167,8 +167,8 @@ impl Core {
         let slots = &tick.shared(peer).slots;
         let is_told = self.overlay.is_direct() && !self.is_neighbour(peer);
         let link = self.link(tick, peer);
-        link.rewind(slots);
-        let cursor = link.push.cursor;
+        let cursor = link.unacked_from(slots);
+        slots.clear();
         link.restart(incarnation);
         if is_told {
             link.sync(cursor);

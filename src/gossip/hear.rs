@@ -105,30 +105,26 @@ impl Core {
         self.follow_up(tick, peer, (header, kind), acked, out);
     }
 
-    /// A peer that was suspected answers. What each of two neighbours lacks is found out. By the direct plan every node
-    /// sends the peer its own values anew.
+    /// A peer that was suspected answers. What each of two neighbours lacks is found out. Others are sent anew what was in
+    /// flight: by the direct plan nobody passes that on.
     fn restored(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         if self.matters(tick, peer) {
             out.note(format_args!("{} answers again", Excerpt(tick.members.name(peer))));
         }
-        let (is_neighbour, is_direct) = (self.is_neighbour(peer), self.overlay.is_direct());
+        let is_neighbour = self.is_neighbour(peer);
         let slots = &tick.shared(peer).slots;
         let link = self.link(tick, peer);
         // The peer may not know yet that it is heard.
         link.acks.by(tick.now);
-        if is_direct && !is_neighbour && link.push.is_synced {
-            link.rewind(slots);
-            self.schedule.down_at = tick.now;
-        } else if link.comparison.round.is_none() {
+        if !is_neighbour {
+            link.requeue(slots);
+            self.flush(tick, peer, out);
+        } else {
             slots.clear();
-            link.push.lacking.clear();
-            link.push.is_synced = false;
-            if is_neighbour {
+            if link.comparison.round.is_none() {
                 // Not left to the peer: a round of its own that comes late may be one that it has given up.
                 self.start_round(tick, peer);
             }
-        } else {
-            slots.clear();
         }
         self.watch.hurry(tick.now);
         self.ask_lost_children(tick, out);

@@ -116,10 +116,9 @@ impl Link {
         }
     }
 
-    /// All that the peer may not have got is to be sent anew.
-    pub(super) fn rewind(&mut self, slots: &SlotRing) {
-        self.push.cursor = self.unacked_from(slots);
-        self.push.lacking.clear();
+    /// What is in flight to the peer is to be sent anew.
+    pub(super) fn requeue(&mut self, slots: &SlotRing) {
+        self.push.lacking.extend(slots.in_flight().map(|in_flight| in_flight.span));
         slots.clear();
     }
 

@@ -190,9 +190,10 @@ fn a_peer_that_answers_again_is_told_by_the_direct_plan_what_it_did_not_get() {
         core.suspect(tick, LEAF, out);
         let heard = core.link(tick, LEAF).clock.stamped();
         core.hear(tick, LEAF, arrival(header(heard), Kind::Ack), out);
-        let push = &core.link(tick, LEAF).push;
-        assert_eq!((push.cursor, push.is_synced), (0, true));
-        assert_eq!(core.schedule.next(), NOW);
+        let again = tick.shared(LEAF).slots.in_flight().map(|in_flight| in_flight.span.from);
+        assert_eq!(again.collect::<Vec<_>>(), [0]);
+        let sent = String::from_utf8(out.lines_mut().clone()).expect("text");
+        assert_eq!(sent.matches("[7]").count(), 2, "{sent}");
     });
 }
 
