@@ -111,13 +111,14 @@ impl Core {
         if self.matters(tick, peer) {
             out.note(format_args!("{} answers again", Excerpt(tick.members.name(peer))));
         }
-        let is_neighbour = self.is_neighbour(peer);
+        let (is_neighbour, is_direct) = (self.is_neighbour(peer), self.overlay.is_direct());
         let slots = &tick.shared(peer).slots;
         let link = self.link(tick, peer);
         // The peer may not know yet that it is heard.
         link.acks.by(tick.now);
         if !is_neighbour {
             link.requeue(slots);
+            link.push.is_synced &= is_direct;
             self.flush(tick, peer, out);
         } else {
             slots.clear();
