@@ -406,17 +406,19 @@ fn an_ack_frees_the_slot_for_a_batch_that_waits() {
 fn a_reader_of_the_log_finds_only_whole_entries() {
     explore(None, |is_turned| {
         let log = Arc::new(Log::default());
-        let append = |log: &Log| {
-            log.append(&[10], Origin::Client, Time::from_nanos(1000));
+        // Multiples of the log's unit of time.
+        let [first, second] = [16, 32].map(|micros| Time::from_nanos(micros * 1000));
+        let append = move |log: &Log| {
+            log.append(&[10], Origin::Client, first);
             // Begins in the first chunk, and ends in the next one.
-            log.append(&[11, 12], Origin::Peer(3), Time::from_nanos(2000));
+            log.append(&[11, 12], Origin::Peer(3), second);
         };
-        let read = |log: &Log| {
+        let read = move |log: &Log| {
             for _ in 0..2 {
                 let len = log.len();
                 assert!([0, 1, 3].contains(&len), "an append is published as a whole");
                 for (position, entry) in log.entries(Span { from: 0, to: len, whole: true }).enumerate() {
-                    let born = Time::from_nanos(if position == 0 { 1000 } else { 2000 });
+                    let born = if position == 0 { first } else { second };
                     let origin = if position == 0 { Origin::Client } else { Origin::Peer(3) };
                     assert_eq!(entry, Entry { value: 10 + position as Value, origin, born });
                 }
