@@ -5,7 +5,8 @@
 //!
 //! A [lull](Hazard::Lull) follows the time in which clients make requests, and has incidents of its own: a value here and
 //! there, and just after it a cut or a death. Most mistakes of a cluster in which much is said are made good by what is
-//! said next; in a lull nobody says anything next.
+//! said next; in a lull nobody says anything next. An [aftermath](Hazard::Aftermath) comes before it, in which nothing
+//! strikes and clients go on: what nodes never lack all of, they don't miss.
 
 use std::fmt;
 use std::str::FromStr;
@@ -53,6 +54,8 @@ pub enum Hazard {
     KillForGood,
     /// In the end clients fall silent for minutes, and now and then a value is followed by a cut or a death
     Lull,
+    /// When the other faults have ended, but for a lull, clients go on for up to a minute
+    Aftermath,
 }
 
 /// Which hazards a run has.
@@ -109,24 +112,35 @@ impl Hazards {
         kinds.filter(|&hazard| self.strikes(hazard, &mut hazard.stream(seed))).collect()
     }
 
-    /// How long clients say nothing after the time limit.
+    /// How long clients say nothing in the end.
     #[must_use]
     pub fn lull(&self, seed: u64) -> Duration {
-        let mut rng = Hazard::Lull.stream(seed);
-        let strikes = self.strikes(Hazard::Lull, &mut rng);
-        if strikes { lull_length(&mut rng) } else { Duration::ZERO }
+        self.length(Hazard::Lull, seed, lull_length)
+    }
+
+    /// How long clients go on after the time limit.
+    #[must_use]
+    pub fn aftermath(&self, seed: u64) -> Duration {
+        self.length(Hazard::Aftermath, seed, |rng| ms_between(rng, 16_384, 65_536))
+    }
+
+    fn length(&self, hazard: Hazard, seed: u64, draw: impl Fn(&mut Pcg64) -> Duration) -> Duration {
+        let mut rng = hazard.stream(seed);
+        let strikes = self.strikes(hazard, &mut rng);
+        if strikes { draw(&mut rng) } else { Duration::ZERO }
     }
 
     /// The steps of a run's nemesis, each with its time after the beginning, in order. All is well again at
-    /// the time limit, or at the end of the lull that follows it, but for links that are cut and nodes that are killed for
-    /// good. One node at least lives.
+    /// the time limit, or at the end of the lull that follows it and the aftermath, but for links that are cut and nodes
+    /// that are killed for good. One node at least lives.
     #[must_use]
     pub fn steps(&self, seed: u64, nodes: usize, time_limit: Duration) -> Vec<(Duration, Step)> {
         let mut steps = Vec::new();
         for &hazard in Hazard::value_variants() {
             let mut rng = hazard.stream(seed);
             if self.strikes(hazard, &mut rng) {
-                hazard.episodes(nodes, time_limit, &mut rng, &mut steps);
+                let after = if hazard == Hazard::Lull { self.aftermath(seed) } else { Duration::ZERO };
+                hazard.episodes(nodes, time_limit + after, &mut rng, &mut steps);
             }
         }
         steps.sort_by_key(|(after, _)| *after);
@@ -135,8 +149,8 @@ impl Hazards {
 
     /// Draws in any case, so that what is drawn next doesn't depend on who asks.
     fn strikes(&self, hazard: Hazard, rng: &mut Pcg64) -> bool {
-        // Nodes that are cut off for good take long to simulate, and silence can't be asked of them.
-        let is_rare = matches!(hazard, Hazard::LastingCut | Hazard::KillForGood);
+        // Nodes that are cut off for good take long to simulate, and silence can't be asked of them. So does more load.
+        let is_rare = matches!(hazard, Hazard::LastingCut | Hazard::KillForGood | Hazard::Aftermath);
         let drawn = if is_rare { rng.random_ratio(1, 4) } else { rng.random() };
         match self {
             Hazards::Drawn => drawn,
@@ -164,6 +178,7 @@ impl Hazard {
             Hazard::SuddenCut => return sudden_cuts(nodes, limit, rng, steps),
             Hazard::KillForGood => return deaths(nodes, limit, rng, steps),
             Hazard::Lull => return lull(nodes, limit, rng, steps),
+            Hazard::Aftermath => return,
             _ => {}
         }
         // A burst is over at once, and a few of them make as many values as all else.
@@ -216,7 +231,7 @@ impl Hazard {
             Hazard::Kill => on_some(nodes, rng, Trouble::Restart, |_| Trouble::Kill),
             Hazard::LastingCut => (vec![Step::CutForGood(lasting_cut(nodes, rng))], vec![]),
             // These have no spells.
-            Hazard::SuddenCut | Hazard::KillForGood | Hazard::Lull => (vec![], vec![]),
+            Hazard::SuddenCut | Hazard::KillForGood | Hazard::Lull | Hazard::Aftermath => (vec![], vec![]),
         }
     }
 }
@@ -496,7 +511,7 @@ mod tests {
         for seed in 0..200 {
             let mut last = BTreeMap::new();
             for (at, step) in Hazards::Drawn.steps(seed, 7, LIMIT) {
-                assert!(at <= LIMIT + Hazards::Drawn.lull(seed));
+                assert!(at <= LIMIT + Hazards::Drawn.aftermath(seed) + Hazards::Drawn.lull(seed));
                 if let Step::Burst(node, count) = step {
                     assert!(node < 7 && (1..=500).contains(&count));
                 }
@@ -546,6 +561,19 @@ mod tests {
                 .count();
         }
         assert!(followed > 100, "{followed}");
+    }
+
+    #[test]
+    fn nothing_strikes_in_an_aftermath_and_a_lull_follows_it() {
+        let both = these(&[Hazard::Loss, Hazard::Lull, Hazard::Aftermath]);
+        for seed in 0..50 {
+            let after = both.aftermath(seed);
+            assert!((16..66).contains(&after.as_secs()));
+            let steps = both.steps(seed, 5, LIMIT);
+            assert!(steps.iter().all(|(at, _)| *at <= LIMIT || *at >= LIMIT + after), "seed {seed}");
+            assert!(steps.contains(&(LIMIT + after, Step::Lull)));
+            assert_eq!(these(&[Hazard::Loss]).aftermath(seed), Duration::ZERO);
+        }
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! The auditor: watches every step of every node, and knows what each must hold.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
 use serde::Deserialize;
 
 use super::Failure;
-use super::progress::Progress;
+use super::progress::{Late, Progress};
 use super::required::NOISE_WINDOW;
+use super::spread::Values;
 use crate::node::{Inspect, Time};
 use crate::protocol::Value;
 use crate::workbench::nemesis::Step;
@@ -20,7 +20,7 @@ use crate::workbench::virtual_time::{Act, Watch};
 #[derive(Debug)]
 pub(super) struct Auditor {
     /// What each node has been told, by clients and peers: what it must hold.
-    told: Vec<HashSet<Value, FixedState>>,
+    told: Vec<Values>,
     /// What the node that acts now was told by the line that it handles.
     news: Vec<Value>,
     /// Whether a client did so.
@@ -31,7 +31,7 @@ pub(super) struct Auditor {
     batch_max: usize,
     whereabouts_of: Option<Value>,
     /// Values whose last holder was killed. A message that was under way may bring one back.
-    orphaned: HashSet<Value, FixedState>,
+    orphaned: Values,
     /// The run need not go on once all has been complete for so long.
     pub(super) settles_after: Duration,
     /// What was not complete when it should have been.
@@ -87,14 +87,14 @@ impl Auditor {
         whereabouts_of: Option<Value>,
     ) -> Self {
         Self {
-            told: vec![HashSet::default(); simple.len()],
+            told: vec![Values::default(); simple.len()],
             news: Vec::new(),
             by_client: false,
             simple,
             progress,
             batch_max,
             whereabouts_of,
-            orphaned: HashSet::default(),
+            orphaned: Values::default(),
             settles_after: Duration::ZERO,
             late: None,
             now: Time::ZERO,
@@ -119,8 +119,7 @@ impl Auditor {
 
     /// Of some nodes, one that lacks a value, which value, and one that has it.
     fn missing_in(&self, part: &[usize]) -> Option<(usize, Value, usize)> {
-        let all: HashSet<Value, FixedState> =
-            part.iter().flat_map(|&node| &self.told[node]).copied().collect();
+        let all: Values = part.iter().flat_map(|&node| &self.told[node]).copied().collect();
         let node = *part.iter().find(|&&node| self.told[node].len() < all.len())?;
         let value = *all.difference(&self.told[node]).min()?;
         let holder = *part.iter().find(|&&holder| self.told[holder].contains(&value))?;
@@ -145,11 +144,13 @@ impl Auditor {
 
     /// Whether values have spread as far as they should have by now.
     fn in_time(&mut self, now: Time) -> Result<(), String> {
-        let Some(late) = self.progress.late(now) else { return Ok(()) };
-        self.late = Some(Failure::Late { took: late.took, bound: late.bound });
-        let lacks = self.missing();
-        self.suspect = lacks.as_ref().and_then(Failure::value);
-        Err(lacks.map_or_else(String::new, |lacks| lacks.to_string()))
+        let Some(Late { value, part, healing }) = self.progress.late(now) else { return Ok(()) };
+        self.late = Some(Failure::Late { took: healing.took, bound: healing.bound });
+        self.suspect = Some(value);
+        let one = |holds| part.iter().copied().find(|&node| self.told[node].contains(&value) == holds);
+        let missing =
+            one(false).zip(one(true)).map(|(node, holder)| Failure::Missing { node, value, holder });
+        Err(missing.map_or_else(String::new, |missing| missing.to_string()))
     }
 
     /// Checks a message that a node sends to another.
@@ -178,7 +179,7 @@ impl Auditor {
             return Err(format!("shows {value}, which nobody has told it"));
         }
         if messages.len() < told.len() {
-            let shown: HashSet<Value, FixedState> = messages.iter().copied().collect();
+            let shown: Values = messages.iter().copied().collect();
             self.suspect = told.difference(&shown).min().copied();
             return Err(format!("holds {} values and shows {}", told.len(), messages.len()));
         }
@@ -239,7 +240,7 @@ impl<N: Inspect> Watch<N> for Auditor {
     }
 
     fn struck(&mut self, now: Time, step: &Step) {
-        self.progress.struck(now, step);
+        self.progress.struck(now, step, &self.told);
     }
 
     /// Whoever has no timer does nothing more. So nobody may lack anything that can be had.
@@ -259,7 +260,6 @@ impl<N: Inspect> Watch<N> for Auditor {
     /// The node's next life has been told nothing.
     fn killed(&mut self, index: usize) {
         let forgotten = std::mem::take(&mut self.told[index]);
-        self.progress.forgot(index);
         let held = |value: &Value| self.told.iter().any(|told| told.contains(value));
         self.orphaned.extend(forgotten.into_iter().filter(|value| !held(value)));
     }

@@ -1,8 +1,8 @@
 //! Simulated runs: the nodes' own code in virtual time, on a network crueller than any, checked at every step.
 //!
-//! A run has two phases, or three. *Safety*: clients broadcast and read while [hazards](super::hazards) strike; nothing
-//! may be wrong at any step. Then, in some runs, a *lull*: clients say next to nothing for minutes, while nodes die and links
-//! are cut. *Liveness*: all faults end, but for cuts and deaths that are for good; the cluster must heal in time and then fall
+//! A run has two phases, or up to four. *Safety*: clients broadcast and read while [hazards](super::hazards) strike; nothing
+//! may be wrong at any step. Then, in some runs, an *aftermath*: nothing strikes any more, and clients go on. Then, in some, a
+//! *lull*: clients say next to nothing for minutes, while nodes die and links are cut. *Liveness*: all faults end, but for cuts and deaths that are for good; the cluster must heal in time and then fall
 //! silent. What that means in figures is said in terms of a user, who knows nothing of a node's insides, in `required.rs`.
 //!
 //! | checked | when | by |
@@ -11,7 +11,7 @@
 //! | it sends only values that it holds, in batches of the size allowed | every step | the auditor |
 //! | its own structures are sound | every step | [`Inspect::audit`] |
 //! | where nobody has a timer and nothing is under way, nodes that can reach each other hold the same | every step | the auditor |
-//! | where nothing has changed for as long as healing may take, nodes that can reach each other hold the same | every step | the auditor |
+//! | a value that some node holds, and the network as it is, for as long as healing may take, is held by every node that can be reached | every step | the auditor |
 //! | clients are answered, and well | after the run | [`Simulation::run`] |
 //! | nothing that was acknowledged is lost, unless every node that held it was killed; no read shows a value twice | after the run | [set-full](super::check::set_full) and the auditor |
 //! | nodes that can reach each other hold the same values in the end; silence from then on, or little noise | after the run | [`Simulation::run`] |
@@ -25,6 +25,7 @@ mod progress;
 mod reach;
 pub mod report;
 mod required;
+mod spread;
 mod story;
 mod survey;
 
@@ -186,7 +187,7 @@ impl Simulation {
         let trace = trial.take_trace();
         let (results, history) = trial.finish();
         // What nobody held any more spreads from when a late message brought it back.
-        let Healing { took: convergence, bound } = auditor.progress.healing(auditor.last_learnt);
+        let Healing { took: convergence, bound } = auditor.progress.healing_of_stretch(auditor.last_learnt);
         let fault = driven.err().map(|fault| Failure::Fault { at: auditor.now.since(began), fault });
         let mut failure = auditor
             .late
@@ -254,7 +255,7 @@ impl Simulation {
     /// The scenario of a seed. In a mixed cluster everyone is everyone's neighbour, as the lock-free design has it anyway.
     fn scenario(&self, seed: u64) -> Scenario {
         let mut scenario = self.scenario.clone();
-        scenario.time_limit += self.hazards.lull(seed).as_secs_f64();
+        scenario.time_limit += (self.hazards.aftermath(seed) + self.hazards.lull(seed)).as_secs_f64();
         if self.design == Designs::Mixed {
             scenario.topology = TopologyKind::Total;
         }
