@@ -113,7 +113,7 @@ impl Core {
         let comparison = &self.link(tick, helper).comparison;
         let is_lately = comparison.begun.is_some_and(|begun| tick.now < begun + INTERVAL_WITH_NEWS);
         if comparison.round.is_none() && !is_lately {
-            self.start_round(tick, helper);
+            self.start_round(tick, helper, tick.now);
         }
     }
 

@@ -11,7 +11,7 @@ use super::core::{Core, Tick};
 use super::link::Round;
 use super::membership::Peer;
 use super::reconcile::{Difference, FETCH_MAX, Place, Reconciliation, divide, spans};
-use crate::node::Outbox;
+use crate::node::{Outbox, Time};
 use crate::protocol::link::Sync;
 use crate::protocol::{Value, encode};
 use crate::queue::{SLOTS, Span};
@@ -20,25 +20,30 @@ use crate::queue::{SLOTS, Span};
 const COMPARING_A_MILLION: Duration = Duration::from_millis(500);
 
 impl Core {
-    /// Begins to compare with a peer: in this tick, or a timeout after the last time, as some are started again and again.
-    /// From now on everything new is pushed to it, if it is a neighbour.
-    pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer) {
+    /// Has a round with a peer begin, at that time or a timeout after the last one began, as some are started again and
+    /// again. Until its first step is sent, the link is not synced.
+    pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer, at: Time) {
         let id = tick.random.name();
-        let len = self.held.len;
         let link = self.link(tick, peer);
-        link.sync(len);
+        let unsent = link.comparison.round.filter(|_| !link.push.is_synced);
         let again = link.comparison.begun.map(|begun| begun + link.trip.timeout());
-        let begins = again.unwrap_or_default().max(tick.now);
+        let begins = unsent.map_or(at.max(again.unwrap_or_default()), |round| round.retry_at.min(at));
+        link.push.is_synced = false;
         link.comparison.round = Some(Round { id, retry_at: begins });
         link.comparison.begun = Some(begins);
         link.comparison.explained_until = None;
         self.rearm(tick, peer);
     }
 
-    /// Sends the first step of a round that has been begun: once, or again.
+    /// Sends the first step of a round: once, or again. From the first time on everything new is pushed to the peer, if it is a
+    /// neighbour.
     pub(super) fn try_round(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let len = self.held.len;
-        let Some(Round { id: round, .. }) = self.link(tick, peer).comparison.round else { return };
+        let link = self.link(tick, peer);
+        let Some(Round { id: round, .. }) = link.comparison.round else { return };
+        if !link.push.is_synced {
+            link.sync(len);
+        }
         let ranges = divide(self.reconciliation.sorted(tick.log, len), Value::MIN, Value::MAX);
         self.send_sync(tick, peer, &Sync { round, ranges, ..Sync::default() }, out);
         self.await_answer(tick, peer);
@@ -67,7 +72,8 @@ impl Core {
         let outranks = peer.0 < tick.members.rank();
         let is_pushed_to = self.is_pushed_to(peer);
         let link = self.link(tick, peer);
-        let mine = link.comparison.round.map(|round| round.id);
+        // One that has not been sent yet gives way to any.
+        let mine = link.comparison.round.filter(|_| link.push.is_synced).map(|round| round.id);
         if answer && mine != Some(round) || !answer && mine.is_some() && !outranks {
             // Of a round that is over, or of one that gives way.
             return;

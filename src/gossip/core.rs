@@ -174,6 +174,9 @@ impl Core {
             link.sync(cursor);
         }
         self.equals.differs(peer.0);
+        if self.is_neighbour(peer) && !self.link(tick, peer).health.is_suspected() {
+            self.start_round(tick, peer, tick.now);
+        }
     }
 
     // Links.

@@ -124,7 +124,7 @@ impl Core {
             slots.clear();
             if link.comparison.round.is_none() {
                 // Not left to the peer: a round of its own that comes late may be one that it has given up.
-                self.start_round(tick, peer);
+                self.start_round(tick, peer, tick.now);
             }
         }
         self.watch.hurry(tick.now);
@@ -200,7 +200,7 @@ impl Core {
         if header.digest == self.digest() || self.has_more(tick, peer) {
             self.send_ack(tick, peer, out);
         } else {
-            self.start_round(tick, peer);
+            self.start_round(tick, peer, tick.now);
         }
     }
 
@@ -235,7 +235,7 @@ impl Core {
                 self.send_ping(tick, peer, out);
             }
         } else if may_compare && !is_explained {
-            self.start_round(tick, peer);
+            self.start_round(tick, peer, tick.now);
         } else if acked && link.push.rest {
             self.flush(tick, peer, out);
         }

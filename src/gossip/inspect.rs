@@ -112,6 +112,10 @@ impl Core {
             if link.due().min(link.batch_due(slots)) < link.queued {
                 return Err(format!("would sleep through what is due to {name}"));
             }
+            let is_compared = link.push.is_synced || link.comparison.round.is_some();
+            if self.is_neighbour(peer) && !link.health.is_suspected() && !is_compared {
+                return Err(format!("does not know what {name} lacks, and does not find out"));
+            }
             if !node.shared(members, peer).inbox.is_empty() && node.mail.is_empty() {
                 return Err(format!("would leave unread what {name} says"));
             }

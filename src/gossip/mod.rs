@@ -60,6 +60,9 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering, SegQueue, SwapCell};
 /// So many messages of peers are taken up by a tick, before it does what else is due.
 const TAKEN_UP_MAX: usize = 4096;
 
+/// A node that was started again compares with one neighbour first, and so much later with the others.
+const OTHERS_LATER: Duration = Duration::from_secs(1);
+
 /// What is known of the node's start.
 mod start {
     /// No topology has come, and no peer has said anything.
@@ -468,8 +471,14 @@ impl Core {
                 (self.schedule.up_at, self.schedule.down_at) = (now, now);
             }
         } else if let Some(first) = self.overlay.parent.or_else(|| members.peers().next()) {
-            // The others are asked later: then there is less to do.
-            self.start_round(tick, first);
+            self.start_round(tick, first, tick.now);
+            // There is less to do when this is over.
+            let later = now + tick.spread(OTHERS_LATER);
+            for peer in peers.into_iter().filter(|&peer| peer != first) {
+                if self.is_neighbour(peer) {
+                    self.start_round(tick, peer, later);
+                }
+            }
         }
     }
 

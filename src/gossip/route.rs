@@ -91,7 +91,7 @@ impl Core {
                     self.schedule.up_at = tick.now;
                     self.introduce(tick, parent);
                 } else {
-                    self.start_round(tick, parent);
+                    self.start_round(tick, parent, tick.now);
                 }
             }
         }

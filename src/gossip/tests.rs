@@ -57,10 +57,10 @@ fn step(round: u64) -> Sync {
 fn a_round_gives_way_to_a_new_one_and_not_to_one_that_was_answered() {
     node("n1", |core, tick, out| {
         let runs = |core: &mut Core| core.link(tick, HUB).comparison.round.is_some();
-        core.start_round(tick, HUB);
+        core.start_round(tick, HUB, tick.now);
         core.compare(tick, HUB, &step(9), out);
         assert!(!runs(core), "the hub's goes on");
-        core.start_round(tick, HUB);
+        core.start_round(tick, HUB, tick.now);
         core.compare(tick, HUB, &step(9), out);
         assert!(runs(core), "the hub's may be over");
         core.compare(tick, HUB, &step(10), out);
@@ -90,9 +90,9 @@ fn a_peer_that_answers_again_is_compared_with_though_it_has_begun_a_round_itself
 #[test]
 fn a_neighbour_that_is_compared_with_again_and_again_waits_for_a_timeout() {
     node("n0", |core, tick, _| {
-        core.start_round(tick, LEAF);
+        core.start_round(tick, LEAF, tick.now);
         core.link(tick, LEAF).comparison.round = None;
-        core.start_round(tick, LEAF);
+        core.start_round(tick, LEAF, tick.now);
         let link = core.link(tick, LEAF);
         let round = link.comparison.round.expect("it is only put off");
         assert_eq!(round.retry_at, NOW + link.trip.timeout());
