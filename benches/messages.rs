@@ -23,6 +23,7 @@ fn header() -> Header {
         digest: Digest { count: 123_456, sum: 1 << 63, restarts: 0 },
         claim: Claim::Mine,
         restarts: Vec::new(),
+        untold: Vec::new(),
     }
 }
 

@@ -210,6 +210,7 @@ impl Net {
             },
             claim: [Claim::Mine, Claim::Below, Claim::All][usize::from(bytes.byte() % 3)],
             restarts: bytes.some(|bytes| Restart { rank: bytes.number() & 3, incarnation: bytes.number() }),
+            untold: bytes.some(|bytes| bytes.number() & 3),
         }
     }
 

@@ -12,6 +12,7 @@ use super::restarts::Restarts;
 use super::rule::Equals;
 use super::schedule::Schedule;
 use super::timers::Timers;
+use super::untold::Untold;
 use super::watch::Watch;
 use crate::config::Config;
 use crate::node::{Outbox, Time};
@@ -64,6 +65,7 @@ pub(super) struct Core {
     pub(super) schedule: Schedule,
     pub(super) watch: Watch,
     pub(super) reconciliation: Reconciliation,
+    pub(super) untold: Untold,
     /// Questions have brought the log up to here to one suspected peer or another.
     pub(super) brought: usize,
     pub(super) started: bool,
@@ -99,6 +101,7 @@ impl Core {
             schedule: Schedule::default(),
             watch: Watch::new(members.rank()),
             reconciliation: Reconciliation::default(),
+            untold: Untold::default(),
             brought: 0,
             started: false,
         }
@@ -224,11 +227,19 @@ impl Core {
         if self.matters(tick, peer) {
             out.note(format_args!("{} does not answer", Excerpt(tick.members.name(peer))));
         }
+        let (is_neighbour, parent) = (self.is_neighbour(peer), self.overlay.parent);
+        let slots = &tick.shared(peer).slots;
         let link = self.link(tick, peer);
-        link.blind = Blind::from(link.unacked_from(&tick.shared(peer).slots));
+        let lacks_some = link.push.rest || link.under_way(slots).next().is_some();
+        link.blind = Blind::from(link.unacked_from(slots));
         link.health.suspect(link.clock.stamped());
         link.break_off();
         self.watch.hurry(tick.now);
+        if let Some(parent) = parent.filter(|_| !is_neighbour && lacks_some) {
+            self.untold.add(peer);
+            self.link(tick, parent).acks.by(tick.now);
+            self.rearm(tick, parent);
+        }
     }
 
     // Messages.
@@ -241,19 +252,20 @@ impl Core {
         let all = self.overlay.is_direct() && !self.is_helped_by(peer);
         let more = self.has_more(tick, peer);
         self.link(tick, peer);
-        let Self { links, overlay, restarts, held, .. } = self;
+        let Self { links, overlay, restarts, held, untold, .. } = self;
         let link = links.get_mut(&peer).expect("made above");
         link.acks = AckTimer::default();
+        let (up, at) = (overlay.parent == Some(peer), link.clock.stamp(tick.now));
         link.told.claimed = (held.epoch, claim);
         let is_up_to_date = link.told.heard.is_some_and(|heard| heard.restarts == restarts_known);
         Header {
             // Relaxed: only the ticking thread stores it.
             incarnation: tick.incarnation.load(Ordering::Relaxed),
             to: (link.incarnation != 0).then_some(link.incarnation),
-            at: link.clock.stamp(tick.now),
+            at,
             echo: link.clock.echo(tick.now),
             acked: link.receipts.acked(),
-            up: overlay.parent == Some(peer),
+            up,
             all,
             more,
             root: overlay.root as u64,
@@ -261,6 +273,7 @@ impl Core {
             digest,
             claim,
             restarts: if is_up_to_date { Vec::new() } else { restarts.all() },
+            untold: if up { untold.say(peer, at) } else { Vec::new() },
         }
     }
 

@@ -16,6 +16,10 @@ use crate::sync::Ordering;
 /// parent so often: anti-entropy, as Demers et al. have it ("Epidemic algorithms", 1987).
 const EXPLAINED_MAX: Duration = Duration::from_secs(60);
 
+/// By the direct plan it does so more often: somebody may have told everybody something, but for one, and died or lost sight
+/// of that one before it could tell it again.
+const EXPLAINED_MAX_BY_OTHERS: Duration = Duration::from_secs(4);
+
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
 const PARENT_SILENT: Duration = Duration::from_secs(1);
 
@@ -43,10 +47,15 @@ impl Core {
         if header.incarnation < known {
             // A late one; or the peer has come back with a clock that was set back, and is to hear of its later
             // incarnation.
+            let is_neighbour = self.is_neighbour(peer);
             let link = self.link(tick, peer);
             link.incarnation = known;
             let soon = tick.now + link.trip.timeout();
             link.acks.by(soon);
+            if is_neighbour && link.comparison.round.is_none() && !link.health.is_suspected() {
+                // What it brings seems to come from the peer, and may be what its later incarnation lacks.
+                self.start_round(tick, peer, tick.now);
+            }
             return false;
         }
         if known != 0 && header.incarnation > known {
@@ -87,9 +96,13 @@ impl Core {
         if acked {
             link.health.answered();
         }
-        if echo.is_some_and(|echo| link.health.heard(echo.at)) {
+        if let Some(echo) = echo {
+            self.untold.heard(peer, echo.at);
+        }
+        if echo.is_some_and(|echo| self.link(tick, peer).health.heard(echo.at)) {
             self.restored(tick, peer, out);
         }
+        self.find_out(tick, &header.untold);
         if let (Some(acked), Some(took)) = (header.acked, took) {
             self.mark_lost(tick, peer, acked, took);
         }
@@ -113,6 +126,7 @@ impl Core {
         }
         let (is_neighbour, is_direct) = (self.is_neighbour(peer), self.overlay.is_direct());
         let slots = &tick.shared(peer).slots;
+        self.untold.remove(peer);
         let link = self.link(tick, peer);
         // The peer may not know yet that it is heard.
         link.acks.by(tick.now);
@@ -129,6 +143,20 @@ impl Core {
         }
         self.watch.hurry(tick.now);
         self.ask_lost_children(tick, out);
+    }
+
+    /// A child can't tell some members what it has told everybody else. This node compares with them.
+    fn find_out(&mut self, tick: &Tick<'_>, untold: &[u64]) {
+        let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
+        for member in ranks.filter_map(|rank| tick.members.at(rank)) {
+            let link = self.link(tick, member);
+            let is_lately = link.comparison.begun.is_some_and(|begun| tick.now < begun + link.trip.timeout());
+            // With whom doesn't answer either, or is no natter node, this node compares once it answers, or never.
+            let may_answer = link.incarnation != 0 && !link.health.is_suspected();
+            if may_answer && link.comparison.round.is_none() && !is_lately {
+                self.start_round(tick, member, tick.now);
+            }
+        }
     }
 
     /// Takes up what a peer says of where it stands and of what it holds, unless it has said something later.
@@ -247,7 +275,8 @@ impl Core {
         if self.overlay.parent != Some(peer) {
             return false;
         }
-        let until = tick.now + tick.spread(EXPLAINED_MAX);
+        let most = if self.overlay.is_direct() { EXPLAINED_MAX_BY_OTHERS } else { EXPLAINED_MAX };
+        let until = tick.now + tick.spread(most);
         *self.link(tick, peer).comparison.explained_until.get_or_insert(until) <= tick.now
     }
 

@@ -35,6 +35,7 @@ mod schedule;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod timers;
+mod untold;
 mod watch;
 
 use std::fmt;

@@ -72,8 +72,7 @@ impl Core {
             news.from_others = true;
             self.schedule.oldest = self.schedule.oldest.min(born);
         }
-        if self.overlay.is_direct()
-            && (news.told.is_some() || news.from_parent)
+        if (news.told.is_some() || news.from_parent)
             && self.links.keys().any(|&peer| self.stands_in_for(tick.members, peer))
         {
             news.from_others = true;
@@ -339,7 +338,7 @@ impl Core {
     /// acknowledgements alone, so it is told everything; so is whoever comes because it can't reach the planned parent.
     pub(super) fn is_for(&self, members: &Membership, peer: Peer, origin: Origin) -> bool {
         let is_foreign = self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign);
-        if is_foreign || self.overlay.is_direct() && self.stands_in_for(members, peer) {
+        if is_foreign || self.stands_in_for(members, peer) {
             return origin != Origin::Peer(peer.0);
         }
         let is_told = |Peer(parent)| self.overlay.is_direct() && origin == Origin::Peer(parent);

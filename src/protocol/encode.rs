@@ -147,8 +147,22 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
 }
 
 fn link(out: &mut Vec<u8>, header: &Header) {
-    let Header { incarnation, to, at, echo, acked, up, all, more, root, plan, digest, claim, restarts } =
-        header;
+    let Header {
+        incarnation,
+        to,
+        at,
+        echo,
+        acked,
+        up,
+        all,
+        more,
+        root,
+        plan,
+        digest,
+        claim,
+        restarts,
+        untold,
+    } = header;
     out.extend_from_slice(b",\"link\":{\"incarnation\":");
     integer(out, *incarnation);
     number(out, "at", *at);
@@ -193,6 +207,10 @@ fn link(out: &mut Vec<u8>, header: &Header) {
     if !restarts.is_empty() {
         name(out, "restarts");
         integers(out, restarts.iter().flat_map(|restart| [restart.rank, restart.incarnation]));
+    }
+    if !untold.is_empty() {
+        name(out, "untold");
+        integers(out, untold.iter().copied());
     }
     out.push(b'}');
 }
@@ -337,6 +355,7 @@ mod tests {
             digest: Digest { count: 13, sum: u64::MAX, restarts: 14 },
             claim: Claim::Below,
             restarts: vec![Restart { rank: 0, incarnation: 15 }, Restart { rank: 16, incarnation: 17 }],
+            untold: vec![0, 18],
         };
         for header in [
             Header { incarnation: 1, ..Header::default() },

@@ -35,6 +35,9 @@ pub struct Header {
     pub claim: Claim,
     /// The restarts that the receiver may not know of.
     pub restarts: Vec<Restart>,
+    /// Members, by their places among all, who don't answer the sender, and may lack what it has told everybody else: the
+    /// receiver is to find out.
+    pub untold: Vec<u64>,
 }
 
 /// Which message a node has heard last of another, as NTP says it (RFC 5905): what has passed since it was sent,

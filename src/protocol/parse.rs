@@ -235,6 +235,7 @@ struct RawHeader {
     known: Field<i64>,
     holders: Field<i64>,
     restarts: Field<Vec<i64>>,
+    untold: Field<Vec<i64>>,
 }
 
 impl RawHeader {
@@ -273,18 +274,14 @@ impl RawHeader {
                 _ => return None,
             },
             restarts: self.restarts()?,
+            untold: naturals(&self.untold)?,
         })
     }
 
     fn restarts(&self) -> Option<Vec<Restart>> {
-        let numbers = match &self.restarts {
-            Field::Missing => return Some(Vec::new()),
-            Field::Is(numbers) => numbers,
-            Field::Wrong => return None,
-        };
-        let number = |number: i64| u64::try_from(number).ok();
-        let restart = |pair: &[i64]| Some(Restart { rank: number(pair[0])?, incarnation: number(pair[1])? });
-        numbers.len().is_multiple_of(2).then(|| numbers.chunks_exact(2).map(restart).collect())?
+        let numbers = naturals(&self.restarts)?;
+        let restart = |pair: &[u64]| Restart { rank: pair[0], incarnation: pair[1] };
+        numbers.len().is_multiple_of(2).then(|| numbers.chunks_exact(2).map(restart).collect())
     }
 }
 
@@ -293,6 +290,15 @@ fn natural(field: &Field<i64>) -> Option<Option<u64>> {
     match *field {
         Field::Missing => Some(None),
         Field::Is(number) => u64::try_from(number).ok().map(Some),
+        Field::Wrong => None,
+    }
+}
+
+/// Numbers, none of them negative, that may all be missing; nothing if they are not as they should be.
+fn naturals(field: &Field<Vec<i64>>) -> Option<Vec<u64>> {
+    match field {
+        Field::Missing => Some(Vec::new()),
+        Field::Is(numbers) => numbers.iter().map(|&number| u64::try_from(number).ok()).collect(),
         Field::Wrong => None,
     }
 }
@@ -556,6 +562,7 @@ impl<'de> Wanted<'de> for HeaderFields<'_> {
                 "known" => raw.known = map.next_value()?,
                 "holders" => raw.holders = map.next_value()?,
                 "restarts" => raw.restarts = map.next_value()?,
+                "untold" => raw.untold = map.next_value()?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
