@@ -227,19 +227,21 @@ impl Core {
         if self.matters(tick, peer) {
             out.note(format_args!("{} does not answer", Excerpt(tick.members.name(peer))));
         }
-        let (is_neighbour, parent) = (self.is_neighbour(peer), self.overlay.parent);
         let slots = &tick.shared(peer).slots;
         let link = self.link(tick, peer);
         let lacks_some = link.push.rest || link.under_way(slots).next().is_some();
         link.blind = Blind::from(link.unacked_from(slots));
         link.health.suspect(link.clock.stamped());
         link.break_off();
-        self.watch.hurry(tick.now);
-        if let Some(parent) = parent.filter(|_| !is_neighbour && lacks_some) {
+        // A child finds another parent, which compares with it.
+        if lacks_some && !link.overlay.is_child {
             self.untold.add(peer);
-            self.link(tick, parent).acks.by(tick.now);
-            self.rearm(tick, parent);
+            if let Some(parent) = self.overlay.parent.filter(|&parent| parent != peer) {
+                self.link(tick, parent).acks.by(tick.now);
+                self.rearm(tick, parent);
+            }
         }
+        self.watch.hurry(tick.now);
     }
 
     // Messages.

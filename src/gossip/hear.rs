@@ -112,6 +112,8 @@ impl Core {
         }
         match kind {
             Kind::Ping => self.answer(tick, peer, header, out),
+            // A round with a former incarnation ends when the peer hears of this one.
+            Kind::Sync(_) if header.to.is_some_and(|to| to != incarnation) => self.send_ack(tick, peer, out),
             Kind::Sync(sync) => self.compare(tick, peer, sync, out),
             Kind::Delta { .. } | Kind::Ack => {}
         }
