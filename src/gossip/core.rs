@@ -234,7 +234,9 @@ impl Core {
         link.health.suspect(link.clock.stamped());
         link.break_off();
         // A child finds another parent, which compares with it.
-        if lacks_some && !link.overlay.is_child {
+        let is_lost = lacks_some && !link.overlay.is_child;
+        self.untold.say_anew();
+        if is_lost {
             self.untold.add(peer);
             if let Some(parent) = self.overlay.parent.filter(|&parent| parent != peer) {
                 self.link(tick, parent).acks.by(tick.now);
@@ -275,7 +277,7 @@ impl Core {
             digest,
             claim,
             restarts: if is_up_to_date { Vec::new() } else { restarts.all() },
-            untold: if up { untold.say(peer, at) } else { Vec::new() },
+            untold: if up || overlay.parent.is_none() { untold.say(peer, at) } else { Vec::new() },
         }
     }
 

@@ -52,8 +52,9 @@ impl Core {
             link.incarnation = known;
             let soon = tick.now + link.trip.timeout();
             link.acks.by(soon);
-            if is_neighbour && link.comparison.round.is_none() && !link.health.is_suspected() {
-                // What it brings seems to come from the peer, and may be what its later incarnation lacks.
+            if is_neighbour && !link.health.is_suspected() {
+                // What it brings seems to come from the peer, and may be what its later incarnation lacks: found by no round
+                // that has begun.
                 self.start_round(tick, peer, tick.now);
             }
             return false;
@@ -152,10 +153,8 @@ impl Core {
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
             let link = self.link(tick, member);
-            let is_lately = link.comparison.begun.is_some_and(|begun| tick.now < begun + link.trip.timeout());
-            // With whom doesn't answer either, or is no natter node, this node compares once it answers, or never.
-            let may_answer = link.incarnation != 0 && !link.health.is_suspected();
-            if may_answer && link.comparison.round.is_none() && !is_lately {
+            // With whom doesn't answer this node either it compares once it is answered.
+            if link.incarnation != 0 && !link.health.is_suspected() {
                 self.start_round(tick, member, tick.now);
             }
         }

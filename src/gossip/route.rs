@@ -74,6 +74,7 @@ impl Core {
         let former = self.overlay.parent;
         if parent != former {
             self.overlay.parent = parent;
+            self.untold.say_anew();
             self.leave(tick, former);
             self.watch.hurry(tick.now);
             self.schedule.up_at = Time::NEVER;

@@ -1,20 +1,21 @@
 //! Members whom this node could not tell what it has told everybody else.
 //!
-//! By the direct plan nobody passes on what a node tells everybody. So if one member does not answer, this node's parent is to
-//! find out what that one lacks. While others keep coming, nothing else would show that a value is missing.
+//! By the direct plan nobody passes on what a node tells everybody. So if one member does not answer, this node's parent, or any
+//! peer if it has none, is to find out what that one lacks. While others keep coming, nothing else would show that a value is
+//! missing.
 
 use super::membership::Peer;
 
-/// Members that the parent is to compare with.
+/// Members that another node is to compare with.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
     members: Vec<Peer>,
-    /// The parent to which a message has named them all, and that message's stamp.
+    /// The first peer to which a message has named them all, and that message's stamp.
     said: Option<(Peer, u64)>,
 }
 
 impl Untold {
-    /// A member does not answer.
+    /// A member that lacks something does not answer.
     pub(super) fn add(&mut self, member: Peer) {
         if !self.members.contains(&member) {
             self.members.push(member);
@@ -27,12 +28,19 @@ impl Untold {
         self.members.retain(|&untold| untold != member);
     }
 
-    /// What a message of that stamp to the parent names: their places among all members.
-    pub(super) fn say(&mut self, parent: Peer, stamp: u64) -> Vec<u64> {
-        if self.said.is_none_or(|(to, _)| to != parent) {
-            self.said = Some((parent, stamp));
+    /// Somebody else is to be told of them, for it is another parent, or the one who was told does not answer.
+    pub(super) fn say_anew(&mut self) {
+        self.said = None;
+    }
+
+    /// Whom a message of that stamp names to a peer, who may be told of them: their places among all members.
+    pub(super) fn say(&mut self, peer: Peer, stamp: u64) -> Vec<u64> {
+        if self.members.is_empty() || self.members.contains(&peer) {
+            return Vec::new();
         }
-        self.members.iter().map(|&Peer(rank)| rank as u64).collect()
+        let (to, _) = *self.said.get_or_insert((peer, stamp));
+        let members = self.members.iter().filter(|_| to == peer);
+        members.map(|&Peer(rank)| rank as u64).collect()
     }
 
     /// A peer has heard the message of that stamp, or a later one.
@@ -70,8 +78,9 @@ mod tests {
     fn another_parent_hears_of_them_anew() {
         let mut untold = Untold::default();
         untold.add(Peer(3));
-        untold.say(PARENT, 10);
-        assert_eq!(untold.say(Peer(1), 20), [3]);
+        assert_eq!((untold.say(PARENT, 10), untold.say(Peer(1), 11)), (vec![3], vec![]));
+        untold.say_anew();
+        assert_eq!((untold.say(Peer(3), 19), untold.say(Peer(1), 20)), (vec![], vec![3]));
         untold.heard(PARENT, 10);
         assert_eq!(untold.say(Peer(1), 21), [3]);
     }
