@@ -80,7 +80,9 @@ impl Core {
         let is_third = self.watch.asked.is_multiple_of(3);
         let next = if unasked.is_some() || is_quiet && is_lately && !is_root {
             unasked
-        } else if missing.is_empty() || is_third && (is_quiet || is_elsewhere) {
+        } else if is_third && !is_quiet && is_elsewhere {
+            self.stranger_in_turn(tick).or_else(|| self.next_in_turn(tick))
+        } else if missing.is_empty() || is_third && is_quiet {
             self.next_in_turn(tick)
         } else {
             Some(missing[self.watch.asked * 2 / 3 % missing.len()])
@@ -115,6 +117,15 @@ impl Core {
         if comparison.round.is_none() && !is_lately {
             self.start_round(tick, helper, tick.now);
         }
+    }
+
+    /// While there is news, neighbours are heard anyway, and so are others perhaps that are in the tree that this node isn't
+    /// in: one of those that are not known to be out of reach.
+    fn stranger_in_turn(&self, tick: &Tick<'_>) -> Option<Peer> {
+        let is_silent = |peer: &Peer| self.links.get(peer).is_some_and(|link| link.health.is_suspected());
+        let is_stranger = |peer: &Peer| !self.is_neighbour(*peer) && !is_silent(peer);
+        let strangers: Vec<Peer> = tick.members.peers().filter(is_stranger).collect();
+        strangers.get(self.watch.asked / 3 % strangers.len().max(1)).copied()
     }
 
     /// The member whose turn it is.

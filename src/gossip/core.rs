@@ -229,7 +229,8 @@ impl Core {
         }
         let slots = &tick.shared(peer).slots;
         let link = self.link(tick, peer);
-        let lacks_some = link.push.rest || link.under_way(slots).next().is_some();
+        let is_compared = link.comparison.round.is_some();
+        let lacks_some = is_compared || link.push.rest || link.under_way(slots).next().is_some();
         link.blind = Blind::from(link.unacked_from(slots));
         link.health.suspect(link.clock.stamped());
         link.break_off();
