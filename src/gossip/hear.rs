@@ -192,9 +192,13 @@ impl Core {
         let (len, epoch, nodes) = (self.held.len, self.held.epoch, tick.members.nodes());
         tick.shared(peer).slots.clear();
         let link = self.link(tick, peer);
+        // A peer that has heard of a round by now may have come to hold more since it said this, and leaves that to the round.
+        if !link.push.is_synced || !link.health.is_asked() {
+            link.comparison.round = None;
+        }
         link.sync(len);
         link.push.rest = false;
-        (link.comparison.round, link.comparison.explained_until) = (None, None);
+        link.comparison.explained_until = None;
         match claim {
             Claim::Mine => self.equals.heard(peer.0, []),
             Claim::Below => self.equals.heard(peer.0, plan::below(nodes, peer.0)),
