@@ -107,12 +107,14 @@ impl Core {
         if let (Some(acked), Some(took)) = (header.acked, took) {
             self.mark_lost(tick, peer, acked, took);
         }
-        self.hear_state(tick, (peer, at), header, out);
+        let is_latest = self.hear_state(tick, (peer, at), header, out);
         if let Some(trip) = self.link(tick, peer).trip.get() {
             tick.shared(peer).set_one_way(trip.mean / 2);
         }
         match kind {
             Kind::Ping => self.answer(tick, peer, header, out),
+            // Its round may be over, and another one begun: that one is tried again.
+            Kind::Sync(sync) if !sync.answer && !is_latest => {}
             // A round with a former incarnation ends when the peer hears of this one.
             Kind::Sync(_) if header.to.is_some_and(|to| to != incarnation) => self.send_ack(tick, peer, out),
             Kind::Sync(sync) => self.compare(tick, peer, sync, out),
@@ -160,11 +162,17 @@ impl Core {
         }
     }
 
-    /// Takes up what a peer says of where it stands and of what it holds, unless it has said something later.
-    fn hear_state(&mut self, tick: &Tick<'_>, (peer, at): (Peer, Time), header: &Header, out: &mut Outbox) {
+    /// Takes up what a peer says of where it stands and of what it holds. False if it has said something later.
+    fn hear_state(
+        &mut self,
+        tick: &Tick<'_>,
+        (peer, at): (Peer, Time),
+        header: &Header,
+        out: &mut Outbox,
+    ) -> bool {
         let link = self.link(tick, peer);
         if !link.clock.hear(at, header, tick.config.latency_budget, &mut link.trip) {
-            return;
+            return false;
         }
         let was_child = std::mem::replace(&mut link.overlay.is_child, header.up);
         let joined = header.up && !was_child;
@@ -185,6 +193,7 @@ impl Core {
         if joined && !self.overlay.is_planned_child(tick.members, peer) {
             self.doubt_parent(tick, out);
         }
+        true
     }
 
     /// A peer holds what this node holds: nothing has to be sent to it, or asked of it.
