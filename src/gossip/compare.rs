@@ -25,11 +25,11 @@ impl Core {
     pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer, at: Time) {
         let id = tick.random.name();
         let link = self.link(tick, peer);
-        let unsent = link.comparison.round.filter(|_| !link.push.is_synced);
+        let unsent = link.comparison.round.filter(|round| !round.is_sent);
         let again = link.comparison.begun.map(|begun| begun + link.trip.timeout());
         let begins = unsent.map_or(at.max(again.unwrap_or_default()), |round| round.retry_at.min(at));
         link.push.is_synced = false;
-        link.comparison.round = Some(Round { id, retry_at: begins });
+        link.comparison.round = Some(Round { id, retry_at: begins, is_sent: false });
         link.comparison.begun = Some(begins);
         link.comparison.explained_until = None;
         self.rearm(tick, peer);
@@ -40,8 +40,9 @@ impl Core {
     pub(super) fn try_round(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let len = self.held.len;
         let link = self.link(tick, peer);
-        let Some(Round { id: round, .. }) = link.comparison.round else { return };
-        if !link.push.is_synced {
+        let Some(Round { id: round, is_sent, .. }) = &mut link.comparison.round else { return };
+        let (round, was_sent) = (*round, std::mem::replace(is_sent, true));
+        if !was_sent {
             link.sync(len);
         }
         let ranges = divide(self.reconciliation.sorted(tick.log, len), Value::MIN, Value::MAX);
@@ -73,7 +74,7 @@ impl Core {
         let is_pushed_to = self.is_pushed_to(peer);
         let link = self.link(tick, peer);
         // One that has not been sent yet gives way to any.
-        let mine = link.comparison.round.filter(|_| link.push.is_synced).map(|round| round.id);
+        let mine = link.comparison.round.filter(|round| round.is_sent).map(|round| round.id);
         if answer && mine != Some(round) || !answer && mine.is_some() && !outranks {
             // Of a round that is over, or of one that gives way.
             return;

@@ -16,6 +16,10 @@ use crate::sync::Ordering;
 /// parent so often: anti-entropy, as Demers et al. have it ("Epidemic algorithms", 1987).
 const EXPLAINED_MAX: Duration = Duration::from_secs(60);
 
+/// After a restart it does so soon: a node that was started again has told everybody something perhaps, but for one, and has
+/// forgotten what.
+const EXPLAINED_MAX_AFTER_RESTART: Duration = Duration::from_secs(2);
+
 /// By the direct plan it does so more often: somebody may have told everybody something, but for one, and died or lost sight
 /// of that one before it could tell it again.
 const EXPLAINED_MAX_BY_OTHERS: Duration = Duration::from_secs(4);
@@ -202,7 +206,7 @@ impl Core {
         tick.shared(peer).slots.clear();
         let link = self.link(tick, peer);
         // A peer that has heard of a round by now may have come to hold more since it said this, and leaves that to the round.
-        if !link.push.is_synced || !link.health.is_asked() {
+        if !link.health.is_asked() || link.comparison.round.is_some_and(|round| !round.is_sent) {
             link.comparison.round = None;
         }
         link.sync(len);
@@ -292,6 +296,15 @@ impl Core {
         let most = if self.overlay.is_direct() { EXPLAINED_MAX_BY_OTHERS } else { EXPLAINED_MAX };
         let until = tick.now + tick.spread(most);
         *self.link(tick, peer).comparison.explained_until.get_or_insert(until) <= tick.now
+    }
+
+    /// After a restart what is on its way explains a difference for a short time only.
+    pub(super) fn explain_less(&mut self, tick: &Tick<'_>) {
+        let until = tick.now + tick.spread(EXPLAINED_MAX_AFTER_RESTART);
+        if let Some(parent) = self.overlay.parent {
+            let explained_until = &mut self.link(tick, parent).comparison.explained_until;
+            *explained_until = Some(explained_until.map_or(until, |before| before.min(until)));
+        }
     }
 
     /// Somebody who isn't a natter node has sent or acknowledged values.

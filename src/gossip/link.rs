@@ -370,6 +370,8 @@ pub(super) struct Comparison {
 pub(super) struct Round {
     pub(super) id: u64,
     pub(super) retry_at: Time,
+    /// Whether its first step was sent.
+    pub(super) is_sent: bool,
 }
 
 impl Comparison {
