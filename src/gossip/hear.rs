@@ -195,6 +195,8 @@ impl Core {
             }
         }
         if joined && !self.overlay.is_planned_child(tick.members, peer) {
+            // What is in flight to it was all that was for it then.
+            self.link(tick, peer).requeue(&tick.shared(peer).slots);
             self.doubt_parent(tick, out);
         }
         true
