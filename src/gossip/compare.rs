@@ -25,12 +25,12 @@ impl Core {
     pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer, at: Time) {
         let id = tick.random.name();
         let link = self.link(tick, peer);
-        let unsent = link.comparison.round.filter(|round| !round.is_sent);
         let again = link.comparison.begun.map(|begun| begun + link.trip.timeout());
-        let begins = unsent.map_or(at.max(again.unwrap_or_default()), |round| round.retry_at.min(at));
+        let begins = at.max(again.unwrap_or_default());
+        let unsent = link.comparison.round.filter(|round| !round.is_sent);
+        let retry_at = unsent.map_or(begins, |round| round.retry_at.min(begins));
         link.push.is_synced = false;
-        link.comparison.round = Some(Round { id, retry_at: begins, is_sent: false });
-        link.comparison.begun = Some(begins);
+        link.comparison.round = Some(Round { id, retry_at, is_sent: false });
         link.comparison.explained_until = None;
         self.rearm(tick, peer);
     }
@@ -43,6 +43,7 @@ impl Core {
         let Some(Round { id: round, is_sent, .. }) = &mut link.comparison.round else { return };
         let (round, was_sent) = (*round, std::mem::replace(is_sent, true));
         if !was_sent {
+            link.comparison.begun = Some(tick.now);
             link.sync(len);
         }
         let ranges = divide(self.reconciliation.sorted(tick.log, len), Value::MIN, Value::MAX);

@@ -160,7 +160,8 @@ impl Core {
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
             let link = self.link(tick, member);
             // With whom doesn't answer this node either it compares once it is answered.
-            if link.incarnation != 0 && !link.health.is_suspected() {
+            let may_answer = link.incarnation != 0 && !link.health.is_suspected();
+            if may_answer && link.comparison.round.is_none() {
                 self.start_round(tick, member, tick.now);
             }
         }
