@@ -120,6 +120,14 @@ impl<'a> Fields<'a> {
             None => Some(0),
             Some(value) => int(value).map(i64::cast_unsigned),
         };
+        let numbers = |field| match fields.get(field) {
+            None => Some(Vec::new()),
+            Some(numbers) => numbers
+                .as_array()?
+                .iter()
+                .map(|number| u64::try_from(int(number)?).ok())
+                .collect::<Option<Vec<_>>>(),
+        };
         let (later, hold) = (number("later")?, number("hold")?);
         let acked = match number("ack")? {
             Some(next) => {
@@ -151,15 +159,11 @@ impl<'a> Fields<'a> {
                 Some(2) => Claim::All,
                 Some(_) => return None,
             },
-            restarts: match fields.get("restarts") {
-                None => Vec::new(),
-                Some(restarts) => {
-                    let numbers: Option<Vec<u64>> =
-                        restarts.as_array()?.iter().map(|number| u64::try_from(int(number)?).ok()).collect();
-                    let pairs = numbers.filter(|numbers| numbers.len() % 2 == 0)?;
-                    pairs.chunks(2).map(|pair| Restart { rank: pair[0], incarnation: pair[1] }).collect()
-                }
+            restarts: {
+                let pairs = numbers("restarts").filter(|numbers| numbers.len() % 2 == 0)?;
+                pairs.chunks(2).map(|pair| Restart { rank: pair[0], incarnation: pair[1] }).collect()
             },
+            untold: numbers("untold")?,
         })
     }
 }
