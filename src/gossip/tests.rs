@@ -57,10 +57,14 @@ fn step(round: u64) -> Sync {
 fn a_round_gives_way_to_a_new_one_and_not_to_one_that_was_answered() {
     node("n1", |core, tick, out| {
         let runs = |core: &mut Core| core.link(tick, HUB).comparison.round.is_some();
-        core.start_round(tick, HUB, tick.now);
+        let begin = |core: &mut Core, out: &mut Outbox| {
+            core.start_round(tick, HUB, tick.now);
+            core.try_round(tick, HUB, out);
+        };
+        begin(core, out);
         core.compare(tick, HUB, &step(9), out);
         assert!(!runs(core), "the hub's goes on");
-        core.start_round(tick, HUB, tick.now);
+        begin(core, out);
         core.compare(tick, HUB, &step(9), out);
         assert!(runs(core), "the hub's may be over");
         core.compare(tick, HUB, &step(10), out);
@@ -81,7 +85,7 @@ fn a_peer_that_answers_again_is_compared_with_though_it_has_begun_a_round_itself
             out,
         );
         let link = core.link(tick, LEAF);
-        assert!(!link.health.is_suspected() && link.push.is_synced);
+        assert!(!link.health.is_suspected());
         let round = link.comparison.round.expect("its round may be one that it has given up");
         assert!(round.id != 9 && round.retry_at <= NOW);
     });
@@ -89,13 +93,128 @@ fn a_peer_that_answers_again_is_compared_with_though_it_has_begun_a_round_itself
 
 #[test]
 fn a_neighbour_that_is_compared_with_again_and_again_waits_for_a_timeout() {
-    node("n0", |core, tick, _| {
+    node("n0", |core, tick, out| {
         core.start_round(tick, LEAF, tick.now);
+        core.try_round(tick, LEAF, out);
         core.link(tick, LEAF).comparison.round = None;
         core.start_round(tick, LEAF, tick.now);
         let link = core.link(tick, LEAF);
         let round = link.comparison.round.expect("it is only put off");
         assert_eq!(round.retry_at, NOW + link.trip.timeout());
+    });
+}
+
+#[test]
+fn a_round_that_has_not_been_sent_gives_way_to_any() {
+    node("n0", |core, tick, out| {
+        core.start_round(tick, LEAF, NOW + Duration::from_secs(1));
+        core.compare(tick, LEAF, &step(9), out);
+        let link = core.link(tick, LEAF);
+        assert!(link.comparison.round.is_none() && link.push.is_synced, "the leaf's goes on");
+    });
+}
+
+/// A node that has sent the first step of a round hears something of its peer; does the round go on?
+fn goes_on(name: &str, peer: Peer, heard: &[(Header, Kind)]) -> bool {
+    let mut goes_on = false;
+    node(name, |core, tick, out| {
+        let link = core.link(tick, peer);
+        (link.incarnation, link.overlay.is_child) = (3, true);
+        core.start_round(tick, peer, tick.now);
+        core.try_round(tick, peer, out);
+        let id = |core: &mut Core| core.link(tick, peer).comparison.round.map(|round| round.id);
+        let before = id(core);
+        for (header, kind) in heard {
+            core.hear(tick, peer, arrival(header.clone(), kind.clone()), out);
+        }
+        goes_on = before.is_some() && id(core) == before;
+    });
+    goes_on
+}
+
+#[test]
+fn a_step_that_was_overtaken_or_is_for_a_former_incarnation_takes_no_rounds_place() {
+    let sync = || Kind::Sync(Box::new(step(9)));
+    let at = |at| Header { at, ..header(0) };
+    assert!(!goes_on("n1", HUB, &[(at(1), sync())]), "the hub's round goes on");
+    assert!(goes_on("n1", HUB, &[(at(2), Kind::Ack), (at(1), sync())]));
+    assert!(goes_on("n1", HUB, &[(Header { to: Some(4), ..at(1) }, sync())]));
+}
+
+#[test]
+fn equality_ends_a_round_only_if_the_peer_has_heard_of_it() {
+    let equal = |heard| Header { digest: Digest::default(), ..header(heard) };
+    assert!(goes_on("n0", LEAF, &[(equal(0), Kind::Ack)]));
+    assert!(!goes_on("n0", LEAF, &[(equal(NOW.as_micros()), Kind::Ack)]));
+}
+
+#[test]
+fn a_late_message_of_a_former_incarnation_has_its_node_compared_with() {
+    let late = Header { incarnation: 2, ..header(0) };
+    assert!(!goes_on("n0", LEAF, &[(late.clone(), Kind::Ack)]), "another one begins");
+    node("n0", |core, tick, out| {
+        let link = core.link(tick, LEAF);
+        (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, true, true);
+        core.hear(tick, LEAF, arrival(late, Kind::Ack), out);
+        assert!(core.link(tick, LEAF).comparison.round.is_some());
+    });
+}
+
+#[test]
+fn a_neighbour_is_compared_with_once_somebody_tells_that_it_was_started_again() {
+    node("n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        let link = core.link(tick, HUB);
+        (link.incarnation, link.push.is_synced) = (3, true);
+        let restarts = vec![Restart { rank: 0, incarnation: 4 }];
+        core.hear(tick, Peer(2), arrival(Header { restarts, ..header(0) }, Kind::Ack), out);
+        assert!(core.link(tick, HUB).comparison.round.is_some());
+    });
+}
+
+#[test]
+fn whom_a_node_could_not_tell_what_it_told_all_its_parent_compares_with() {
+    let mut said = String::new();
+    node("n1", |core, tick, out| {
+        core.overlay.plan.strategy = Strategy::Direct;
+        core.overlay.parent = Some(HUB);
+        core.link(tick, Peer(2)).push.is_synced = true;
+        tick.log.append(&[7], Origin::Client, NOW);
+        core.absorb(tick);
+        core.flush(tick, Peer(2), out);
+        core.suspect(tick, Peer(2), out);
+        assert!(core.link(tick, HUB).acks.due() <= NOW, "the parent is told at once");
+        core.send_ack(tick, HUB, out);
+        said = String::from_utf8(out.lines_mut().clone()).expect("text");
+    });
+    assert!(said.contains(r#""untold":[2]"#), "{said}");
+    node("n0", |core, tick, out| {
+        core.link(tick, Peer(2)).incarnation = 3;
+        core.hear(tick, LEAF, arrival(Header { untold: vec![0, 2, 9], ..header(0) }, Kind::Ack), out);
+        assert!(core.link(tick, Peer(2)).comparison.round.is_some());
+    });
+}
+
+#[test]
+fn what_is_in_flight_to_a_peer_that_comes_for_a_child_is_sent_anew() {
+    node("n1", |core, tick, out| {
+        core.overlay.plan.strategy = Strategy::Direct;
+        core.overlay.parent = Some(HUB);
+        let link = core.link(tick, Peer(2));
+        (link.push.is_synced, link.incarnation) = (true, 3);
+        // By the direct plan the parent tells everybody itself.
+        tick.log.append(&[7], Origin::Peer(0), NOW);
+        tick.log.append(&[8], Origin::Client, NOW);
+        core.absorb(tick);
+        core.flush(tick, Peer(2), out);
+        core.hear(
+            tick,
+            Peer(2),
+            arrival(Header { up: true, ..header(0) }, Kind::Sync(Box::new(step(9)))),
+            out,
+        );
+        let sent = String::from_utf8(out.lines_mut().clone()).expect("text");
+        assert!(sent.contains("[8]") && sent.contains("[7,8]"), "{sent}");
     });
 }
 

@@ -40,8 +40,6 @@ pub(super) struct Auditor {
     pub(super) now: Time,
     /// When a node last learnt a value.
     pub(super) last_learnt: Time,
-    /// The value that it learnt.
-    pub(super) last_news: Option<Value>,
     /// When a node last sent a message to another.
     pub(super) last_sent: Time,
     /// When a node last sent a batch of values.
@@ -99,7 +97,6 @@ impl Auditor {
             late: None,
             now: Time::ZERO,
             last_learnt: Time::ZERO,
-            last_news: None,
             last_sent: Time::ZERO,
             last_batch: Time::ZERO,
             sent_in: BTreeMap::new(),
@@ -145,7 +142,7 @@ impl Auditor {
     /// Whether values have spread as far as they should have by now.
     fn in_time(&mut self, now: Time) -> Result<(), String> {
         let Some(Late { value, part, healing }) = self.progress.late(now) else { return Ok(()) };
-        self.late = Some(Failure::Late { took: healing.took, bound: healing.bound });
+        self.late = Some(Failure::Late { value, took: healing.took, bound: healing.bound });
         self.suspect = Some(value);
         let one = |holds| part.iter().copied().find(|&node| self.told[node].contains(&value) == holds);
         let missing =
@@ -207,7 +204,6 @@ impl<N: Inspect> Watch<N> for Auditor {
         for value in self.news.drain(..) {
             if told.insert(value) {
                 self.last_learnt = now;
-                self.last_news = Some(value);
                 if self.by_client || self.orphaned.remove(&value) {
                     self.progress.said(now);
                 }

@@ -56,10 +56,12 @@ pub enum Failure {
         /// The value.
         value: Value,
     },
-    /// They didn't get them in time.
-    #[error("not complete {:.3} s after the last fault or value; the bound is {:.3} s",
+    /// Not every node got a value in time.
+    #[error("{value} is not everywhere {:.3} s after a node held it, or the network last changed; the bound is {:.3} s",
             took.as_secs_f64(), bound.as_secs_f64())]
     Late {
+        /// The value.
+        value: Value,
         /// How late.
         took: Duration,
         /// How late it may be.
@@ -114,12 +116,12 @@ impl Failure {
     #[must_use]
     pub fn value(&self) -> Option<Value> {
         match *self {
-            Failure::Duplicated { value, .. } | Failure::Missing { value, .. } | Failure::Lost { value } => {
-                Some(value)
-            }
+            Failure::Duplicated { value, .. }
+            | Failure::Missing { value, .. }
+            | Failure::Late { value, .. }
+            | Failure::Lost { value } => Some(value),
             Failure::Fault { .. }
             | Failure::Unanswered { .. }
-            | Failure::Late { .. }
             | Failure::Noisy { .. }
             | Failure::Departed { .. }
             | Failure::Restless { .. } => None,

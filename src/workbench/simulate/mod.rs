@@ -214,7 +214,6 @@ impl Simulation {
             };
         }
         let concerned = failure.as_ref().and_then(|failure| match failure {
-            Failure::Late { .. } => auditor.suspect.or(auditor.last_news),
             Failure::Fault { fault: Fault::Broken { .. }, .. } => auditor.suspect,
             other => other.value(),
         });

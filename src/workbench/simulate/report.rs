@@ -81,7 +81,7 @@ pub fn table(summary: &Summary) -> String {
     if summary.slow {
         let _ = writeln!(
             text,
-            "healing takes too much of what it may: 95 % of seeds should need 55 % of it at most"
+            "healing takes too much of what it may: 95 % of seeds should need 50 % of it at most"
         );
     }
     if !summary.failed.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! | what | how much |
 //! | --- | --- |
-//! | every node holds every value of the nodes that it can reach | 4 s + 12 one-way delays after the last value or the last change of the network, three times that after something lasted for more than a minute |
+//! | every node holds every value of the nodes that it can reach | 4 s + 12 one-way delays after the first of them held it or the last change of the network, three times that after something lasted for more than a minute |
 //! | … while nodes are dead or links cut | 2 s × nodes × hops more, where a value needs so many hops at most |
 //! | … after a node was started again | its start grace more |
 //! | silence, where everybody can be reached | 5 s after the last value or change, or after the last node learnt something; 15 s where it may take three times as long |

@@ -17,9 +17,9 @@ use super::{Failing, Failure, Keep, Run, Simulation, digest, minimise, set_full,
 /// After so many failing seeds nothing new is to be learnt.
 const FAILURES_MAX: u64 = 10;
 /// Of so many seeds on…
-const SEEDS_THAT_TELL: u64 = 300;
+const SEEDS_THAT_TELL: u64 = 100;
 /// …all but one in twenty need no more than this part of the time that healing may take.
-const PERCENT_MAX: f64 = 55.0;
+const PERCENT_MAX: f64 = 50.0;
 
 /// What a run adds to the survey.
 struct Figures {
