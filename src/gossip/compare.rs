@@ -21,7 +21,7 @@ const COMPARING_A_MILLION: Duration = Duration::from_millis(500);
 
 impl Core {
     /// Has a round with a peer begin, at that time or a timeout after the last one began, as some are started again and
-    /// again. Until its first step is sent, the link is not synced.
+    /// again. A link that is not synced is from when the first step is sent.
     pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer, at: Time) {
         let id = tick.random.name();
         let link = self.link(tick, peer);
@@ -29,7 +29,6 @@ impl Core {
         let begins = at.max(again.unwrap_or_default());
         let unsent = link.comparison.round.filter(|round| !round.is_sent);
         let retry_at = unsent.map_or(begins, |round| round.retry_at.min(begins));
-        link.push.is_synced = false;
         link.comparison.round = Some(Round { id, retry_at, is_sent: false });
         link.comparison.explained_until = None;
         self.rearm(tick, peer);
@@ -44,7 +43,9 @@ impl Core {
         let (round, was_sent) = (*round, std::mem::replace(is_sent, true));
         if !was_sent {
             link.comparison.begun = Some(tick.now);
-            link.sync(len);
+            if !link.push.is_synced {
+                link.sync(len);
+            }
         }
         let ranges = divide(self.reconciliation.sorted(tick.log, len), Value::MIN, Value::MAX);
         self.send_sync(tick, peer, &Sync { round, ranges, ..Sync::default() }, out);

@@ -112,7 +112,9 @@ impl Core {
             if link.due().min(link.batch_due(slots)) < link.queued {
                 return Err(format!("would sleep through what is due to {name}"));
             }
-            let is_compared = link.push.is_synced || link.comparison.round.is_some();
+            // Foreign peers don't know how to compare.
+            let is_compared =
+                link.push.is_synced || link.comparison.round.is_some() || link.overlay.is_foreign;
             if self.is_neighbour(peer) && !link.health.is_suspected() && !is_compared {
                 return Err(format!("does not know what {name} lacks, and does not find out"));
             }
