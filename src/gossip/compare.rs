@@ -108,15 +108,19 @@ impl Core {
         lacking.sort_unstable_by_key(|span| span.from);
         // None of what was found lacking is longer than a batch.
         let most = tick.config.batch_max;
+        let is_for = |position: usize| self.is_for(tick.members, peer, tick.log.get(position).origin);
         let is_under_way = |position: usize| {
             let near = &lacking[lacking.partition_point(|span| span.from + most <= position)..];
             let near = near.iter().take_while(|span| span.from <= position);
             let mut spans =
                 in_flight.iter().chain(near).filter(|span| (span.from..span.to).contains(&position));
-            spans.any(|span| span.whole || self.is_for(tick.members, peer, tick.log.get(position).origin))
+            spans.any(|span| span.whole || is_for(position))
         };
         let mut send = std::mem::take(&mut found.send);
-        send.retain(|place| place.position() < unpushed && !is_under_way(place.position()));
+        send.retain(|place| {
+            let is_pushed = place.position() >= unpushed && is_for(place.position());
+            !is_pushed && !is_under_way(place.position())
+        });
         let mut values = Vec::new();
         if !is_complete && send.len() <= tick.config.batch_max {
             // If that is lost, the round is tried again.
