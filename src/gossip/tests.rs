@@ -115,7 +115,7 @@ fn a_round_that_has_not_been_sent_gives_way_to_any() {
 }
 
 /// A node that has sent the first step of a round hears something of its peer; does the round go on?
-fn goes_on(name: &str, peer: Peer, heard: &[(Header, Kind)]) -> bool {
+fn goes_on(name: &str, peer: Peer, heard: impl IntoIterator<Item = (Header, Kind)>) -> bool {
     let mut goes_on = false;
     node(name, |core, tick, out| {
         let link = core.link(tick, peer);
@@ -125,7 +125,7 @@ fn goes_on(name: &str, peer: Peer, heard: &[(Header, Kind)]) -> bool {
         let id = |core: &mut Core| core.link(tick, peer).comparison.round.map(|round| round.id);
         let before = id(core);
         for (header, kind) in heard {
-            core.hear(tick, peer, arrival(header.clone(), kind.clone()), out);
+            core.hear(tick, peer, arrival(header, kind), out);
         }
         goes_on = before.is_some() && id(core) == before;
     });
@@ -136,22 +136,22 @@ fn goes_on(name: &str, peer: Peer, heard: &[(Header, Kind)]) -> bool {
 fn a_step_that_was_overtaken_or_is_for_a_former_incarnation_takes_no_rounds_place() {
     let sync = || Kind::Sync(Box::new(step(9)));
     let at = |at| Header { at, ..header(0) };
-    assert!(!goes_on("n1", HUB, &[(at(1), sync())]), "the hub's round goes on");
-    assert!(goes_on("n1", HUB, &[(at(2), Kind::Ack), (at(1), sync())]));
-    assert!(goes_on("n1", HUB, &[(Header { to: Some(4), ..at(1) }, sync())]));
+    assert!(!goes_on("n1", HUB, [(at(1), sync())]), "the hub's round goes on");
+    assert!(goes_on("n1", HUB, [(at(2), Kind::Ack), (at(1), sync())]));
+    assert!(goes_on("n1", HUB, [(Header { to: Some(4), ..at(1) }, sync())]));
 }
 
 #[test]
 fn equality_ends_a_round_only_if_the_peer_has_heard_of_it() {
     let equal = |heard| Header { digest: Digest::default(), ..header(heard) };
-    assert!(goes_on("n0", LEAF, &[(equal(0), Kind::Ack)]));
-    assert!(!goes_on("n0", LEAF, &[(equal(NOW.as_micros()), Kind::Ack)]));
+    assert!(goes_on("n0", LEAF, [(equal(0), Kind::Ack)]));
+    assert!(!goes_on("n0", LEAF, [(equal(NOW.as_micros()), Kind::Ack)]));
 }
 
 #[test]
 fn a_late_message_of_a_former_incarnation_has_its_node_compared_with() {
     let late = Header { incarnation: 2, ..header(0) };
-    assert!(!goes_on("n0", LEAF, &[(late.clone(), Kind::Ack)]), "another one begins");
+    assert!(!goes_on("n0", LEAF, [(late.clone(), Kind::Ack)]), "another one begins");
     node("n0", |core, tick, out| {
         let link = core.link(tick, LEAF);
         (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, true, true);
