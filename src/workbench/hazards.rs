@@ -481,11 +481,16 @@ mod tests {
             let all = Hazards::Drawn.steps(seed, 5, LIMIT);
             let struck = Hazards::Drawn.of(seed);
             assert_eq!(Hazards::These(struck.clone()).steps(seed, 5, LIMIT), all);
-            for hazard in struck {
-                let alone = these(&[hazard]).steps(seed, 5, LIMIT);
+            for &hazard in &struck {
+                // A lull comes after the aftermath, if there is one.
+                let mut hazards = vec![hazard];
+                hazards.extend(
+                    struck.iter().filter(|&&other| hazard == Hazard::Lull && other == Hazard::Aftermath),
+                );
+                let alone = these(&hazards).steps(seed, 5, LIMIT);
                 let mut rest = all.iter();
                 assert!(alone.iter().all(|step| rest.any(|other| other == step)), "{hazard:?} of {seed}");
-                let half = these(&[hazard]).steps(seed, 5, LIMIT / 2);
+                let half = these(&hazards).steps(seed, 5, LIMIT / 2);
                 let before = |steps: &[(Duration, Step)]| {
                     steps.iter().filter(|(at, _)| *at < LIMIT / 2).cloned().collect::<Vec<_>>()
                 };

@@ -280,6 +280,7 @@ mod tests {
     use crate::node::{Node, Outbox};
     use crate::protocol::LineBuf;
     use crate::simple::Simple;
+    use crate::workbench::nemesis::Trouble;
     use crate::workbench::scenario::{Scenario, WorkloadKind};
     use crate::workbench::simulate::designs::Designs;
     use crate::workbench::simulate::reach::{Paths, Reach};
@@ -327,6 +328,7 @@ mod tests {
         for (index, values) in [(0, [1, 2]), (1, [2, 3])] {
             tell(&mut auditor, &nodes, index, Time::ZERO, &delta(&values)).expect("all is well");
         }
+        Watch::<Simple>::struck(&mut auditor, Time::ZERO, &Step::Disturb(0, Trouble::Kill));
         Watch::<Simple>::killed(&mut auditor, 0);
         assert_eq!([1, 2, 3].map(|value| auditor.died(value)), [true, false, false]);
         let later = Time::ZERO + Duration::from_secs(9);

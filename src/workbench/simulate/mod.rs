@@ -139,7 +139,7 @@ impl Simulation {
     ) -> Run {
         let Simulation { config, design, .. } = self;
         let (scenario, steps) = (self.scenario(seed), self.steps(seed));
-        let required = Required::of(&self.scenario, *design, config, &steps);
+        let required = Required::of(&self.scenario_without_lull(seed), *design, config, &steps);
         let reach = self.reach();
         let at_the_end = after_all(reach.clone(), &steps);
         let disturbed = steps.iter().any(|(_, step)| {
@@ -251,10 +251,17 @@ impl Simulation {
         steps
     }
 
+    /// The scenario of a seed, as far as clients make requests.
+    fn scenario_without_lull(&self, seed: u64) -> Scenario {
+        let mut scenario = self.scenario.clone();
+        scenario.time_limit += self.hazards.aftermath(seed).as_secs_f64();
+        scenario
+    }
+
     /// The scenario of a seed. In a mixed cluster everyone is everyone's neighbour, as the lock-free design has it anyway.
     fn scenario(&self, seed: u64) -> Scenario {
-        let mut scenario = self.scenario.clone();
-        scenario.time_limit += (self.hazards.aftermath(seed) + self.hazards.lull(seed)).as_secs_f64();
+        let mut scenario = self.scenario_without_lull(seed);
+        scenario.time_limit += self.hazards.lull(seed).as_secs_f64();
         if self.design == Designs::Mixed {
             scenario.topology = TopologyKind::Total;
         }
