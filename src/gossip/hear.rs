@@ -20,10 +20,6 @@ const EXPLAINED_MAX: Duration = Duration::from_secs(60);
 /// forgotten what.
 const EXPLAINED_MAX_AFTER_RESTART: Duration = Duration::from_secs(2);
 
-/// By the direct plan it does so more often: somebody may have told everybody something, but for one, and died or lost sight
-/// of that one before it could tell it again.
-const EXPLAINED_MAX_BY_OTHERS: Duration = Duration::from_secs(4);
-
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
 const PARENT_SILENT: Duration = Duration::from_secs(1);
 
@@ -296,8 +292,7 @@ impl Core {
         if self.overlay.parent != Some(peer) {
             return false;
         }
-        let most = if self.overlay.is_direct() { EXPLAINED_MAX_BY_OTHERS } else { EXPLAINED_MAX };
-        let until = tick.now + tick.spread(most);
+        let until = tick.now + tick.spread(EXPLAINED_MAX);
         *self.link(tick, peer).comparison.explained_until.get_or_insert(until) <= tick.now
     }
 
