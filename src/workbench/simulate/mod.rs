@@ -151,7 +151,7 @@ impl Simulation {
         // Lock-free nodes can't know that simple ones hold everything, and go on asking them.
         let falls_silent = at_the_end.is_whole() && *design != Designs::Mixed;
         let healing = required.healing(&at_the_end, After { long: true, restart: true });
-        let noise_measured = required.noise_from() + NOISE_WINDOW + Duration::from_secs(2);
+        let noise_measured = required.noise_from().saturating_add(NOISE_WINDOW + Duration::from_secs(2));
         let quiet = if falls_silent {
             Quiet::of(required.watch(healing))
         } else {

@@ -135,7 +135,7 @@ impl Required {
 
     /// How long after the last value or change, or after a node has learnt something, noise counts.
     pub(super) fn noise_from(&self) -> Duration {
-        NOISE_AFTER + self.late
+        (NOISE_AFTER + self.late).saturating_add(self.allowance)
     }
 
     /// The most messages that all nodes together may send within the window.
