@@ -119,8 +119,8 @@ impl Core {
         }
     }
 
-    /// While there is news, neighbours are heard anyway, and so are others perhaps that are in the tree that this node isn't
-    /// in: one of those that are not known to be out of reach.
+    /// A member, in turn, that is no neighbour and may well answer: it may be in the other tree. Neighbours are heard anyway
+    /// while there is news.
     fn stranger_in_turn(&self, tick: &Tick<'_>) -> Option<Peer> {
         let is_silent = |peer: &Peer| self.links.get(peer).is_some_and(|link| link.health.is_suspected());
         let is_stranger = |peer: &Peer| !self.is_neighbour(*peer) && !is_silent(peer);

@@ -16,8 +16,8 @@ use crate::sync::Ordering;
 /// parent so often: anti-entropy, as Demers et al. have it ("Epidemic algorithms", 1987).
 const EXPLAINED_MAX: Duration = Duration::from_secs(60);
 
-/// After a restart it does so soon: a node that was started again has told everybody something perhaps, but for one, and has
-/// forgotten what.
+/// After a restart a node finds that out from its parent soon: the member that was started again may have told all others a
+/// value but one, and has forgotten it.
 const EXPLAINED_MAX_AFTER_RESTART: Duration = Duration::from_secs(2);
 
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
@@ -53,8 +53,8 @@ impl Core {
             let soon = tick.now + link.trip.timeout();
             link.acks.by(soon);
             if is_neighbour && !link.health.is_suspected() {
-                // What it brings seems to come from the peer, and may be what its later incarnation lacks: found by no round
-                // that has begun.
+                // The values of the late message seem to come from the peer, whose later incarnation may lack them. A round
+                // that has begun may have passed them over.
                 self.start_round(tick, peer, tick.now);
             }
             return false;
@@ -155,7 +155,7 @@ impl Core {
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
             let link = self.link(tick, member);
-            // With whom doesn't answer this node either it compares once it is answered.
+            // A member that doesn't answer this node either is compared with once it does.
             let may_answer = link.incarnation != 0 && !link.health.is_suspected();
             if may_answer && link.comparison.round.is_none() {
                 self.start_round(tick, member, tick.now);
