@@ -107,9 +107,7 @@ impl Core {
     /// nobody passes it on.
     fn compare_with_helper(&mut self, tick: &Tick<'_>) {
         // A stranger may not know how to compare.
-        let reaches = |peer: &Peer| {
-            self.links.get(peer).is_some_and(|link| link.incarnation != 0 && !link.health.is_suspected())
-        };
+        let reaches = |peer: &Peer| self.links.get(peer).is_some_and(Link::answers);
         let parent = self.overlay.parent.filter(reaches);
         let Some(helper) = parent.or_else(|| tick.members.peers().find(reaches)) else { return };
         let comparison = &self.link(tick, helper).comparison;
@@ -160,9 +158,7 @@ impl Core {
             })
         };
         let mut unasked = after.filter(is_unasked);
-        let answers = |peer: &Peer| {
-            self.links.get(peer).is_some_and(|link| link.incarnation != 0 && !link.health.is_suspected())
-        };
+        let answers = |peer: &Peer| self.links.get(peer).is_some_and(Link::answers);
         unasked.clone().find(answers).or_else(|| unasked.next())
     }
 

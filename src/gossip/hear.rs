@@ -156,8 +156,7 @@ impl Core {
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
             let link = self.link(tick, member);
             // A member that doesn't answer this node either is compared with once it does.
-            let may_answer = link.incarnation != 0 && !link.health.is_suspected();
-            if may_answer && link.comparison.round.is_none() {
+            if link.answers() && link.comparison.round.is_none() {
                 self.start_round(tick, member, tick.now);
             }
         }

@@ -109,6 +109,11 @@ impl Link {
         self.push.lacking.clear();
     }
 
+    /// Whether the peer has spoken as natter nodes do, and has answered whatever it was asked.
+    pub(super) fn answers(&self) -> bool {
+        self.incarnation != 0 && !self.health.is_suspected()
+    }
+
     /// A round that this node has begun, if there is one, comes to no end: what the peer lacks is not known.
     pub(super) fn break_off(&mut self) {
         if self.comparison.round.take().is_some() {
