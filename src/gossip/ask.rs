@@ -64,7 +64,7 @@ impl Core {
     /// Asks the next member, while the overlay is not as planned or no news explains that this node is not
     /// settled.
     fn ask_next(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        let (is_quiet, is_lately) = (self.watch.is_quiet(), self.watch.is_lately(tick.now));
+        let is_quiet = self.watch.is_quiet();
         let (is_root, is_elsewhere) = (self.overlay.parent.is_none(), self.overlay.root != PLANNED_ROOT);
         let missing = self.missing(tick);
         if !is_quiet && !is_elsewhere && missing.is_empty() {
@@ -74,31 +74,27 @@ impl Core {
         if !is_quiet && self.overlay.is_direct() && !missing.is_empty() {
             self.compare_with_helper(tick);
         }
-        let unasked = if is_quiet && is_lately { self.unasked(tick) } else { None };
-        // Of three turns two are for those who are missing, and one for the members, if it may be any of them that
-        // helps.
-        let is_third = self.watch.asked.is_multiple_of(3);
-        let next = if unasked.is_some() || is_quiet && is_lately && !is_root {
-            unasked
-        } else if is_third && !is_quiet && is_elsewhere {
-            self.stranger_in_turn(tick).or_else(|| self.next_in_turn(tick))
-        } else if missing.is_empty() || is_third && is_quiet {
-            self.next_in_turn(tick)
+        let bridges = if !is_quiet && is_elsewhere { self.bridges() } else { Vec::new() };
+        let next = if is_quiet {
+            self.next_when_quiet(tick, &missing)
+        } else if is_elsewhere {
+            self.next_elsewhere(tick, &missing, &bridges)
         } else {
-            Some(missing[self.watch.asked * 2 / 3 % missing.len()])
+            in_turn(&missing, self.watch.asked)
         };
         if let Some(peer) = next {
             self.ask_one(tick, peer, out);
         }
-        let is_needed =
-            missing.iter().any(|peer| self.links.get(peer).is_some_and(|link| link.overlay.is_child));
+        let is_needed = !bridges.is_empty()
+            || missing.iter().any(|peer| self.links.get(peer).is_some_and(|link| link.overlay.is_child));
         // Or else all nodes would ask once more at the moment from which they are to ask seldom.
         let stays_lately = self.watch.is_lately(tick.now + INTERVAL);
         // Foreign members are never known to be equal.
         let is_foreign = |peer| self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign);
         let unequal = tick.members.peers().filter(|&peer| !self.equals.has(peer.0) && !is_foreign(peer));
         let is_in_parts = unequal.take(2).count() > 1;
-        let urgency = Urgency { is_root, is_in_parts, is_needed, is_quiet, is_lately: stays_lately };
+        let urgency =
+            Urgency { is_root, is_in_parts, is_needed, is_elsewhere, is_quiet, is_lately: stays_lately };
         let interval = urgency.interval(tick.members.nodes());
         self.watch.has_asked(tick.now + tick.spread(interval));
     }
@@ -106,10 +102,7 @@ impl Core {
     /// What somebody that this node can't reach has told everybody, this node can only get from others: by the direct plan
     /// nobody passes it on.
     fn compare_with_helper(&mut self, tick: &Tick<'_>) {
-        // A stranger may not know how to compare.
-        let reaches = |peer: &Peer| self.links.get(peer).is_some_and(Link::answers);
-        let parent = self.overlay.parent.filter(reaches);
-        let Some(helper) = parent.or_else(|| tick.members.peers().find(reaches)) else { return };
+        let Some(helper) = self.helper() else { return };
         let comparison = &self.link(tick, helper).comparison;
         let is_lately = comparison.begun.is_some_and(|begun| tick.now < begun + INTERVAL_WITH_NEWS);
         if comparison.round.is_none() && !is_lately {
@@ -117,13 +110,46 @@ impl Core {
         }
     }
 
-    /// A member, in turn, that is no neighbour and may well answer: it may be in the other tree. Neighbours are heard anyway
-    /// while there is news.
-    fn stranger_in_turn(&self, tick: &Tick<'_>) -> Option<Peer> {
-        let is_silent = |peer: &Peer| self.links.get(peer).is_some_and(|link| link.health.is_suspected());
-        let is_stranger = |peer: &Peer| !self.is_neighbour(*peer) && !is_silent(peer);
-        let strangers: Vec<Peer> = tick.members.peers().filter(is_stranger).collect();
-        strangers.get(self.watch.asked / 3 % strangers.len().max(1)).copied()
+    /// Peers that answer, and are in another tree by their last word.
+    pub(super) fn bridges(&self) -> Vec<Peer> {
+        let is_bridge = |&(&peer, link): &(&Peer, &Link)| {
+            let is_elsewhere = link.overlay.root.is_some_and(|root| root != self.overlay.root);
+            is_elsewhere && link.answers() && !self.is_neighbour(peer)
+        };
+        self.links.iter().filter(is_bridge).map(|(&peer, _)| peer).collect()
+    }
+
+    /// Whom a node asks that nothing new explains: that node is not settled.
+    fn next_when_quiet(&mut self, tick: &Tick<'_>, missing: &[Peer]) -> Option<Peer> {
+        let (turn, is_root) = (self.watch.asked, self.overlay.parent.is_none());
+        if self.watch.is_lately(tick.now) {
+            let unasked = self.unasked(tick);
+            if unasked.is_some() || !is_root {
+                return unasked;
+            }
+        }
+        // Of three turns two are for those who are missing, and one for the members: it may be any of them that helps.
+        if missing.is_empty() || turn.is_multiple_of(3) {
+            self.next_in_turn(tick)
+        } else {
+            in_turn(missing, turn * 2 / 3)
+        }
+    }
+
+    /// Whom a node in a tree of its own asks while there is news: of four turns two are for those who are missing, one for
+    /// those who are known to be in other trees, and one for all others, who may be.
+    pub(super) fn next_elsewhere(&self, tick: &Tick<'_>, missing: &[Peer], bridges: &[Peer]) -> Option<Peer> {
+        let turn = self.watch.asked;
+        if turn % 2 == 1 && !missing.is_empty() {
+            return in_turn(missing, turn / 2);
+        }
+        if (turn % 4 != 2) && !bridges.is_empty() {
+            return in_turn(bridges, turn / 4);
+        }
+        let is_other =
+            |peer: &Peer| !self.is_neighbour(*peer) && !missing.contains(peer) && !bridges.contains(peer);
+        let others: Vec<Peer> = tick.members.peers().filter(is_other).collect();
+        in_turn(&others, if bridges.is_empty() { turn / 2 } else { turn / 4 })
     }
 
     /// The member whose turn it is.
@@ -187,7 +213,7 @@ impl Core {
         let link = self.link(tick, peer);
         let Some(asked) = link.health.take_overdue(tick.now) else { return };
         if link.health.is_suspected() {
-            link.break_off();
+            link.put_off_round();
         } else if link.health.failed(tick.now, asked, most) {
             self.suspect(tick, peer, out);
         } else if link.comparison.round.is_some() {
@@ -221,4 +247,9 @@ impl Core {
             }
         }
     }
+}
+
+/// The peer whose turn it is.
+fn in_turn(peers: &[Peer], turn: usize) -> Option<Peer> {
+    peers.get(turn % peers.len().max(1)).copied()
 }

@@ -234,7 +234,7 @@ impl Core {
         let lacks_some = is_compared || link.push.rest || link.under_way(slots).next().is_some();
         link.blind = Blind::from(link.unacked_from(slots));
         link.health.suspect(link.clock.stamped());
-        link.break_off();
+        link.put_off_round();
         // A child finds another parent, which compares with it.
         let is_lost = lacks_some && !link.overlay.is_child;
         self.untold.say_anew();
@@ -283,21 +283,32 @@ impl Core {
         }
     }
 
-    /// Whether a peer is to pass on, by the direct plan, what this node sends it: the parent, if there is somebody
-    /// whom this node can't reach, or doesn't push to yet.
+    /// Whether a peer is to pass on, by the direct plan, what this node sends it: the helper, if there is somebody whom this
+    /// node can't reach, or doesn't push to yet.
     fn is_helped_by(&self, peer: Peer) -> bool {
-        self.overlay.parent == Some(peer)
-            && self.links.values().any(|link| link.health.is_suspected() || !link.push.is_synced)
+        self.helper() == Some(peer) && !self.links.values().all(Link::is_told)
+    }
+
+    /// Who may reach whom this node can't: the parent or, if that doesn't answer, the first peer that does.
+    pub(super) fn helper(&self) -> Option<Peer> {
+        let reaches = |peer: &Peer| self.links.get(peer).is_some_and(Link::answers);
+        let parent = self.overlay.parent.filter(reaches);
+        parent.or_else(|| self.links.iter().find(|(_, link)| link.answers()).map(|(&peer, _)| peer))
     }
 
     /// Whether more for a peer is on its way, or waits to be sent.
     pub(super) fn has_more(&self, tick: &Tick<'_>, peer: Peer) -> bool {
-        let Self { overlay, schedule, links, .. } = self;
-        let Some(link) = links.get(&peer) else { return false };
-        let flush = if overlay.parent == Some(peer) { schedule.up_at } else { schedule.down_at };
-        let flush_waits = flush != Time::NEVER && (overlay.is_direct() || self.is_neighbour(peer));
+        let Some(link) = self.links.get(&peer) else { return false };
         let is_under_way = link.under_way(&tick.shared(peer).slots).next().is_some();
-        link.push.is_synced && (flush_waits || is_under_way) || link.comparison.round.is_some()
+        let is_compared = link.comparison.round.is_some_and(|round| !round.is_put_off());
+        link.push.is_synced && (self.flush_waits(peer) || is_under_way) || is_compared
+    }
+
+    /// Whether a peer is to be flushed to.
+    pub(super) fn flush_waits(&self, peer: Peer) -> bool {
+        let Self { overlay, schedule, .. } = self;
+        let flush = if overlay.parent == Some(peer) { schedule.up_at } else { schedule.down_at };
+        flush != Time::NEVER && (overlay.is_direct() || self.is_neighbour(peer))
     }
 
     /// For whom this node's digest holds.

@@ -103,7 +103,7 @@ impl Core {
         if echo.is_some_and(|echo| self.link(tick, peer).health.heard(echo.at)) {
             self.restored(tick, peer, out);
         }
-        self.find_out(tick, &header.untold);
+        self.find_out(tick, peer, &header.untold);
         if let (Some(acked), Some(took)) = (header.acked, took) {
             self.mark_lost(tick, peer, acked, took);
         }
@@ -120,7 +120,7 @@ impl Core {
             Kind::Sync(sync) => self.compare(tick, peer, sync, out),
             Kind::Delta { .. } | Kind::Ack => {}
         }
-        self.follow_up(tick, peer, (header, kind), acked, out);
+        self.follow_up(tick, peer, header, kind, out);
     }
 
     /// A peer that was suspected answers. What each of two neighbours lacks is found out. Others are sent anew what was in
@@ -138,10 +138,13 @@ impl Core {
         if !is_neighbour {
             link.requeue(slots);
             link.push.is_synced &= is_direct;
+            if link.comparison.round.is_some_and(|round| round.is_put_off()) {
+                self.start_round(tick, peer, tick.now);
+            }
             self.flush(tick, peer, out);
         } else {
             slots.clear();
-            if link.comparison.round.is_none() {
+            if link.comparison.round.is_none_or(|round| round.is_put_off()) {
                 // Not left to the peer: a round of its own that comes late may be one that it has given up.
                 self.start_round(tick, peer, tick.now);
             }
@@ -150,10 +153,13 @@ impl Core {
         self.ask_lost_children(tick, out);
     }
 
-    /// A child can't tell some members what it has told everybody else. This node compares with them.
-    fn find_out(&mut self, tick: &Tick<'_>, untold: &[u64]) {
+    /// A peer can't tell some members what it has told everybody else, nor hear what they tell. This node compares with both.
+    fn find_out(&mut self, tick: &Tick<'_>, peer: Peer, untold: &[u64]) {
+        if untold.is_empty() {
+            return;
+        }
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
-        for member in ranks.filter_map(|rank| tick.members.at(rank)) {
+        for member in ranks.filter_map(|rank| tick.members.at(rank)).chain([peer]) {
             let link = self.link(tick, member);
             // A member that doesn't answer this node either is compared with once it does.
             if link.answers() && link.comparison.round.is_none() {
@@ -193,6 +199,7 @@ impl Core {
         if joined && !self.overlay.is_planned_child(tick.members, peer) {
             // What is in flight to it was all that was for it then.
             self.link(tick, peer).requeue(&tick.shared(peer).slots);
+            self.flush(tick, peer, out);
             self.doubt_parent(tick, out);
         }
         true
@@ -249,14 +256,7 @@ impl Core {
     }
 
     /// Does what the state that the link is in now asks for.
-    fn follow_up(
-        &mut self,
-        tick: &Tick<'_>,
-        peer: Peer,
-        (header, kind): (&Header, &Kind),
-        acked: bool,
-        out: &mut Outbox,
-    ) {
+    fn follow_up(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header, kind: &Kind, out: &mut Outbox) {
         let (digest, matters, is_neighbour) =
             (self.digest(), self.matters(tick, peer), self.is_neighbour(peer));
         let link = self.link(tick, peer);
@@ -278,9 +278,12 @@ impl Core {
             {
                 self.send_ping(tick, peer, out);
             }
-        } else if may_compare && !is_explained {
+            return;
+        }
+        if may_compare && !is_explained {
             self.start_round(tick, peer, tick.now);
-        } else if acked && link.push.rest {
+        }
+        if self.link(tick, peer).push.rest && tick.shared(peer).slots.has_free() {
             self.flush(tick, peer, out);
         }
     }

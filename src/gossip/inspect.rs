@@ -112,13 +112,21 @@ impl Core {
             if link.due().min(link.batch_due(slots)) < link.queued {
                 return Err(format!("would sleep through what is due to {name}"));
             }
+            let has_mail = !node.shared(members, peer).inbox.is_empty();
+            let goes_on = link.push.rest && (!slots.is_empty() || has_mail)
+                || self.flush_waits(peer)
+                || link.health.is_suspected()
+                || link.comparison.round.is_some();
+            if !link.push.lacking.is_empty() && !goes_on {
+                return Err(format!("would not send what {name} lacks"));
+            }
             // Foreign peers don't know how to compare.
             let is_compared =
                 link.push.is_synced || link.comparison.round.is_some() || link.overlay.is_foreign;
             if self.is_neighbour(peer) && !link.health.is_suspected() && !is_compared {
                 return Err(format!("does not know what {name} lacks, and does not find out"));
             }
-            if !node.shared(members, peer).inbox.is_empty() && node.mail.is_empty() {
+            if has_mail && node.mail.is_empty() {
                 return Err(format!("would leave unread what {name} says"));
             }
         }

@@ -114,9 +114,16 @@ impl Link {
         self.incarnation != 0 && !self.health.is_suspected()
     }
 
-    /// A round that this node has begun, if there is one, comes to no end: what the peer lacks is not known.
-    pub(super) fn break_off(&mut self) {
-        if self.comparison.round.take().is_some() {
+    /// Whether the peer is told what everybody is told.
+    pub(super) fn is_told(&self) -> bool {
+        !self.health.is_suspected() && self.push.is_synced
+    }
+
+    /// A round that this node has begun, if there is one, comes to no end before the peer answers again: what the peer lacks is
+    /// not known. The peer may have answered it, and then relies on it.
+    pub(super) fn put_off_round(&mut self) {
+        if let Some(round) = &mut self.comparison.round {
+            (round.is_sent, round.retry_at) = (false, Time::NEVER);
             self.push.is_synced = false;
         }
     }
@@ -377,6 +384,13 @@ pub(super) struct Round {
     pub(super) retry_at: Time,
     /// Whether its first step was sent.
     pub(super) is_sent: bool,
+}
+
+impl Round {
+    /// Whether it goes on once the peer answers again.
+    pub(super) fn is_put_off(self) -> bool {
+        self.retry_at == Time::NEVER
+    }
 }
 
 impl Comparison {

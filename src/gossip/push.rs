@@ -54,11 +54,14 @@ impl Core {
             return;
         }
         let parent = self.overlay.parent.map(|Peer(rank)| rank);
+        let is_direct = self.overlay.is_direct();
         let mut news = News::default();
         for entry in tick.log.entries(gained) {
             self.held.add(entry.value);
             match entry.origin {
-                Origin::Told => news.told = Some(news.told.map_or(entry.born, |born| born.min(entry.born))),
+                Origin::Told if is_direct => {
+                    news.told = Some(news.told.map_or(entry.born, |born| born.min(entry.born)))
+                }
                 Origin::Peer(from) if parent == Some(from) => news.from_parent = true,
                 origin => {
                     news.from_client |= origin == Origin::Client;
@@ -274,14 +277,17 @@ impl Core {
     fn next_batch(&mut self, tick: &Tick<'_>, peer: Peer) -> Gathered {
         let is_pushed_to = self.is_pushed_to(peer);
         let end = self.held.len;
-        let push = &mut self.link(tick, peer).push;
-        if let Some(span) = push.lacking.pop_front() {
+        // Of what was in flight by another plan none may be for the peer.
+        while let Some(span) = self.link(tick, peer).push.lacking.pop_front() {
             let gathered = self.gather(tick, peer, span);
             if !gathered.rest.is_empty() {
                 self.link(tick, peer).push.lacking.push_front(gathered.rest);
             }
-            return gathered;
+            if !gathered.values.is_empty() {
+                return gathered;
+            }
         }
+        let push = &mut self.link(tick, peer).push;
         let to = if is_pushed_to { end } else { push.cursor };
         let unsent = Span { from: push.cursor, to, whole: false };
         let gathered = self.gather(tick, peer, unsent);
@@ -338,7 +344,8 @@ impl Core {
     /// acknowledgements alone, so it is told everything; so is whoever comes because it can't reach the planned parent.
     pub(super) fn is_for(&self, members: &Membership, peer: Peer, origin: Origin) -> bool {
         let is_foreign = self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign);
-        if is_foreign || self.stands_in_for(members, peer) {
+        let is_relayed = origin == Origin::Told && !self.overlay.is_direct();
+        if is_foreign || is_relayed || self.stands_in_for(members, peer) {
             return origin != Origin::Peer(peer.0);
         }
         let is_told = |Peer(parent)| self.overlay.is_direct() && origin == Origin::Peer(parent);
@@ -421,7 +428,9 @@ impl Core {
         let gathered = self.gather(tick, peer, span);
         if !gathered.rest.is_empty() {
             // It was less when it was first sent.
-            self.link(tick, peer).push.lacking.push_back(gathered.rest);
+            let push = &mut self.link(tick, peer).push;
+            push.lacking.push_back(gathered.rest);
+            push.rest = true;
         }
         self.send(tick, peer, &gathered, Some(generation), out);
     }

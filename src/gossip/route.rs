@@ -19,6 +19,7 @@ impl Core {
             if self.overlay.is_direct() {
                 self.push_to_all(tick);
             } else {
+                self.name_untold();
                 self.push_to_neighbours(tick, out);
             }
         }
@@ -74,6 +75,9 @@ impl Core {
         let former = self.overlay.parent;
         if parent != former {
             self.overlay.parent = parent;
+            if self.overlay.is_direct() {
+                self.name_untold();
+            }
             self.untold.say_anew();
             self.leave(tick, former);
             self.watch.hurry(tick.now);
@@ -97,6 +101,13 @@ impl Core {
             }
         }
         self.find_root(tick);
+    }
+
+    /// What this node has told everybody but for those whom it can't tell may have come to nobody who passes it on: whoever
+    /// passes on what this node says has changed, or will.
+    fn name_untold(&mut self) {
+        let Self { links, untold, .. } = self;
+        links.iter().filter(|(_, link)| !link.is_told()).for_each(|(&peer, _)| untold.add(peer));
     }
 
     /// The former parent is to know that this node is no child of its any more.

@@ -8,7 +8,7 @@ use super::plan::Strategy;
 use crate::config::Config;
 use crate::node::{Outbox, Time};
 use crate::protocol::link::{Acked, Digest, Echo, Header, Restart, Sync};
-use crate::queue::{Log, Origin};
+use crate::queue::{Log, Origin, Span};
 use crate::random::Random;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -18,7 +18,11 @@ const LEAF: Peer = Peer(1);
 
 /// Shows a test the ticking thread of one of the three nodes of a star, and what it sends.
 fn node(name: &str, test: impl FnOnce(&mut Core, &Tick<'_>, &mut Outbox)) {
-    let members = Membership::new(name, &["n0", "n1", "n2"], 7, Time::ZERO);
+    node_of(&["n0", "n1", "n2"], name, test);
+}
+
+fn node_of(names: &[&str], name: &str, test: impl FnOnce(&mut Core, &Tick<'_>, &mut Outbox)) {
+    let members = Membership::new(name, names, 7, Time::ZERO);
     let (config, random, log, incarnation) =
         (Config::default(), Random::new(1), Log::default(), AtomicU64::new(5));
     let tick = Tick {
@@ -47,6 +51,10 @@ fn header(heard: u64) -> Header {
 
 fn arrival(header: Header, kind: Kind) -> Arrival {
     Arrival { at: NOW, what: What::Gossip { header, acked: false, kind } }
+}
+
+fn text(out: &mut Outbox) -> String {
+    String::from_utf8(out.lines_mut().clone()).expect("text")
 }
 
 fn step(round: u64) -> Sync {
@@ -185,13 +193,122 @@ fn whom_a_node_could_not_tell_what_it_told_all_its_parent_compares_with() {
         core.suspect(tick, Peer(2), out);
         assert!(core.link(tick, HUB).acks.due() <= NOW, "the parent is told at once");
         core.send_ack(tick, HUB, out);
-        said = String::from_utf8(out.lines_mut().clone()).expect("text");
+        said = text(out);
     });
     assert!(said.contains(r#""untold":[2]"#), "{said}");
     node("n0", |core, tick, out| {
         core.link(tick, Peer(2)).incarnation = 3;
         core.hear(tick, LEAF, arrival(Header { untold: vec![0, 2, 9], ..header(0) }, Kind::Ack), out);
         assert!(core.link(tick, Peer(2)).comparison.round.is_some());
+        assert!(core.link(tick, LEAF).comparison.round.is_some(), "nor can it be told by that one");
+    });
+}
+
+#[test]
+fn a_new_parent_hears_of_those_whom_its_child_can_not_tell() {
+    node("n2", |core, tick, out| {
+        core.overlay.plan.strategy = Strategy::Direct;
+        core.overlay.parent = Some(LEAF);
+        core.link(tick, HUB).clock.stamp(NOW);
+        core.suspect(tick, HUB, out);
+        core.reroute(tick, out);
+        core.link(tick, LEAF).incarnation = 3;
+        assert_eq!(core.header(tick, LEAF).untold, [] as [u64; 0], "there was nothing that the hub lacked");
+        core.suspect(tick, LEAF, out);
+        core.reroute(tick, out);
+        let heard = core.link(tick, LEAF).clock.stamped();
+        core.hear(tick, LEAF, arrival(header(heard), Kind::Ack), out);
+        core.reroute(tick, out);
+        assert_eq!((core.overlay.parent, core.header(tick, LEAF).untold), (Some(LEAF), vec![0]));
+    });
+}
+
+#[test]
+fn a_round_that_was_put_off_goes_on_when_the_peer_answers_again() {
+    node("n1", |core, tick, out| {
+        core.start_round(tick, Peer(2), tick.now);
+        core.try_round(tick, Peer(2), out);
+        core.suspect(tick, Peer(2), out);
+        let round =
+            |core: &mut Core| core.link(tick, Peer(2)).comparison.round.expect("the peer may rely on it");
+        assert_eq!(round(core).retry_at, Time::NEVER);
+        let heard = core.link(tick, Peer(2)).clock.stamped();
+        core.hear(tick, Peer(2), arrival(header(heard), Kind::Ack), out);
+        assert!(round(core).retry_at < Time::NEVER);
+    });
+}
+
+#[test]
+fn what_is_said_to_be_told_to_all_a_node_of_another_plan_passes_on() {
+    node("n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        core.link(tick, HUB).push.is_synced = true;
+        tick.log.append(&[7], Origin::Told, NOW);
+        core.absorb(tick);
+        assert!(core.schedule.up_at < Time::NEVER);
+        core.flush(tick, HUB, out);
+        assert!(text(out).contains("[7]"));
+    });
+}
+
+#[test]
+fn what_is_in_flight_and_for_nobody_any_more_ends_no_flush() {
+    node("n1", |core, tick, out| {
+        tick.log.append(&[7], Origin::Peer(2), NOW);
+        tick.log.append(&[8], Origin::Client, NOW);
+        core.absorb(tick);
+        let spans = (0..2).map(|from| Span { from, to: from + 1, whole: false });
+        core.link(tick, Peer(2)).push.lacking.extend(spans);
+        core.flush(tick, Peer(2), out);
+        assert!(text(out).contains("[8]"));
+        assert!(core.link(tick, Peer(2)).push.lacking.is_empty());
+    });
+}
+
+#[test]
+fn a_batch_that_is_more_when_it_is_sent_again_is_followed_by_the_rest() {
+    node("n1", |core, tick, out| {
+        core.overlay.plan.strategy = Strategy::Direct;
+        core.overlay.parent = Some(HUB);
+        let link = core.link(tick, Peer(2));
+        (link.push.is_synced, link.incarnation) = (true, 3);
+        // By the direct plan the parent tells everybody itself.
+        (0..70).for_each(|value| tick.log.append(&[value], Origin::Peer(0), NOW));
+        tick.log.append(&[70], Origin::Client, NOW);
+        core.absorb(tick);
+        core.flush(tick, Peer(2), out);
+        core.overlay.plan.strategy = Strategy::Star;
+        let slots = &tick.shared(Peer(2)).slots;
+        let first = slots.in_flight().next().expect("the batch");
+        core.send_again(tick, Peer(2), first, out);
+        assert!(!text(out).contains("69,70]"));
+        let acked = Acked { next: first.generation, later: 0 };
+        slots.ack(first.generation);
+        core.hear(tick, Peer(2), arrival(Header { acked: Some(acked), ..header(0) }, Kind::Ack), out);
+        assert!(text(out).contains("69,70]"), "when there is room");
+    });
+}
+
+#[test]
+fn a_node_in_a_tree_of_its_own_asks_who_is_missing_who_is_in_another_and_all_others_in_turn() {
+    let members = ["n0", "n1", "n2", "n3", "n4"];
+    node_of(&members, "n3", |core, tick, _| {
+        core.overlay.root = 3;
+        let link = core.link(tick, Peer(2));
+        (link.incarnation, link.overlay.root) = (3, Some(0));
+        let mut asked = |turn, missing: &[Peer]| {
+            core.watch.asked = turn;
+            core.next_elsewhere(tick, missing, &core.bridges()).map(|peer| peer.0)
+        };
+        let missing = [HUB];
+        let turns: Vec<_> = (0..12).map(|turn| asked(turn, &missing)).collect();
+        let [missing, bridge] = [Some(0), Some(2)];
+        let of_four = |other| [bridge, missing, Some(other), missing];
+        assert_eq!(turns, [of_four(1), of_four(4), of_four(1)].concat());
+        assert_eq!(
+            (0..4).map(|turn| asked(turn, &[])).collect::<Vec<_>>(),
+            [bridge, bridge, Some(0), bridge]
+        );
     });
 }
 
@@ -207,13 +324,8 @@ fn what_is_in_flight_to_a_peer_that_comes_for_a_child_is_sent_anew() {
         tick.log.append(&[8], Origin::Client, NOW);
         core.absorb(tick);
         core.flush(tick, Peer(2), out);
-        core.hear(
-            tick,
-            Peer(2),
-            arrival(Header { up: true, ..header(0) }, Kind::Sync(Box::new(step(9)))),
-            out,
-        );
-        let sent = String::from_utf8(out.lines_mut().clone()).expect("text");
+        core.hear(tick, Peer(2), arrival(Header { up: true, ..header(0) }, Kind::Ack), out);
+        let sent = text(out);
         assert!(sent.contains("[8]") && sent.contains("[7,8]"), "{sent}");
     });
 }
@@ -311,7 +423,7 @@ fn a_peer_that_answers_again_is_told_by_the_direct_plan_what_it_did_not_get() {
         core.hear(tick, LEAF, arrival(header(heard), Kind::Ack), out);
         let again = tick.shared(LEAF).slots.in_flight().map(|in_flight| in_flight.span.from);
         assert_eq!(again.collect::<Vec<_>>(), [0]);
-        let sent = String::from_utf8(out.lines_mut().clone()).expect("text");
+        let sent = text(out);
         assert_eq!(sent.matches("[7]").count(), 2, "{sent}");
     });
 }
