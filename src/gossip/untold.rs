@@ -35,18 +35,18 @@ impl Untold {
 
     /// Whom a message of that stamp names to a peer, who may be told of them: their places among all members.
     pub(super) fn say(&mut self, peer: Peer, stamp: u64) -> Vec<u64> {
-        if self.members.is_empty() || self.members.contains(&peer) {
+        let others = self.members.iter().filter(|&&untold| untold != peer);
+        let others: Vec<u64> = others.map(|&Peer(rank)| rank as u64).collect();
+        if others.is_empty() || self.said.get_or_insert((peer, stamp)).0 != peer {
             return Vec::new();
         }
-        let (to, _) = *self.said.get_or_insert((peer, stamp));
-        let members = self.members.iter().filter(|_| to == peer);
-        members.map(|&Peer(rank)| rank as u64).collect()
+        others
     }
 
     /// A peer has heard the message of that stamp, or a later one.
     pub(super) fn heard(&mut self, peer: Peer, stamp: u64) {
         if self.said.is_some_and(|(to, said)| to == peer && said <= stamp) {
-            self.members.clear();
+            self.members.retain(|&untold| untold == peer);
             self.said = None;
         }
     }
@@ -80,7 +80,7 @@ mod tests {
         untold.add(Peer(3));
         assert_eq!((untold.say(PARENT, 10), untold.say(Peer(1), 11)), (vec![3], vec![]));
         untold.say_anew();
-        assert_eq!((untold.say(Peer(3), 19), untold.say(Peer(1), 20)), (vec![], vec![3]));
+        assert_eq!((untold.say(Peer(3), 19), untold.say(Peer(1), 20)), (vec![], vec![3]), "not to itself");
         untold.heard(PARENT, 10);
         assert_eq!(untold.say(Peer(1), 21), [3]);
     }
