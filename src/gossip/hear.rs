@@ -103,7 +103,7 @@ impl Core {
         if echo.is_some_and(|echo| self.link(tick, peer).health.heard(echo.at)) {
             self.restored(tick, peer, out);
         }
-        self.find_out(tick, peer, &header.untold);
+        self.find_out(tick, &header.untold);
         if let (Some(acked), Some(took)) = (header.acked, took) {
             self.mark_lost(tick, peer, acked, took);
         }
@@ -153,13 +153,10 @@ impl Core {
         self.ask_lost_children(tick, out);
     }
 
-    /// A peer can't tell some members what it has told everybody else, nor hear what they tell. This node compares with both.
-    fn find_out(&mut self, tick: &Tick<'_>, peer: Peer, untold: &[u64]) {
-        if untold.is_empty() {
-            return;
-        }
+    /// A peer can't tell some members what it has told everybody else. This node compares with them.
+    fn find_out(&mut self, tick: &Tick<'_>, untold: &[u64]) {
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
-        for member in ranks.filter_map(|rank| tick.members.at(rank)).chain([peer]) {
+        for member in ranks.filter_map(|rank| tick.members.at(rank)) {
             let link = self.link(tick, member);
             // A member that doesn't answer this node either is compared with once it does.
             if link.answers() && link.comparison.round.is_none() {
