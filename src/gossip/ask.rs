@@ -102,10 +102,7 @@ impl Core {
     /// What somebody that this node can't reach has told everybody, this node can only get from others: by the direct plan
     /// nobody passes it on.
     fn compare_with_helper(&mut self, tick: &Tick<'_>) {
-        // A stranger may not know how to compare.
-        let reaches = |peer: &Peer| self.links.get(peer).is_some_and(Link::answers);
-        let parent = self.overlay.parent.filter(reaches);
-        let Some(helper) = parent.or_else(|| tick.members.peers().find(reaches)) else { return };
+        let Some(helper) = self.helper() else { return };
         let comparison = &self.link(tick, helper).comparison;
         let is_lately = comparison.begun.is_some_and(|begun| tick.now < begun + INTERVAL_WITH_NEWS);
         if comparison.round.is_none() && !is_lately {

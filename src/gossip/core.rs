@@ -282,10 +282,17 @@ impl Core {
         }
     }
 
-    /// Whether a peer is to pass on, by the direct plan, what this node sends it: the parent, if there is somebody whom this
+    /// Whether a peer is to pass on, by the direct plan, what this node sends it: the helper, if there is somebody whom this
     /// node can't reach, or doesn't push to yet.
     fn is_helped_by(&self, peer: Peer) -> bool {
-        self.overlay.parent == Some(peer) && !self.links.values().all(Link::is_told)
+        self.helper() == Some(peer) && !self.links.values().all(Link::is_told)
+    }
+
+    /// Who may reach whom this node can't: the parent or, if that doesn't answer, the first peer that does.
+    pub(super) fn helper(&self) -> Option<Peer> {
+        let reaches = |peer: &Peer| self.links.get(peer).is_some_and(Link::answers);
+        let parent = self.overlay.parent.filter(reaches);
+        parent.or_else(|| self.links.iter().find(|(_, link)| link.answers()).map(|(&peer, _)| peer))
     }
 
     /// Whether more for a peer is on its way, or waits to be sent.
