@@ -104,7 +104,7 @@ impl Core {
     fn compare_with_helper(&mut self, tick: &Tick<'_>) {
         let Some(helper) = self.helper() else { return };
         let comparison = &self.link(tick, helper).comparison;
-        let is_lately = comparison.begun.is_some_and(|begun| tick.now < begun + INTERVAL_WITH_NEWS);
+        let is_lately = comparison.tried.is_some_and(|tried| tick.now < tried + INTERVAL_WITH_NEWS);
         if comparison.round.is_none() && !is_lately {
             self.start_round(tick, helper, tick.now);
         }

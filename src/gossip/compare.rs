@@ -20,16 +20,19 @@ use crate::queue::{SLOTS, Span};
 const COMPARING_A_MILLION: Duration = Duration::from_millis(500);
 
 impl Core {
-    /// Has a round with a peer begin, at that time or a timeout after the last one began, as some are started again and
-    /// again. A link that is not synced is from when the first step is sent.
+    /// Has a round with a peer begin, at that time or a timeout after the last one was begun or tried, as some are started again
+    /// and again. It takes the place of one that goes on, for which the peer may have given up its own: so it gives way no more
+    /// than that one. A link that is not synced is from when the first step is sent.
     pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer, at: Time) {
         let id = tick.random.name();
         let link = self.link(tick, peer);
-        let again = link.comparison.begun.map(|begun| begun + link.trip.timeout());
+        let again = link.comparison.tried.map(|tried| tried + link.trip.timeout());
         let begins = at.max(again.unwrap_or_default());
-        let unsent = link.comparison.round.filter(|round| !round.is_sent);
+        let former = link.comparison.round;
+        let is_sent = former.is_some_and(|round| round.is_sent);
+        let unsent = former.filter(|round| !round.is_sent);
         let retry_at = unsent.map_or(begins, |round| round.retry_at.min(begins));
-        link.comparison.round = Some(Round { id, retry_at, is_sent: false });
+        link.comparison.round = Some(Round { id, retry_at, is_sent });
         link.comparison.explained_until = None;
         self.rearm(tick, peer);
     }
@@ -41,11 +44,9 @@ impl Core {
         let link = self.link(tick, peer);
         let Some(Round { id: round, is_sent, .. }) = &mut link.comparison.round else { return };
         let (round, was_sent) = (*round, std::mem::replace(is_sent, true));
-        if !was_sent {
-            link.comparison.begun = Some(tick.now);
-            if !link.push.is_synced {
-                link.sync(len);
-            }
+        link.comparison.tried = Some(tick.now);
+        if !was_sent && !link.push.is_synced {
+            link.sync(len);
         }
         let ranges = divide(self.reconciliation.sorted(tick.log, len), Value::MIN, Value::MAX);
         self.send_sync(tick, peer, &Sync { round, ranges, ..Sync::default() }, out);

@@ -190,9 +190,8 @@ impl Core {
             }
         }
         if joined && !self.overlay.is_planned_child(tick.members, peer) {
-            // What is in flight to it was all that was for it then.
-            self.link(tick, peer).requeue(&tick.shared(peer).slots);
-            self.flush(tick, peer, out);
+            // Some of what everybody is told may have been passed over as none of this node's business.
+            self.start_round(tick, peer, tick.now);
             self.doubt_parent(tick, out);
         }
         true

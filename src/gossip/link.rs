@@ -367,8 +367,8 @@ impl Health {
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     pub(super) round: Option<Round>,
-    /// When this node last began one.
-    pub(super) begun: Option<Time>,
+    /// When this node last sent the first step of one.
+    pub(super) tried: Option<Time>,
     /// Until when what is on its way may explain that the two differ.
     pub(super) explained_until: Option<Time>,
     /// The last one of the peer's that was answered.
@@ -382,7 +382,7 @@ pub(super) struct Comparison {
 pub(super) struct Round {
     pub(super) id: u64,
     pub(super) retry_at: Time,
-    /// Whether its first step was sent.
+    /// Whether its first step was sent, or that of the one whose place it takes.
     pub(super) is_sent: bool,
 }
 
