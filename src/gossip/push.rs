@@ -60,7 +60,7 @@ impl Core {
             self.held.add(entry.value);
             match entry.origin {
                 Origin::Told if is_direct => {
-                    news.told = Some(news.told.map_or(entry.born, |born| born.min(entry.born)))
+                    news.told = Some(news.told.map_or(entry.born, |born| born.min(entry.born)));
                 }
                 Origin::Peer(from) if parent == Some(from) => news.from_parent = true,
                 origin => {
