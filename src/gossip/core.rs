@@ -161,6 +161,7 @@ impl Core {
         if self.restarts.learn(restart) {
             self.changed(tick);
             (self.schedule.up_at, self.schedule.down_at) = (tick.now, tick.now);
+            self.explain_less(tick);
         }
     }
 

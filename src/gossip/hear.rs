@@ -16,6 +16,10 @@ use crate::sync::Ordering;
 /// parent so often: anti-entropy, as Demers et al. have it ("Epidemic algorithms", 1987).
 const EXPLAINED_MAX: Duration = Duration::from_secs(60);
 
+/// After a restart a node finds that out from its parent soon: the member that was started again may have told all others a
+/// value but one, and has forgotten it.
+const EXPLAINED_MAX_AFTER_RESTART: Duration = Duration::from_secs(2);
+
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
 const PARENT_SILENT: Duration = Duration::from_secs(1);
 
@@ -288,6 +292,15 @@ impl Core {
         }
         let until = tick.now + tick.spread(EXPLAINED_MAX);
         *self.link(tick, peer).comparison.explained_until.get_or_insert(until) <= tick.now
+    }
+
+    /// After a restart what is on its way explains a difference for a short time only.
+    pub(super) fn explain_less(&mut self, tick: &Tick<'_>) {
+        let until = tick.now + tick.spread(EXPLAINED_MAX_AFTER_RESTART);
+        if let Some(parent) = self.overlay.parent {
+            let explained_until = &mut self.link(tick, parent).comparison.explained_until;
+            *explained_until = Some(explained_until.map_or(until, |before| before.min(until)));
+        }
     }
 
     /// Somebody who isn't a natter node has sent or acknowledged values.
