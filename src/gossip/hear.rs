@@ -194,8 +194,13 @@ impl Core {
             }
         }
         if joined && !self.overlay.is_planned_child(tick.members, peer) {
-            // Some of what everybody is told may have been passed over as none of this node's business.
-            self.start_round(tick, peer, tick.now);
+            if self.overlay.is_direct() {
+                // What others tell everybody was passed over as none of this node's business.
+                self.start_round(tick, peer, tick.now);
+            } else {
+                self.link(tick, peer).requeue(&tick.shared(peer).slots);
+                self.flush(tick, peer, out);
+            }
             self.doubt_parent(tick, out);
         }
         true
