@@ -195,7 +195,8 @@ impl Row {
             Messages::AtMost(limit) => limit,
             Messages::TimesFirst(factor) => factor * first.unwrap_or(f64::INFINITY),
         } * spare;
-        let average_max = self.average_max.map(|limit| limit * spare);
+        // One seed has no average.
+        let average_max = self.average_max.filter(|_| all.len() > 1).map(|limit| limit * spare);
         let mut met = worst_messages <= messages_max && average_max.is_none_or(|limit| average <= limit);
         let mut line = vec![
             self.name.to_owned(),
