@@ -112,6 +112,12 @@ impl Clients {
         worker
     }
 
+    /// Has workers talk to these nodes from now on, which are spread over the workers.
+    pub(super) fn talk_to(&mut self, nodes: &[usize]) {
+        let regular = self.workers.iter_mut().take(self.regular);
+        regular.zip(nodes.iter().cycle()).for_each(|(worker, &node)| worker.node = node);
+    }
+
     pub(super) fn workers(&self) -> usize {
         self.workers.len()
     }
@@ -232,6 +238,14 @@ mod tests {
         assert_eq!((ticket.src, ticket.dest, ticket.msg_id), (Endpoint::Client(5), Endpoint::Node(1), 1));
         assert_eq!(clients.answered(1, Some(1)), Addressee::Init(1));
         assert!(clients.exists(5) && !clients.exists(6));
+    }
+
+    #[test]
+    fn workers_may_come_to_talk_to_other_nodes() {
+        let mut clients = clients();
+        let passer_by = clients.add_passer_by(0);
+        clients.talk_to(&[1]);
+        assert_eq!([0, 1, 2, 3, passer_by].map(|worker| clients.node_of(worker)), [1, 1, 1, 1, 0]);
     }
 
     #[test]

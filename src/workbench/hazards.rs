@@ -56,6 +56,8 @@ pub enum Hazard {
     Lull,
     /// When the other faults have ended, but for a lull, clients go on for up to a minute
     Aftermath,
+    /// Clients talk to one or two nodes only: others hear nothing but from their peers
+    FewContacts,
 }
 
 /// Which hazards a run has.
@@ -149,8 +151,12 @@ impl Hazards {
 
     /// Draws in any case, so that what is drawn next doesn't depend on who asks.
     fn strikes(&self, hazard: Hazard, rng: &mut Pcg64) -> bool {
-        // Nodes that are cut off for good take long to simulate, and silence can't be asked of them. So does more load.
-        let is_rare = matches!(hazard, Hazard::LastingCut | Hazard::KillForGood | Hazard::Aftermath);
+        // Nodes that are cut off for good take long to simulate, and silence can't be asked of them. So does more load. Where
+        // clients talk to all nodes, more can go wrong with what each of them is told.
+        let is_rare = matches!(
+            hazard,
+            Hazard::LastingCut | Hazard::KillForGood | Hazard::Aftermath | Hazard::FewContacts
+        );
         let drawn = if is_rare { rng.random_ratio(1, 4) } else { rng.random() };
         match self {
             Hazards::Drawn => drawn,
@@ -179,6 +185,9 @@ impl Hazard {
             Hazard::KillForGood => return deaths(nodes, limit, rng, steps),
             Hazard::Lull => return lull(nodes, limit, rng, steps),
             Hazard::Aftermath => return,
+            Hazard::FewContacts => {
+                return steps.push((Duration::ZERO, Step::TalkTo(few_contacts(nodes, rng))));
+            }
             _ => {}
         }
         // A burst is over at once, and a few of them make as many values as all else.
@@ -231,7 +240,11 @@ impl Hazard {
             Hazard::Kill => on_some(nodes, rng, Trouble::Restart, |_| Trouble::Kill),
             Hazard::LastingCut => (vec![Step::CutForGood(lasting_cut(nodes, rng))], vec![]),
             // These have no spells.
-            Hazard::SuddenCut | Hazard::KillForGood | Hazard::Lull | Hazard::Aftermath => (vec![], vec![]),
+            Hazard::SuddenCut
+            | Hazard::KillForGood
+            | Hazard::Lull
+            | Hazard::Aftermath
+            | Hazard::FewContacts => (vec![], vec![]),
         }
     }
 }
@@ -314,6 +327,19 @@ fn deaths(nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(Durat
         }
         at += ms_between(rng, 256, 16_384);
     }
+}
+
+/// One node or two, often the first.
+fn few_contacts(nodes: usize, rng: &mut Pcg64) -> Vec<usize> {
+    let mut contacts: Vec<usize> = (0..nodes).collect();
+    contacts.shuffle(rng);
+    if rng.random()
+        && let Some(first) = contacts.iter().position(|&node| node == 0)
+    {
+        contacts.swap(0, first);
+    }
+    contacts.truncate(rng.random_range(1..=2));
+    contacts
 }
 
 fn lull_length(rng: &mut Pcg64) -> Duration {

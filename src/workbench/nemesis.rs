@@ -187,6 +187,8 @@ pub enum Step {
     KillForGood(usize),
     /// Let clients say nothing more until the run ends, but for [bursts](Step::Burst).
     Lull,
+    /// Have all clients talk to these nodes until the run ends, but for bursts.
+    TalkTo(Vec<usize>),
 }
 
 /// What may befall a node.
@@ -237,6 +239,7 @@ impl Step {
             Step::StartSudden { .. } | Step::StopSudden => (12, 0),
             Step::KillForGood(node) => (13, *node),
             Step::Lull => (14, 0),
+            Step::TalkTo(_) => (15, 0),
         }
     }
 
@@ -259,7 +262,8 @@ impl Step {
             | Step::StopSudden
             | Step::Disturb(_, Trouble::Resume | Trouble::Restart)
             | Step::Burst(..)
-            | Step::Lull => false,
+            | Step::Lull
+            | Step::TalkTo(_) => false,
         }
     }
 
@@ -287,7 +291,8 @@ impl Step {
             | Step::CutForGood(_)
             | Step::StartSudden { for_good: true, .. }
             | Step::KillForGood(_)
-            | Step::Lull => return None,
+            | Step::Lull
+            | Step::TalkTo(_) => return None,
         })
     }
 }
@@ -342,6 +347,10 @@ impl fmt::Display for Step {
             Step::StopSudden => f.write_str("the sudden cut is healed"),
             Step::KillForGood(node) => write!(f, "n{node} is killed for good"),
             Step::Lull => f.write_str("clients fall silent"),
+            Step::TalkTo(nodes) => {
+                let names: Vec<String> = nodes.iter().map(|node| format!("n{node}")).collect();
+                write!(f, "clients talk to {} only", names.join(" and "))
+            }
         }
     }
 }

@@ -95,6 +95,10 @@ impl Trial {
                 self.lull = true;
                 ("lull", Json::Null)
             }
+            Step::TalkTo(nodes) => {
+                self.clients.talk_to(&nodes);
+                ("talk-to", json!(nodes.into_iter().map(name).collect::<Vec<_>>()))
+            }
         };
         cluster.struck(&struck);
         self.record(now, Process::Nemesis, EventKind::Info, f, OpValue::Json(value), None);
