@@ -12,7 +12,7 @@ use crate::node::{Outbox, Time};
 use crate::protocol::link::Claim;
 
 /// A peer that did not answer is not asked again, along with all others, before that.
-const ASKED_AGAIN: Duration = Duration::from_secs(4);
+pub(super) const ASKED_AGAIN: Duration = Duration::from_secs(4);
 
 impl Core {
     /// Asks whom it is time to ask, unless this node is settled.
@@ -190,7 +190,7 @@ impl Core {
 
     /// Asks a peer, unless it owes an answer already or can't be asked. One that has never spoken as natter nodes
     /// do may not understand a question, but acknowledges a batch.
-    fn ask_one(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+    pub(super) fn ask_one(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let link = self.link(tick, peer);
         if link.health.is_asked() {
             return;

@@ -235,15 +235,12 @@ impl Core {
         link.blind = Blind::from(link.unacked_from(slots));
         link.health.suspect(link.clock.stamped());
         link.put_off_round();
-        // A child finds another parent, which compares with it.
-        let is_lost = lacks_some && !link.overlay.is_child;
+        // A child that has nothing to say doesn't notice.
+        let is_lost = lacks_some || link.overlay.is_child;
         self.untold.say_anew();
         if is_lost {
-            self.untold.add(peer);
-            if let Some(parent) = self.overlay.parent.filter(|&parent| parent != peer) {
-                self.link(tick, parent).acks.by(tick.now);
-                self.rearm(tick, parent);
-            }
+            self.untold.add(tick.now, peer);
+            self.choose_helper(tick);
         }
         self.watch.hurry(tick.now);
     }
@@ -257,6 +254,7 @@ impl Core {
         let restarts_known = digest.restarts;
         let all = self.overlay.is_direct() && !self.is_helped_by(peer);
         let more = self.has_more(tick, peer);
+        self.choose_helper(tick);
         self.link(tick, peer);
         let Self { links, overlay, restarts, held, untold, .. } = self;
         let link = links.get_mut(&peer).expect("made above");
@@ -279,7 +277,7 @@ impl Core {
             digest,
             claim,
             restarts: if is_up_to_date { Vec::new() } else { restarts.all() },
-            untold: if up || overlay.parent.is_none() { untold.say(peer, at) } else { Vec::new() },
+            untold: untold.say(peer, at),
         }
     }
 
@@ -287,6 +285,29 @@ impl Core {
     /// node can't reach, or doesn't push to yet.
     fn is_helped_by(&self, peer: Peer) -> bool {
         self.helper() == Some(peer) && !self.links.values().all(Link::is_told)
+    }
+
+    /// Has somebody look for those who don't answer this node: first who may well reach them, then others in turn.
+    fn choose_helper(&mut self, tick: &Tick<'_>) {
+        let Some(last) = self.untold.seeks_helper(tick.now) else { return };
+        let helper = match last {
+            None => self.helper(),
+            Some(Peer(last)) => {
+                let is_next = |&(&peer, link): &(&Peer, &Link)| {
+                    link.answers() && (self.overlay.is_direct() || self.is_neighbour(peer))
+                };
+                let mut after = self.links.range(Peer(last + 1)..).filter(is_next);
+                let next = after.next().or_else(|| self.links.iter().find(is_next));
+                next.map(|(&peer, _)| peer)
+            }
+        };
+        self.untold.choose(helper);
+        if let Some(helper) = helper
+            && last.is_none()
+        {
+            self.link(tick, helper).acks.by(tick.now);
+            self.rearm(tick, helper);
+        }
     }
 
     /// Who may reach whom this node can't: the parent or, if that doesn't answer, the first peer that does.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::ask::ASKED_AGAIN;
 use super::core::{Core, Tick};
 use super::link::{Health, Push};
 use super::membership::{Arrival, Kind, Peer, What};
@@ -98,12 +99,12 @@ impl Core {
             link.health.answered();
         }
         if let Some(echo) = echo {
-            self.untold.heard(peer, echo.at);
+            self.untold.heard(tick.now, peer, echo.at);
         }
         if echo.is_some_and(|echo| self.link(tick, peer).health.heard(echo.at)) {
             self.restored(tick, peer, out);
         }
-        self.find_out(tick, &header.untold);
+        self.find_out(tick, &header.untold, out);
         if let (Some(acked), Some(took)) = (header.acked, took) {
             self.mark_lost(tick, peer, acked, took);
         }
@@ -153,13 +154,18 @@ impl Core {
         self.ask_lost_children(tick, out);
     }
 
-    /// A peer can't tell some members what it has told everybody else. This node compares with them.
-    fn find_out(&mut self, tick: &Tick<'_>, untold: &[u64]) {
+    /// Some members don't answer a peer. This node compares with them or, if it hasn't heard of them, asks them: who holds
+    /// something else than whoever asks begins to compare.
+    fn find_out(&mut self, tick: &Tick<'_>, untold: &[u64], out: &mut Outbox) {
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
             let link = self.link(tick, member);
-            // A member that doesn't answer this node either is compared with once it does.
-            if link.answers() && link.comparison.round.is_none() {
+            let is_lately_asked = link.health.was_asked(tick.now, ASKED_AGAIN);
+            if !link.answers() {
+                if !is_lately_asked {
+                    self.ask_one(tick, member, out);
+                }
+            } else if link.comparison.round.is_none() {
                 self.start_round(tick, member, tick.now);
             }
         }

@@ -19,7 +19,7 @@ impl Core {
             if self.overlay.is_direct() {
                 self.push_to_all(tick);
             } else {
-                self.name_untold();
+                self.name_untold(tick.now);
                 self.push_to_neighbours(tick, out);
             }
         }
@@ -76,7 +76,7 @@ impl Core {
         if parent != former {
             self.overlay.parent = parent;
             if self.overlay.is_direct() {
-                self.name_untold();
+                self.name_untold(tick.now);
             }
             self.untold.say_anew();
             self.leave(tick, former);
@@ -105,9 +105,9 @@ impl Core {
 
     /// What this node has told everybody but for those whom it can't tell may have come to nobody who passes it on: whoever
     /// passes on what this node says has changed, or will.
-    fn name_untold(&mut self) {
+    fn name_untold(&mut self, now: Time) {
         let Self { links, untold, .. } = self;
-        links.iter().filter(|(_, link)| !link.is_told()).for_each(|(&peer, _)| untold.add(peer));
+        links.iter().filter(|(_, link)| !link.is_told()).for_each(|(&peer, _)| untold.add(now, peer));
     }
 
     /// The former parent is to know that this node is no child of its any more.

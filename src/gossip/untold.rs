@@ -1,25 +1,38 @@
-//! Members whom this node could not tell what it has told everybody else.
+//! Members that don't answer this node, and that may lack something: others are asked in turn to look for them, as SWIM has it
+//! with its indirect pings (Das et al., 2002).
 //!
-//! By the direct plan nobody passes on what a node tells everybody. So if one member does not answer, this node's parent, or any
-//! peer if it has none, is to find out what that one lacks. While others keep coming, nothing else would show that a value is
-//! missing.
+//! A member that has nothing to say doesn't notice that its parent is lost, and by the direct plan nobody passes on what a node
+//! tells everybody. While others keep coming, nothing else would show that a value is missing.
+
+use std::time::Duration;
 
 use super::membership::Peer;
+use crate::node::Time;
 
-/// Members that another node is to compare with.
+/// Another peer is asked to look for them after so long, or after as long as nobody has been added to them.
+const NAMED_AGAIN: Duration = Duration::from_secs(4);
+
+/// Members that others are to look for.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
     members: Vec<Peer>,
-    /// The first peer to which a message has named them all, and that message's stamp.
-    said: Option<(Peer, u64)>,
+    /// When the last of them was added.
+    since: Time,
+    /// The helper, who is told of them, and the stamp of the first message that has named them all.
+    helper: Option<Peer>,
+    said: Option<u64>,
+    /// Who was the helper last, and when another one is to be told.
+    last: Option<Peer>,
+    again_at: Time,
 }
 
 impl Untold {
     /// A member that lacks something does not answer.
-    pub(super) fn add(&mut self, member: Peer) {
+    pub(super) fn add(&mut self, now: Time, member: Peer) {
         if !self.members.contains(&member) {
             self.members.push(member);
-            self.said = None;
+            self.since = now;
+            self.say_anew();
         }
     }
 
@@ -28,60 +41,34 @@ impl Untold {
         self.members.retain(|&untold| untold != member);
     }
 
-    /// Somebody else is to be told of them, for it is another parent, or the one who was told does not answer.
+    /// The first helper is to be told of them again, for somebody else is the parent, or the one who was told does not answer.
     pub(super) fn say_anew(&mut self) {
-        self.said = None;
+        (self.helper, self.said, self.last, self.again_at) = (None, None, None, Time::ZERO);
     }
 
-    /// Whom a message of that stamp names to a peer, who may be told of them: their places among all members.
+    /// Whether a helper is to be chosen, and who was the last one.
+    pub(super) fn seeks_helper(&self, now: Time) -> Option<Option<Peer>> {
+        (!self.members.is_empty() && self.helper.is_none() && self.again_at <= now).then_some(self.last)
+    }
+
+    pub(super) fn choose(&mut self, helper: Option<Peer>) {
+        self.helper = helper;
+    }
+
+    /// Whom a message of that stamp names to a peer: their places among all members.
     pub(super) fn say(&mut self, peer: Peer, stamp: u64) -> Vec<u64> {
-        let others = self.members.iter().filter(|&&untold| untold != peer);
-        let others: Vec<u64> = others.map(|&Peer(rank)| rank as u64).collect();
-        if others.is_empty() || self.said.get_or_insert((peer, stamp)).0 != peer {
+        if self.helper != Some(peer) {
             return Vec::new();
         }
-        others
+        self.said.get_or_insert(stamp);
+        self.members.iter().filter(|&&untold| untold != peer).map(|&Peer(rank)| rank as u64).collect()
     }
 
     /// A peer has heard the message of that stamp, or a later one.
-    pub(super) fn heard(&mut self, peer: Peer, stamp: u64) {
-        if self.said.is_some_and(|(to, said)| to == peer && said <= stamp) {
-            self.members.retain(|&untold| untold == peer);
-            self.said = None;
+    pub(super) fn heard(&mut self, now: Time, peer: Peer, stamp: u64) {
+        if self.helper == Some(peer) && self.said.is_some_and(|said| said <= stamp) {
+            (self.helper, self.said, self.last) = (None, None, Some(peer));
+            self.again_at = now + now.since(self.since).max(NAMED_AGAIN);
         }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    const PARENT: Peer = Peer(0);
-
-    #[test]
-    fn members_are_named_until_the_parent_has_heard_of_all_of_them() {
-        let mut untold = Untold::default();
-        untold.add(Peer(3));
-        assert_eq!((untold.say(PARENT, 10), untold.say(PARENT, 11)), (vec![3], vec![3]));
-        untold.heard(PARENT, 9);
-        untold.add(Peer(4));
-        untold.heard(PARENT, 11);
-        assert_eq!(untold.say(PARENT, 12), [3, 4], "the parent has not heard of the second");
-        untold.remove(Peer(3));
-        untold.heard(Peer(5), 12);
-        assert_eq!(untold.say(PARENT, 13), [4]);
-        untold.heard(PARENT, 12);
-        assert_eq!(untold.say(PARENT, 14), Vec::<u64>::new());
-    }
-
-    #[test]
-    fn another_parent_hears_of_them_anew() {
-        let mut untold = Untold::default();
-        untold.add(Peer(3));
-        assert_eq!((untold.say(PARENT, 10), untold.say(Peer(1), 11)), (vec![3], vec![]));
-        untold.say_anew();
-        assert_eq!((untold.say(Peer(3), 19), untold.say(Peer(1), 20)), (vec![], vec![3]), "not to itself");
-        untold.heard(PARENT, 10);
-        assert_eq!(untold.say(Peer(1), 21), [3]);
     }
 }
