@@ -202,11 +202,16 @@ impl Core {
 
     /// Whether values travel on to and from this peer.
     pub(super) fn is_neighbour(&self, peer: Peer) -> bool {
-        self.overlay.parent == Some(peer)
+        self.overlay.is_above(peer)
             || self.links.get(&peer).is_some_and(|link| {
                 let foreign = link.overlay.is_foreign && self.overlay.parent.is_none();
                 link.overlay.is_child || foreign
             })
+    }
+
+    /// Whether somebody takes this node for a parent, and answers.
+    fn has_children(&self) -> bool {
+        self.links.values().any(|link| link.overlay.is_child && link.answers())
     }
 
     /// Whether the peer's silence is worth a word.
@@ -236,7 +241,7 @@ impl Core {
         link.health.suspect(link.clock.stamped());
         link.put_off_round();
         // A child that has nothing to say doesn't notice.
-        let is_lost = lacks_some || link.overlay.is_child;
+        let is_lost = lacks_some || link.overlay.is_child || self.has_children();
         self.untold.say_anew();
         if is_lost {
             self.untold.add(tick.now, peer);
@@ -259,7 +264,7 @@ impl Core {
         let Self { links, overlay, restarts, held, untold, .. } = self;
         let link = links.get_mut(&peer).expect("made above");
         link.acks = AckTimer::default();
-        let (up, at) = (overlay.parent == Some(peer), link.clock.stamp(tick.now));
+        let (up, at) = (overlay.is_above(peer), link.clock.stamp(tick.now));
         link.told.claimed = (held.epoch, claim);
         let is_up_to_date = link.told.heard.is_some_and(|heard| heard.restarts == restarts_known);
         Header {

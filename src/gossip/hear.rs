@@ -161,11 +161,13 @@ impl Core {
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
             let link = self.link(tick, member);
             let is_lately_asked = link.health.was_asked(tick.now, ASKED_AGAIN);
+            let is_lately_compared =
+                link.comparison.tried.is_some_and(|tried| tick.now < tried + ASKED_AGAIN);
             if !link.answers() {
                 if !is_lately_asked {
                     self.ask_one(tick, member, out);
                 }
-            } else if link.comparison.round.is_none() {
+            } else if !is_lately_compared && link.comparison.round.is_none() {
                 self.start_round(tick, member, tick.now);
             }
         }

@@ -32,6 +32,8 @@ pub(super) struct Overlay {
     pub(super) plan: Plan,
     /// The node that passes values on to this one, and gets its own.
     pub(super) parent: Option<Peer>,
+    /// A node of another tree, whose root comes before this one's. It passes values on to and from this node, too.
+    pub(super) bridge: Option<Peer>,
     /// The place of the first node among the parent, its parent and so on; this node's own if it has none.
     pub(super) root: usize,
     /// The longest round trip to any peer, if any has been measured.
@@ -43,7 +45,12 @@ impl Overlay {
     pub(super) fn new(rank: usize) -> Self {
         let plan =
             Plan { strategy: Strategy::Star, period: Duration::ZERO, margin: Duration::ZERO, aligned: false };
-        Self { plan, parent: None, root: rank, measured: None, replan_at: Time::ZERO }
+        Self { plan, parent: None, bridge: None, root: rank, measured: None, replan_at: Time::ZERO }
+    }
+
+    /// Whether a peer is to take this node for a child.
+    pub(super) fn is_above(&self, peer: Peer) -> bool {
+        self.parent == Some(peer) || self.bridge == Some(peer)
     }
 
     pub(super) fn is_direct(&self) -> bool {

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::core::{Core, Tick};
 use super::link::{Health, Link};
 use super::membership::{Membership, Peer};
+use super::overlay::Overlay;
 use super::plan::{Plan, Strategy};
 use super::round_trip::Estimate;
 use super::schedule::{GATHER, LATENESS};
@@ -105,7 +106,8 @@ impl Core {
         if is_from_below {
             self.flush_up_in_time(now);
         }
-        if self.links.values().any(|link| link.overlay.is_child || link.overlay.is_foreign) {
+        let is_below = |link: &Link| link.overlay.is_child || link.overlay.is_foreign;
+        if self.overlay.bridge.is_some() || self.links.values().any(is_below) {
             if news.from_parent {
                 self.schedule.down_at = self.schedule.down_at.min(now);
             }
@@ -216,10 +218,11 @@ impl Core {
         if is_direct {
             targets.extend(tick.members.peers());
         } else {
-            let parent = overlay.parent;
-            let is_target =
-                |link: &Link| link.overlay.is_child || link.overlay.is_foreign && parent.is_none();
-            targets.extend(self.links.iter().filter(|(_, link)| is_target(link)).map(|(&peer, _)| peer));
+            let Overlay { parent, bridge, .. } = *overlay;
+            let is_target = |(peer, link): &(&Peer, &Link)| {
+                link.overlay.is_child || link.overlay.is_foreign && parent.is_none() || bridge == Some(**peer)
+            };
+            targets.extend(self.links.iter().filter(is_target).map(|(&peer, _)| peer));
         }
         for &peer in &targets {
             let due = if to_all { tick.now } else { self.due_to(tick, peer) };

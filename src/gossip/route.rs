@@ -2,7 +2,7 @@
 
 use super::core::{Core, Tick};
 use super::membership::Peer;
-use super::overlay::PLANNED_ROOT;
+use super::overlay::{Overlay, PLANNED_ROOT};
 use super::plan::Strategy;
 use crate::node::{Outbox, Time};
 use crate::protocol::Excerpt;
@@ -92,15 +92,49 @@ impl Core {
             }
             if let Some(parent) = parent {
                 out.note(format_args!("{} is the parent now", Excerpt(tick.members.name(parent))));
+                self.join(tick, parent);
                 if self.link(tick, parent).push.is_synced {
                     self.schedule.up_at = tick.now;
-                    self.introduce(tick, parent);
-                } else {
-                    self.start_round(tick, parent, tick.now);
                 }
             }
         }
         self.find_root(tick);
+        self.find_bridge(tick, out);
+    }
+
+    /// Has a peer pass values on to this node.
+    fn join(&mut self, tick: &Tick<'_>, peer: Peer) {
+        if self.link(tick, peer).push.is_synced {
+            self.introduce(tick, peer);
+        } else {
+            self.start_round(tick, peer, tick.now);
+        }
+    }
+
+    /// Finds a way to another tree, whose root comes before this one's. As the roots decrease along such ways, no circle of
+    /// trees is cut off from the others.
+    fn find_bridge(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let Overlay { parent, bridge: former, root, .. } = self.overlay;
+        let leads_on = |peer: &Peer| {
+            let link = &self.links[peer];
+            link.overlay.root.is_some_and(|theirs| theirs < root) && link.answers() && Some(*peer) != parent
+        };
+        let kept = former.filter(leads_on);
+        let bridge = kept.or_else(|| {
+            let all = (root != PLANNED_ROOT).then(|| self.links.keys().copied());
+            all.and_then(|mut peers| peers.find(leads_on))
+        });
+        if bridge == former {
+            return;
+        }
+        self.overlay.bridge = bridge;
+        if let Some(former) = former.filter(|&former| Some(former) != parent) {
+            self.leave(tick, Some(former));
+        }
+        if let Some(bridge) = bridge {
+            out.note(format_args!("{} is the way to others now", Excerpt(tick.members.name(bridge))));
+            self.join(tick, bridge);
+        }
     }
 
     /// What this node has told everybody but for those whom it can't tell may have come to nobody who passes it on: whoever
