@@ -88,7 +88,7 @@ impl Core {
         let is_needed = !bridges.is_empty()
             || missing.iter().any(|peer| self.links.get(peer).is_some_and(|link| link.overlay.is_child));
         // Or else all nodes would ask once more at the moment from which they are to ask seldom.
-        let stays_lately = self.watch.is_lately(tick.now + INTERVAL);
+        let stays_lately = self.watch.is_lately(tick.now + INTERVAL, is_root);
         // Foreign members are never known to be equal.
         let is_foreign = |peer| self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign);
         let unequal = tick.members.peers().filter(|&peer| !self.equals.has(peer.0) && !is_foreign(peer));
@@ -122,7 +122,7 @@ impl Core {
     /// Whom a node asks that nothing new explains: that node is not settled.
     fn next_when_quiet(&mut self, tick: &Tick<'_>, missing: &[Peer]) -> Option<Peer> {
         let (turn, is_root) = (self.watch.asked, self.overlay.parent.is_none());
-        if self.watch.is_lately(tick.now) {
+        if self.watch.is_lately(tick.now, is_root) {
             let unasked = self.unasked(tick);
             if unasked.is_some() || !is_root {
                 return unasked;

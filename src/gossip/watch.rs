@@ -21,6 +21,9 @@ const ROOT_INTERVAL_WITH_NEWS: Duration = Duration::from_millis(400);
 /// once it is over may be some of many.
 const LONG: Duration = Duration::from_secs(65);
 
+/// Others ask for all that they may have missed, in turn, and then leave the asking to roots.
+const LONG_FOR_OTHERS: Duration = Duration::from_secs(52);
+
 /// How often a root asks from then on: it asks for all below it.
 const ROOT_INTERVAL_AT_LAST: Duration = Duration::from_secs(5);
 
@@ -29,7 +32,7 @@ const ROOT_INTERVAL_AT_LAST: Duration = Duration::from_secs(5);
 const SHARED_INTERVAL_AT_LAST: Duration = Duration::from_secs(11);
 
 /// How often they do if there are more: there may be one link between two of them that works.
-const SHARED_INTERVAL_OF_PARTS: Duration = Duration::from_secs(1);
+const SHARED_INTERVAL_OF_PARTS: Duration = Duration::from_millis(700);
 
 /// What makes the next question urgent.
 #[derive(Clone, Copy, Debug)]
@@ -108,8 +111,8 @@ impl Watch {
     }
 
     /// Whether there was news not long ago.
-    pub(super) fn is_lately(&self, now: Time) -> bool {
-        now.since(self.news_at) < LONG
+    pub(super) fn is_lately(&self, now: Time, is_root: bool) -> bool {
+        now.since(self.news_at) < if is_root { LONG } else { LONG_FOR_OTHERS }
     }
 
     /// The parent, or everybody, has just been asked.
