@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::core::{Core, Tick};
 use super::link::{Health, Link};
 use super::membership::Peer;
-use super::overlay::{Overlay, PLANNED_ROOT};
+use super::overlay::Overlay;
 use super::plan::Strategy;
 use super::watch::{INTERVAL, INTERVAL_WITH_NEWS, Urgency};
 use crate::node::{Outbox, Time};
@@ -65,36 +65,29 @@ impl Core {
     /// settled.
     fn ask_next(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let is_quiet = self.watch.is_quiet();
-        let (is_root, is_elsewhere) = (self.overlay.parent.is_none(), self.overlay.root != PLANNED_ROOT);
+        let is_root = self.overlay.parent.is_none();
         let missing = self.missing(tick);
-        if !is_quiet && !is_elsewhere && missing.is_empty() {
+        if !is_quiet && missing.is_empty() {
             self.watch.ask_at = Time::NEVER;
             return;
         }
         if !is_quiet && self.overlay.is_direct() && !missing.is_empty() {
             self.compare_with_helper(tick);
         }
-        let bridges = if !is_quiet && is_elsewhere { self.bridges() } else { Vec::new() };
-        let next = if is_quiet {
-            self.next_when_quiet(tick, &missing)
-        } else if is_elsewhere {
-            self.next_elsewhere(tick, &missing, &bridges)
-        } else {
-            in_turn(&missing, self.watch.asked)
-        };
+        let next =
+            if is_quiet { self.next_when_quiet(tick, &missing) } else { in_turn(&missing, self.watch.asked) };
         if let Some(peer) = next {
             self.ask_one(tick, peer, out);
         }
-        let is_needed = !bridges.is_empty()
-            || missing.iter().any(|peer| self.links.get(peer).is_some_and(|link| link.overlay.is_child));
+        let is_needed =
+            missing.iter().any(|peer| self.links.get(peer).is_some_and(|link| link.overlay.is_child));
         // Or else all nodes would ask once more at the moment from which they are to ask seldom.
         let stays_lately = self.watch.is_lately(tick.now + INTERVAL, is_root);
         // Foreign members are never known to be equal.
         let is_foreign = |peer| self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign);
         let unequal = tick.members.peers().filter(|&peer| !self.equals.has(peer.0) && !is_foreign(peer));
         let is_in_parts = unequal.take(2).count() > 1;
-        let urgency =
-            Urgency { is_root, is_in_parts, is_needed, is_elsewhere, is_quiet, is_lately: stays_lately };
+        let urgency = Urgency { is_root, is_in_parts, is_needed, is_quiet, is_lately: stays_lately };
         let interval = urgency.interval(tick.members.nodes());
         self.watch.has_asked(tick.now + tick.spread(interval));
     }
@@ -108,15 +101,6 @@ impl Core {
         if comparison.round.is_none() && !is_lately {
             self.start_round(tick, helper, tick.now);
         }
-    }
-
-    /// Peers that answer, and are in another tree by their last word.
-    pub(super) fn bridges(&self) -> Vec<Peer> {
-        let is_bridge = |&(&peer, link): &(&Peer, &Link)| {
-            let is_elsewhere = link.overlay.root.is_some_and(|root| root != self.overlay.root);
-            is_elsewhere && link.answers() && !self.is_neighbour(peer)
-        };
-        self.links.iter().filter(is_bridge).map(|(&peer, _)| peer).collect()
     }
 
     /// Whom a node asks that nothing new explains: that node is not settled.
@@ -134,22 +118,6 @@ impl Core {
         } else {
             in_turn(missing, turn * 2 / 3)
         }
-    }
-
-    /// Whom a node in a tree of its own asks while there is news: of four turns two are for those who are missing, one for
-    /// those who are known to be in other trees, and one for all others, who may be.
-    pub(super) fn next_elsewhere(&self, tick: &Tick<'_>, missing: &[Peer], bridges: &[Peer]) -> Option<Peer> {
-        let turn = self.watch.asked;
-        if turn % 2 == 1 && !missing.is_empty() {
-            return in_turn(missing, turn / 2);
-        }
-        if (turn % 4 != 2) && !bridges.is_empty() {
-            return in_turn(bridges, turn / 4);
-        }
-        let is_other =
-            |peer: &Peer| !self.is_neighbour(*peer) && !missing.contains(peer) && !bridges.contains(peer);
-        let others: Vec<Peer> = tick.members.peers().filter(is_other).collect();
-        in_turn(&others, if bridges.is_empty() { turn / 2 } else { turn / 4 })
     }
 
     /// The member whose turn it is.

@@ -295,7 +295,9 @@ impl Core {
     /// Has somebody look for those who don't answer this node: first who may well reach them, then others in turn.
     fn choose_helper(&mut self, tick: &Tick<'_>) {
         // When all is quiet, this node asks everybody itself.
-        let Some(last) = self.untold.seeks_helper(tick.now).filter(|_| !self.watch.is_quiet()) else { return };
+        let Some(last) = self.untold.seeks_helper(tick.now).filter(|_| !self.watch.is_quiet()) else {
+            return;
+        };
         let helper = match last {
             None => self.helper(),
             Some(Peer(last)) => {

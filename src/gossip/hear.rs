@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::clock::Clock;
 use super::ask::ASKED_AGAIN;
+use super::clock::Clock;
 use super::core::{Core, Tick};
 use super::link::{Health, Push};
 use super::membership::{Arrival, Kind, Peer, What};

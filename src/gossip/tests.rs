@@ -198,6 +198,7 @@ fn whom_a_node_could_not_tell_what_it_told_all_its_parent_compares_with() {
     node("n1", |core, tick, out| {
         core.overlay.plan.strategy = Strategy::Direct;
         core.overlay.parent = Some(HUB);
+        core.link(tick, HUB).incarnation = 3;
         core.link(tick, Peer(2)).push.is_synced = true;
         tick.log.append(&[7], Origin::Client, NOW);
         core.absorb(tick);
@@ -301,25 +302,67 @@ fn a_batch_that_is_more_when_it_is_sent_again_is_followed_by_the_rest() {
 }
 
 #[test]
-fn a_node_in_a_tree_of_its_own_asks_who_is_missing_who_is_in_another_and_all_others_in_turn() {
-    let members = ["n0", "n1", "n2", "n3", "n4"];
-    node_of(&members, "n3", |core, tick, _| {
-        core.overlay.root = 3;
-        let link = core.link(tick, Peer(2));
-        (link.incarnation, link.overlay.root) = (3, Some(0));
-        let mut asked = |turn, missing: &[Peer]| {
-            core.watch.asked = turn;
-            core.next_elsewhere(tick, missing, &core.bridges()).map(|peer| peer.0)
+fn a_node_in_a_tree_of_its_own_has_a_bridge_to_one_whose_root_comes_before() {
+    node_of(&["n0", "n1", "n2", "n3"], "n1", |core, tick, out| {
+        (core.started, core.overlay.parent) = (true, Some(HUB));
+        core.link(tick, HUB).clock.stamp(NOW);
+        let of_tree = |peer, root, at| {
+            let header = Header { root, at, ..header(0) };
+            (peer, arrival(header, Kind::Ack))
         };
-        let missing = [HUB];
-        let turns: Vec<_> = (0..12).map(|turn| asked(turn, &missing)).collect();
-        let [missing, bridge] = [Some(0), Some(2)];
-        let of_four = |other| [bridge, missing, Some(other), missing];
-        assert_eq!(turns, [of_four(1), of_four(4), of_four(1)].concat());
-        assert_eq!(
-            (0..4).map(|turn| asked(turn, &[])).collect::<Vec<_>>(),
-            [bridge, bridge, Some(0), bridge]
-        );
+        for (peer, message) in [of_tree(Peer(2), 2, 1), of_tree(Peer(3), 0, 1)] {
+            core.hear(tick, peer, message, out);
+        }
+        core.reroute(tick, out);
+        assert_eq!(core.overlay.bridge, None, "it is in the first tree itself");
+        core.suspect(tick, HUB, out);
+        core.reroute(tick, out);
+        assert_eq!((core.overlay.root, core.overlay.bridge), (1, Some(Peer(3))), "n2 is in a later tree");
+        assert!(core.header(tick, Peer(3)).up && core.is_neighbour(Peer(3)));
+        let (peer, message) = of_tree(Peer(3), 1, 2);
+        core.hear(tick, peer, message, out);
+        core.reroute(tick, out);
+        assert_eq!(core.overlay.bridge, None, "n3 has come to this tree");
+    });
+}
+
+#[test]
+fn others_are_asked_in_turn_to_look_for_a_lost_child() {
+    node_of(&["n0", "n1", "n2", "n3"], "n0", |core, tick, out| {
+        for peer in [1, 2, 3].map(Peer) {
+            let link = core.link(tick, peer);
+            (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, true, true);
+            link.clock.stamp(NOW);
+        }
+        core.changed(tick);
+        core.suspect(tick, LEAF, out);
+        assert!(core.link(tick, Peer(2)).acks.due() <= NOW, "the first one is asked at once");
+        let mut named = |after: u64| {
+            let later = Tick { now: NOW + Duration::from_secs(after), ..*tick };
+            core.changed(&later);
+            let named = [2, 3].map(|peer| core.header(&later, Peer(peer)).untold);
+            for peer in [2, 3].map(Peer) {
+                let heard = core.link(tick, peer).clock.stamped();
+                core.hear(
+                    &later,
+                    peer,
+                    arrival(Header { at: after, up: true, ..header(heard) }, Kind::Ack),
+                    out,
+                );
+            }
+            named
+        };
+        let [to_2, to_3, to_nobody] = [[vec![1], vec![]], [vec![], vec![1]], [vec![], vec![]]];
+        assert_eq!([1, 2, 5, 6].map(&mut named), [to_2.clone(), to_nobody.clone(), to_3, to_nobody]);
+        assert_eq!(named(11), to_2);
+    });
+}
+
+#[test]
+fn a_stranger_that_does_not_answer_a_peer_is_asked() {
+    node("n2", |core, tick, out| {
+        core.hear(tick, HUB, arrival(Header { untold: vec![1], ..header(0) }, Kind::Ack), out);
+        assert!(core.link(tick, LEAF).health.is_asked());
     });
 }
 

@@ -8,13 +8,10 @@ use crate::node::Time;
 /// How often a node asks that has nothing of the following to reckon with.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
-/// While there is news, other nodes ask less often…
+/// While there is news, other nodes ask less often,
 pub(super) const INTERVAL_WITH_NEWS: Duration = Duration::from_secs(4);
 
-/// …but not as seldom in a tree of their own: what is new in other trees they only get by asking…
-const INTERVAL_ELSEWHERE: Duration = Duration::from_secs(2);
-
-/// …and roots more often: what their questions bring may have no other way to who hears them and is not heard.
+/// and roots more often: what their questions bring may have no other way to who hears them and is not heard.
 const ROOT_INTERVAL_WITH_NEWS: Duration = Duration::from_millis(400);
 
 /// What has been as it is for so long probably stays so. Most cuts last for no more than a minute, and those who are asked
@@ -43,8 +40,6 @@ pub(super) struct Urgency {
     pub(super) is_in_parts: bool,
     /// Somebody may have no other way to the rest than by this node.
     pub(super) is_needed: bool,
-    /// This node is not in the tree of the planned root.
-    pub(super) is_elsewhere: bool,
     /// All that was on its way with the last news should have come.
     pub(super) is_quiet: bool,
     /// There was news not long ago, when the next question is due, too.
@@ -56,7 +51,6 @@ impl Urgency {
     pub(super) fn interval(self, members: usize) -> Duration {
         match self {
             Self { is_quiet: false, is_root: true, .. } => ROOT_INTERVAL_WITH_NEWS,
-            Self { is_quiet: false, is_needed: false, is_elsewhere: true, .. } => INTERVAL_ELSEWHERE,
             Self { is_quiet: false, is_needed: false, .. } => INTERVAL_WITH_NEWS,
             Self { is_quiet: false, .. } | Self { is_lately: true, .. } => INTERVAL,
             Self { is_root: true, .. } => ROOT_INTERVAL_AT_LAST,
