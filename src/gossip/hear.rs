@@ -19,7 +19,7 @@ const EXPLAINED_MAX: Duration = Duration::from_secs(60);
 
 /// After a restart a node finds that out from its parent soon: the member that was started again may have told all others a
 /// value but one, and has forgotten it.
-const EXPLAINED_MAX_AFTER_RESTART: Duration = Duration::from_secs(2);
+pub(super) const EXPLAINED_MAX_AFTER_RESTART: Duration = Duration::from_secs(2);
 
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
 const PARENT_SILENT: Duration = Duration::from_secs(1);

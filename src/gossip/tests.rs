@@ -463,6 +463,25 @@ fn what_is_on_its_way_explains_a_difference_for_a_minute_at_most() {
 }
 
 #[test]
+fn after_a_restart_it_explains_one_for_two_seconds_whatever_has_been_compared_since() {
+    node("n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        let link = core.link(tick, HUB);
+        (link.push.is_synced, link.incarnation) = (true, 3);
+        core.learn_restart(tick, Restart { rank: 1, incarnation: 5 });
+        core.start_round(tick, HUB, tick.now);
+        core.link(tick, HUB).comparison.round = None;
+        let mut compares_after = |ms: u64| {
+            let later = Tick { now: NOW + Duration::from_millis(ms), ..*tick };
+            let header = Header { more: true, at: 1 + ms, ..header(0) };
+            core.hear(&later, HUB, arrival(header, Kind::Ack), out);
+            core.link(tick, HUB).comparison.round.is_some()
+        };
+        assert!(!compares_after(0) && !compares_after(1400) && compares_after(2000));
+    });
+}
+
+#[test]
 fn a_peer_that_answers_again_is_told_by_the_direct_plan_what_it_did_not_get() {
     node("n2", |core, tick, out| {
         core.overlay.plan.strategy = Strategy::Direct;
