@@ -149,6 +149,9 @@ impl Core {
             }
             return;
         };
+        if self.links.contains_key(&peer) {
+            tick.shared(peer).set_incarnation(restart.incarnation.max(self.restarts.latest(rank)));
+        }
         let former =
             self.links.get(&peer).map(|link| link.incarnation).filter(|&incarnation| incarnation != 0);
         if former.is_some_and(|incarnation| incarnation < restart.incarnation) {

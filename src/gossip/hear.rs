@@ -48,16 +48,11 @@ impl Core {
         if header.incarnation < known {
             // A late one; or the peer has come back with a clock that was set back, and is to hear of its later
             // incarnation.
-            let is_neighbour = self.is_neighbour(peer);
+            tick.shared(peer).set_incarnation(known);
             let link = self.link(tick, peer);
             link.incarnation = known;
             let soon = tick.now + link.trip.timeout();
             link.acks.by(soon);
-            if is_neighbour && !link.health.is_suspected() {
-                // The values of the late message seem to come from the peer, whose later incarnation may lack them. A round
-                // that has begun may have passed them over.
-                self.start_round(tick, peer, tick.now);
-            }
             return false;
         }
         if known != 0 && header.incarnation > known {

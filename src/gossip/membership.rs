@@ -23,11 +23,25 @@ pub(super) struct Shared {
     pub(super) inbox: Inbox<Arrival>,
     /// How long messages of the peer take, in nanoseconds; 0 before the ticking thread knows.
     one_way: AtomicU64,
+    /// The latest incarnation of the peer that the ticking thread knows; 0 if it knows none.
+    incarnation: AtomicU64,
 }
 
 impl Shared {
     fn new(first: Generation) -> Self {
-        Self { slots: SlotRing::new(first), inbox: Inbox::default(), one_way: AtomicU64::new(0) }
+        let [one_way, incarnation] = [AtomicU64::new(0), AtomicU64::new(0)];
+        Self { slots: SlotRing::new(first), inbox: Inbox::default(), one_way, incarnation }
+    }
+
+    /// There is this incarnation of the peer, and may be a later one.
+    pub(super) fn set_incarnation(&self, incarnation: u64) {
+        // Relaxed: whoever handles a message at the same time may as well have handled it before.
+        self.incarnation.store(incarnation, Ordering::Relaxed);
+    }
+
+    /// Whether a message of that incarnation is late: the peer has forgotten what it said.
+    pub(super) fn is_forgotten(&self, incarnation: u64) -> bool {
+        incarnation < self.incarnation.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_one_way(&self, one_way: Duration) {

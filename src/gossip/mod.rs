@@ -230,7 +230,14 @@ impl LockFree {
             header.acked.filter(|_| is_for_this_incarnation).is_some_and(|acked| shared.slots.on_ack(acked));
         // What a question or a comparison brings, its sender has not been able to tell as it should.
         let tells_all = header.all && matches!(kind, Kind::Delta { .. });
-        let origin = if tells_all { Origin::Told } else { Origin::Peer(peer.0) };
+        let origin = if shared.is_forgotten(header.incarnation) {
+            // Nobody else may hold it any more, and the peer least of all.
+            Origin::Client
+        } else if tells_all {
+            Origin::Told
+        } else {
+            Origin::Peer(peer.0)
+        };
         self.learn(values, origin, now.before(age + members.one_way(shared)));
         let waits = match kind {
             Kind::Ping | Kind::Sync(_) | Kind::Delta { now: true, .. } => Duration::ZERO,

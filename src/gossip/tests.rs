@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::core::{Core, Tick};
 use super::membership::{Arrival, Kind, Membership, Peer, What};
 use super::plan::Strategy;
+use super::{Brought, LockFree, start};
 use crate::config::Config;
-use crate::node::{Outbox, Time};
+use crate::node::{Node, Outbox, Time};
+use crate::protocol::Generation;
 use crate::protocol::link::{Acked, Digest, Echo, Header, Restart, Sync};
 use crate::queue::{Log, Origin, Span};
 use crate::random::Random;
@@ -169,15 +171,20 @@ fn equality_ends_a_round_only_if_the_peer_has_heard_of_it() {
 }
 
 #[test]
-fn a_late_message_of_a_former_incarnation_has_its_node_compared_with() {
-    let late = Header { incarnation: 2, ..header(0) };
-    assert!(!goes_on("n0", LEAF, [(late.clone(), Kind::Ack)]), "another one begins");
-    node("n0", |core, tick, out| {
-        let link = core.link(tick, LEAF);
-        (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, true, true);
-        core.hear(tick, LEAF, arrival(late, Kind::Ack), out);
-        assert!(core.link(tick, LEAF).comparison.round.is_some());
-    });
+fn what_a_former_incarnation_says_late_is_passed_on_as_if_a_client_had_said_it() {
+    let node = LockFree::new(Config::default(), 1);
+    node.init(NOW, "n1", &["n0", "n1", "n2"]).expect("n1 is a member");
+    node.begin(NOW, start::FIRST);
+    let members = node.membership.get().expect("initialised");
+    let origin_of = |value, incarnation| {
+        let header = Header { incarnation, all: true, ..header(0) };
+        let kind = Kind::Delta { base: Generation(1), generation: Generation(1), now: false };
+        node.gossip(NOW, members, HUB, (&header, kind), Brought { values: &[value], age: Duration::ZERO });
+        node.tick(NOW, &mut Outbox::default());
+        node.log.get(node.log.len() - 1).origin
+    };
+    assert_eq!([(0, 3), (1, 4)].map(|(value, incarnation)| origin_of(value, incarnation)), [Origin::Told; 2]);
+    assert_eq!(origin_of(2, 3), Origin::Client, "nobody else may hold it");
 }
 
 #[test]
