@@ -20,6 +20,9 @@ use crate::queue::{SLOTS, Span};
 /// What a busy machine may take to compare a million values: ten times what an idle one does.
 const COMPARING_A_MILLION: Duration = Duration::from_millis(500);
 
+/// What a comparison finds in the end it sends in so many batches at most, if a last step has room for all of it.
+const BATCHES_MAX: usize = 2;
+
 impl Core {
     /// Has a round with a peer begin, at that time or a timeout after the last one was begun or tried, as some are started again
     /// and again. It takes the place of one that goes on, for which the peer may have given up its own: so it gives way no more
@@ -103,7 +106,7 @@ impl Core {
             // began tries again.
             return self.send_ack(tick, peer, out);
         }
-        let is_complete = answer && found.is_complete();
+        let mut is_complete = answer && found.is_complete();
         // What is pushed anyway, and what is on its way, need not be found missing.
         let link = self.link(tick, peer);
         let unpushed = if is_pushed_to { link.push.cursor } else { len };
@@ -126,11 +129,14 @@ impl Core {
             !is_pushed && !is_under_way(place.position())
         });
         let mut values = Vec::new();
+        let batches = spans(&send, tick.config.batch_max);
+        // Values that are far apart in the log would take a batch each.
+        is_complete &= batches.len() <= BATCHES_MAX || send.len() > tick.config.batch_max;
         if !is_complete && send.len() <= tick.config.batch_max {
             // If that is lost, the round is tried again.
             values = send.iter().map(Place::value).collect();
         } else {
-            self.link(tick, peer).push.lacking.extend(spans(&send, tick.config.batch_max));
+            self.link(tick, peer).push.lacking.extend(batches);
         }
         if is_complete {
             self.link(tick, peer).comparison.round = None;

@@ -132,14 +132,20 @@ impl Core {
         // The peer may not know yet that it is heard.
         link.acks.by(tick.now);
         if !is_neighbour {
-            link.requeue(slots);
-            link.push.is_synced &= is_direct;
+            if is_direct {
+                link.requeue(slots);
+            } else {
+                slots.clear();
+                link.push.is_synced = false;
+            }
             if link.comparison.round.is_some_and(|round| round.is_put_off()) {
                 self.start_round(tick, peer, tick.now);
             }
             self.flush(tick, peer, out);
         } else {
             slots.clear();
+            // Others have told it most of what has not been pushed to it meanwhile.
+            link.push.is_synced = false;
             if link.comparison.round.is_none_or(|round| round.is_put_off()) {
                 // Not left to the peer: a round of its own that comes late may be one that it has given up.
                 self.start_round(tick, peer, tick.now);
