@@ -10,7 +10,7 @@ use super::plan::{self, Strategy};
 use super::reconcile::Reconciliation;
 use super::restarts::Restarts;
 use super::rule::Equals;
-use super::schedule::Schedule;
+use super::schedule::{GATHER, Schedule};
 use super::timers::Timers;
 use super::untold::Untold;
 use super::watch::Watch;
@@ -213,7 +213,7 @@ impl Core {
     }
 
     /// Whether somebody takes this node for a parent, and answers.
-    fn has_children(&self) -> bool {
+    pub(super) fn has_children(&self) -> bool {
         self.links.values().any(|link| link.overlay.is_child && link.answers())
     }
 
@@ -244,7 +244,10 @@ impl Core {
         link.health.suspect(link.clock.stamped());
         link.put_off_round();
         // A child that has nothing to say doesn't notice.
-        let is_lost = lacks_some || link.overlay.is_child || self.has_children();
+        let is_lost = lacks_some
+            || link.overlay.is_child
+            || self.overlay.parent.is_none()
+            || self.untold.is_sought(peer);
         self.untold.say_anew();
         if is_lost {
             self.untold.add(tick.now, peer);
@@ -316,7 +319,8 @@ impl Core {
         if let Some(helper) = helper
             && last.is_none()
         {
-            self.link(tick, helper).acks.by(tick.now);
+            // More may be lost at the same time.
+            self.link(tick, helper).acks.by(tick.now + GATHER);
             self.rearm(tick, helper);
         }
     }

@@ -158,18 +158,28 @@ impl Core {
     /// Some members don't answer a peer. This node compares with them or, if it hasn't heard of them, asks them: who holds
     /// something else than whoever asks begins to compare.
     fn find_out(&mut self, tick: &Tick<'_>, untold: &[u64], out: &mut Outbox) {
+        let (is_direct, has_children) = (self.overlay.is_direct(), self.has_children());
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
             let link = self.link(tick, member);
-            let is_lately_asked = link.health.was_asked(tick.now, ASKED_AGAIN);
             let is_lately_compared =
                 link.comparison.tried.is_some_and(|tried| tick.now < tried + ASKED_AGAIN);
-            if !link.answers() {
-                if !is_lately_asked {
-                    self.ask_one(tick, member, out);
+            if link.answers() && is_direct {
+                // It may well hear others, but not all of them.
+                if !is_lately_compared && link.comparison.round.is_none() {
+                    self.start_round(tick, member, tick.now);
                 }
-            } else if !is_lately_compared && link.comparison.round.is_none() {
-                self.start_round(tick, member, tick.now);
+                continue;
+            }
+            let (is_lost, is_lately_asked) =
+                (link.health.is_suspected(), link.health.was_asked(tick.now, ASKED_AGAIN));
+            if is_lost && has_children {
+                self.untold.add(tick.now, member);
+            } else if has_children {
+                self.untold.seek(member);
+            }
+            if !is_lately_asked {
+                self.ask_one(tick, member, out);
             }
         }
     }
@@ -258,11 +268,20 @@ impl Core {
     /// Answers a question: if the peer holds something else, and nothing on its way to it explains that, by
     /// beginning to compare.
     fn answer(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header, out: &mut Outbox) {
-        if header.digest == self.digest() || self.has_more(tick, peer) {
+        if header.digest == self.digest() || self.has_more(tick, peer) || self.hears_of_news(tick, header) {
             self.send_ack(tick, peer, out);
         } else {
             self.start_round(tick, peer, tick.now);
         }
+    }
+
+    /// Whether this node is in the tree of whoever has sent a header, and hears its own parent: then it hears of news, and hasn't
+    /// to be told. By the direct plan it may hear the parent, and not everybody else.
+    fn hears_of_news(&self, tick: &Tick<'_>, header: &Header) -> bool {
+        let parent = self.overlay.parent.and_then(|parent| self.links.get(&parent));
+        let heard_at = parent.and_then(|parent| parent.clock.heard_at());
+        let hears_parent = heard_at.is_some_and(|heard| tick.now.since(heard) < PARENT_SILENT);
+        hears_parent && header.root == self.overlay.root as u64 && !self.overlay.is_direct()
     }
 
     /// Does what the state that the link is in now asks for.

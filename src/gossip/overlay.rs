@@ -36,6 +36,8 @@ pub(super) struct Overlay {
     pub(super) bridge: Option<Peer>,
     /// The place of the first node among the parent, its parent and so on; this node's own if it has none.
     pub(super) root: usize,
+    /// Since when it is that one.
+    pub(super) root_since: Time,
     /// The longest round trip to any peer, if any has been measured.
     pub(super) measured: Option<Duration>,
     replan_at: Time,
@@ -45,7 +47,15 @@ impl Overlay {
     pub(super) fn new(rank: usize) -> Self {
         let plan =
             Plan { strategy: Strategy::Star, period: Duration::ZERO, margin: Duration::ZERO, aligned: false };
-        Self { plan, parent: None, bridge: None, root: rank, measured: None, replan_at: Time::ZERO }
+        Self {
+            plan,
+            parent: None,
+            bridge: None,
+            root: rank,
+            root_since: Time::ZERO,
+            measured: None,
+            replan_at: Time::ZERO,
+        }
     }
 
     /// Whether a peer is to take this node for a child.

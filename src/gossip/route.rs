@@ -1,5 +1,7 @@
 //! How a node finds its place in the overlay, and its way back to the plan.
 
+use std::time::Duration;
+
 use super::core::{Core, Tick};
 use super::membership::Peer;
 use super::overlay::{Overlay, PLANNED_ROOT};
@@ -9,6 +11,9 @@ use crate::protocol::Excerpt;
 
 /// How many peers are tried at once when a parent that the plan doesn't have is lost: there may be many like it.
 const TRIED_AT_ONCE: usize = 2;
+
+/// When a link fails, its ends find that out at different times, and each of them tells whom it has to do with.
+const ROOT_KNOWN_AFTER: Duration = Duration::from_secs(2);
 
 impl Core {
     /// Derives the plan and the parent anew.
@@ -114,16 +119,14 @@ impl Core {
     /// Finds a way to another tree, whose root comes before this one's. As the roots decrease along such ways, no circle of
     /// trees is cut off from the others.
     fn find_bridge(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        let Overlay { parent, bridge: former, root, .. } = self.overlay;
+        let Overlay { parent, bridge: former, root, root_since, .. } = self.overlay;
         let leads_on = |peer: &Peer| {
             let link = &self.links[peer];
             link.overlay.root.is_some_and(|theirs| theirs < root) && link.answers() && Some(*peer) != parent
         };
         let kept = former.filter(leads_on);
-        let bridge = kept.or_else(|| {
-            let all = (root != PLANNED_ROOT).then(|| self.links.keys().copied());
-            all.and_then(|mut peers| peers.find(leads_on))
-        });
+        let seeks = root != PLANNED_ROOT && tick.now >= root_since + ROOT_KNOWN_AFTER;
+        let bridge = kept.or_else(|| self.links.keys().copied().filter(|_| seeks).find(leads_on));
         if bridge == former {
             return;
         }
@@ -171,9 +174,12 @@ impl Core {
     /// Finds out what tree this node is in.
     fn find_root(&mut self, tick: &Tick<'_>) {
         let of_parent = |parent| self.links.get(&parent).and_then(|link| link.overlay.root);
-        self.overlay.root = match self.overlay.parent {
+        let root = match self.overlay.parent {
             Some(parent) => of_parent(parent).unwrap_or(PLANNED_ROOT),
             None => tick.members.rank(),
         };
+        if root != self.overlay.root {
+            (self.overlay.root, self.overlay.root_since) = (root, tick.now);
+        }
     }
 }

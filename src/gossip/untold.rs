@@ -16,6 +16,8 @@ const NAMED_AGAIN: Duration = Duration::from_secs(4);
 #[derive(Debug, Default)]
 pub(super) struct Untold {
     members: Vec<Peer>,
+    /// Members that a peer has asked this node to look for, and that it has asked.
+    sought: Vec<Peer>,
     /// When the last of them was added.
     since: Time,
     /// The helper, who is told of them, and the stamp of the first message that has named them all.
@@ -36,9 +38,21 @@ impl Untold {
         }
     }
 
+    /// A member that is looked for on a peer's behalf is to be looked for by others, too, if it doesn't answer.
+    pub(super) fn seek(&mut self, member: Peer) {
+        if !self.sought.contains(&member) {
+            self.sought.push(member);
+        }
+    }
+
+    pub(super) fn is_sought(&self, member: Peer) -> bool {
+        self.sought.contains(&member)
+    }
+
     /// A member answers again: it is told what it lacks.
     pub(super) fn remove(&mut self, member: Peer) {
         self.members.retain(|&untold| untold != member);
+        self.sought.retain(|&sought| sought != member);
     }
 
     /// The first helper is to be told of them again, for somebody else is the parent, or the one who was told does not answer.
