@@ -97,6 +97,8 @@ impl Core {
             self.untold.heard(tick.now, peer, echo.at);
         }
         if echo.is_some_and(|echo| self.link(tick, peer).health.heard(echo.at)) {
+            // It may have taken another parent meanwhile.
+            self.link(tick, peer).overlay.is_child &= header.up;
             self.restored(tick, peer, out);
         }
         self.find_out(tick, &header.untold, out);
@@ -129,6 +131,7 @@ impl Core {
         let slots = &tick.shared(peer).slots;
         self.untold.remove(peer);
         let link = self.link(tick, peer);
+        link.health.restored_at = Some(tick.now);
         // The peer may not know yet that it is heard.
         link.acks.by(tick.now);
         if !is_neighbour {
@@ -268,7 +271,10 @@ impl Core {
     /// Answers a question: if the peer holds something else, and nothing on its way to it explains that, by
     /// beginning to compare.
     fn answer(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header, out: &mut Outbox) {
-        if header.digest == self.digest() || self.has_more(tick, peer) || self.hears_of_news(tick, header) {
+        let is_known = header.digest == self.digest() || self.has_more(tick, peer);
+        // It will take this node for its parent, or another one.
+        let comes_soon = self.is_just_back(tick, peer) && !self.watch.is_quiet();
+        if is_known || comes_soon || self.hears_of_news(tick, header) {
             self.send_ack(tick, peer, out);
         } else {
             self.start_round(tick, peer, tick.now);

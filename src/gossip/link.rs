@@ -2,7 +2,8 @@
 //! answering.
 //!
 //! ```text
-//!              asked and not answered, twice in a row
+//!         two batches or questions unanswered, or one question
+//!         if the peer is neither the planned parent nor a child
 //!   alive ──────────────────────────────────────────────▶ suspected
 //!     ▲                                                        │
 //!     └────────────────────────────────────────────────────────┘
@@ -290,6 +291,8 @@ pub(super) struct Health {
     pub(super) asked_at: Option<Time>,
     /// When the last question went unanswered.
     failed_at: Time,
+    /// When the peer last came to answer again.
+    pub(super) restored_at: Option<Time>,
 }
 
 /// A message that the peer is to answer.

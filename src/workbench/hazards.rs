@@ -415,15 +415,18 @@ fn sudden_cut(told: usize, nodes: usize, rng: &mut Pcg64) -> Vec<(usize, usize)>
     some_links(node, nodes, rng)
 }
 
-/// Pairs (receiver, source): all links of a node, or any half of them, one way, the other, or both.
+/// Pairs (receiver, source): all links of a node, or any half of them but one at least, one way, the other, or both.
 fn some_links(node: usize, nodes: usize, rng: &mut Pcg64) -> Vec<(usize, usize)> {
     let (all, ways) = (rng.random_ratio(1, 3), rng.random_range(0..3));
     let mut cuts = Vec::new();
-    for other in (0..nodes).filter(|&other| other != node) {
-        if all || rng.random() {
-            cuts.extend((ways != 0).then_some((node, other)));
-            cuts.extend((ways != 1).then_some((other, node)));
-        }
+    let mut others: Vec<usize> = (0..nodes).filter(|&other| other != node).collect();
+    let some: Vec<usize> = others.iter().copied().filter(|_| all || rng.random()).collect();
+    if !some.is_empty() {
+        others = some;
+    }
+    for other in others {
+        cuts.extend((ways != 0).then_some((node, other)));
+        cuts.extend((ways != 1).then_some((other, node)));
     }
     cuts
 }
