@@ -96,6 +96,7 @@ impl Core {
         if let Some(echo) = echo {
             self.untold.heard(tick.now, peer, echo.at);
         }
+        let was_asked = self.link(tick, peer).health.is_asked();
         if echo.is_some_and(|echo| self.link(tick, peer).health.heard(echo.at)) {
             // It may have taken another parent meanwhile.
             self.link(tick, peer).overlay.is_child &= header.up;
@@ -109,8 +110,10 @@ impl Core {
         if let Some(trip) = self.link(tick, peer).trip.get() {
             tick.shared(peer).set_one_way(trip.mean / 2);
         }
+        let answers = was_asked && !self.link(tick, peer).health.is_asked();
         match kind {
             Kind::Ping => self.answer(tick, peer, header, out),
+            Kind::Ack if answers => self.hear_answer(tick, peer, header),
             // Its round may be over, and another one begun: that one is tried again.
             Kind::Sync(sync) if !sync.answer && !is_latest => {}
             // A round with a former incarnation ends when the peer hears of this one.
@@ -271,14 +274,26 @@ impl Core {
     /// Answers a question: if the peer holds something else, and nothing on its way to it explains that, by
     /// beginning to compare.
     fn answer(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header, out: &mut Outbox) {
-        let is_known = header.digest == self.digest() || self.has_more(tick, peer);
-        // It will take this node for its parent, or another one.
-        let comes_soon = self.is_just_back(tick, peer) && !self.watch.is_quiet();
-        if is_known || comes_soon || self.hears_of_news(tick, header) {
+        if header.digest == self.digest() || self.has_more(tick, peer) || self.needs_nothing(tick, peer, header) {
             self.send_ack(tick, peer, out);
         } else {
             self.start_round(tick, peer, tick.now);
         }
+    }
+
+    /// A peer has answered a question, and begins no comparison: it needs nothing. This node may.
+    fn hear_answer(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header) {
+        let is_explained = header.digest == self.digest() || header.more || self.has_more(tick, peer);
+        if !is_explained && !self.is_neighbour(peer) && !self.needs_nothing(tick, peer, header) {
+            self.start_round(tick, peer, tick.now);
+        }
+    }
+
+    /// Whether this node gets without a comparison what a peer may have that it lacks, while there is news.
+    fn needs_nothing(&self, tick: &Tick<'_>, peer: Peer, header: &Header) -> bool {
+        // One of the two takes the other for its parent, or another one.
+        let joins_soon = self.is_just_back(tick, peer) && !self.watch.is_quiet();
+        joins_soon || self.hears_of_news(tick, header)
     }
 
     /// Whether this node is in the tree of whoever has sent a header, and hears its own parent: then it hears of news, and hasn't
