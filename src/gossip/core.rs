@@ -325,9 +325,10 @@ impl Core {
         }
     }
 
-    /// Who may reach whom this node can't: the parent or, if that doesn't answer, the first peer that does.
+    /// Who may reach whom this node can't: the first peer that answers; but where nobody tells everyone, the parent if that does.
     pub(super) fn helper(&self) -> Option<Peer> {
-        let reaches = |peer: &Peer| self.links.get(peer).is_some_and(Link::answers);
+        let reaches =
+            |peer: &Peer| !self.overlay.is_direct() && self.links.get(peer).is_some_and(Link::answers);
         let parent = self.overlay.parent.filter(reaches);
         parent.or_else(|| self.links.iter().find(|(_, link)| link.answers()).map(|(&peer, _)| peer))
     }

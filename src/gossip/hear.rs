@@ -274,7 +274,10 @@ impl Core {
     /// Answers a question: if the peer holds something else, and nothing on its way to it explains that, by
     /// beginning to compare.
     fn answer(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header, out: &mut Outbox) {
-        if header.digest == self.digest() || self.has_more(tick, peer) || self.needs_nothing(tick, peer, header) {
+        if header.digest == self.digest()
+            || self.has_more(tick, peer)
+            || self.needs_nothing(tick, peer, header)
+        {
             self.send_ack(tick, peer, out);
         } else {
             self.start_round(tick, peer, tick.now);
