@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::core::{Core, Tick};
 use super::membership::{Arrival, Kind, Membership, Peer, What};
 use super::plan::Strategy;
+use super::schedule::GATHER;
 use super::{Brought, LockFree, start};
 use crate::config::Config;
 use crate::node::{Node, Outbox, Time};
-use crate::protocol::Generation;
-use crate::protocol::link::{Acked, Digest, Echo, Header, Restart, Sync};
+use crate::protocol::link::{Acked, Digest, Echo, Header, Range, Restart, Sync};
+use crate::protocol::{Generation, Value};
 use crate::queue::{Log, Origin, Span};
 use crate::random::Random;
 use crate::sync::{AtomicU64, Ordering};
@@ -211,7 +212,7 @@ fn whom_a_node_could_not_tell_what_it_told_all_its_parent_compares_with() {
         core.absorb(tick);
         core.flush(tick, Peer(2), out);
         core.suspect(tick, Peer(2), out);
-        assert!(core.link(tick, HUB).acks.due() <= NOW, "the parent is told at once");
+        assert!(core.link(tick, HUB).acks.due() <= NOW + GATHER, "the parent is told at once");
         core.send_ack(tick, HUB, out);
         said = text(out);
     });
@@ -324,7 +325,13 @@ fn a_node_in_a_tree_of_its_own_has_a_bridge_to_one_whose_root_comes_before() {
         assert_eq!(core.overlay.bridge, None, "it is in the first tree itself");
         core.suspect(tick, HUB, out);
         core.reroute(tick, out);
-        assert_eq!((core.overlay.root, core.overlay.bridge), (1, Some(Peer(3))), "n2 is in a later tree");
+        assert_eq!(
+            (core.overlay.root, core.overlay.bridge),
+            (1, None),
+            "n3 may be in this tree, and not know yet"
+        );
+        core.reroute(&Tick { now: NOW + Duration::from_secs(2), ..*tick }, out);
+        assert_eq!(core.overlay.bridge, Some(Peer(3)), "n2 is in a later tree");
         assert!(core.header(tick, Peer(3)).up && core.is_neighbour(Peer(3)));
         let (peer, message) = of_tree(Peer(3), 1, 2);
         core.hear(tick, peer, message, out);
@@ -343,7 +350,7 @@ fn others_are_asked_in_turn_to_look_for_a_lost_child() {
         }
         core.changed(tick);
         core.suspect(tick, LEAF, out);
-        assert!(core.link(tick, Peer(2)).acks.due() <= NOW, "the first one is asked at once");
+        assert!(core.link(tick, Peer(2)).acks.due() <= NOW + GATHER, "the first one is asked at once");
         let mut named = |after: u64| {
             let later = Tick { now: NOW + Duration::from_secs(after), ..*tick };
             core.changed(&later);
@@ -362,6 +369,138 @@ fn others_are_asked_in_turn_to_look_for_a_lost_child() {
         let [to_2, to_3, to_nobody] = [[vec![1], vec![]], [vec![], vec![1]], [vec![], vec![]]];
         assert_eq!([1, 2, 5, 6].map(&mut named), [to_2.clone(), to_nobody.clone(), to_3, to_nobody]);
         assert_eq!(named(11), to_2);
+    });
+}
+
+#[test]
+fn whom_others_look_for_is_named_on_if_it_does_not_answer() {
+    node_of(&["n0", "n1", "n2", "n3"], "n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        for peer in [0, 2].map(Peer) {
+            let link = core.link(tick, peer);
+            (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, peer == Peer(2), true);
+        }
+        core.hear(tick, HUB, arrival(Header { untold: vec![3], ..header(0) }, Kind::Ack), out);
+        core.suspect(tick, Peer(3), out);
+        assert_eq!([0, 2].map(|peer| core.header(tick, Peer(peer)).untold), [vec![3], vec![]]);
+        let heard = core.link(tick, HUB).clock.stamped();
+        let later = Tick { now: NOW + Duration::from_secs(4), ..*tick };
+        core.hear(&later, HUB, arrival(Header { at: 2, ..header(heard) }, Kind::Ack), out);
+        let last = Tick { now: later.now + Duration::from_secs(4), ..*tick };
+        core.changed(&last);
+        assert_eq!([0, 2].map(|peer| core.header(&last, Peer(peer)).untold), [vec![], vec![3]]);
+    });
+}
+
+#[test]
+fn who_hears_its_parent_is_not_compared_with_by_others_of_its_tree() {
+    node("n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        core.overlay.root = 0;
+        let link = core.link(tick, HUB);
+        (link.incarnation, link.push.is_synced) = (3, true);
+        core.hear(tick, HUB, arrival(Header { more: true, ..header(0) }, Kind::Ack), out);
+        let mut compares = |after: u64, root| {
+            let later = Tick { now: NOW + Duration::from_millis(after), ..*tick };
+            let asks = Header { at: 1 + after + root, root, ..header(0) };
+            core.hear(&later, Peer(2), arrival(asks, Kind::Ping), out);
+            core.link(tick, Peer(2)).comparison.round.take().is_some()
+        };
+        assert!(!compares(0, 0) && compares(0, 2) && compares(1000, 0));
+    });
+}
+
+#[test]
+fn who_asks_and_does_not_hear_its_parent_compares() {
+    node("n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        core.overlay.root = 0;
+        core.link(tick, Peer(2)).incarnation = 3;
+        core.send_ping(tick, Peer(2), out);
+        let heard = core.link(tick, Peer(2)).clock.stamped();
+        core.hear(tick, Peer(2), arrival(header(heard), Kind::Ack), out);
+        assert!(core.link(tick, Peer(2)).comparison.round.is_some());
+    });
+}
+
+#[test]
+fn a_node_goes_back_to_the_planned_parent_a_second_after_that_answers_again() {
+    node("n2", |core, tick, out| {
+        (core.started, core.overlay.parent) = (true, Some(HUB));
+        core.link(tick, HUB).clock.stamp(NOW);
+        core.link(tick, LEAF).incarnation = 3;
+        core.suspect(tick, HUB, out);
+        core.reroute(tick, out);
+        assert_eq!(core.overlay.parent, Some(LEAF));
+        let heard = core.link(tick, HUB).clock.stamped();
+        core.hear(tick, HUB, arrival(header(heard), Kind::Ack), out);
+        let mut parent_after = |ms: u64| {
+            core.reroute(&Tick { now: NOW + Duration::from_millis(ms), ..*tick }, out);
+            core.overlay.parent
+        };
+        assert_eq!([0, 999, 1000].map(&mut parent_after), [Some(LEAF), Some(LEAF), Some(HUB)]);
+    });
+}
+
+#[test]
+fn a_peer_that_answers_again_is_pushed_nothing_before_it_is_compared_with() {
+    node("n0", |core, tick, out| {
+        let link = core.link(tick, LEAF);
+        (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, true, true);
+        link.clock.stamp(NOW);
+        core.suspect(tick, LEAF, out);
+        tick.log.append(&[7, 8, 9], Origin::Client, NOW);
+        let heard = core.link(tick, LEAF).clock.stamped();
+        core.hear(tick, LEAF, arrival(Header { up: true, ..header(heard) }, Kind::Ack), out);
+        core.flush(tick, LEAF, out);
+        assert!(tick.shared(LEAF).slots.is_empty());
+        core.try_round(tick, LEAF, out);
+        let push = &core.link(tick, LEAF).push;
+        assert_eq!((push.is_synced, push.cursor), (true, 3), "others may have told it");
+    });
+}
+
+#[test]
+fn others_are_compared_with_after_the_one_that_brings_many_values() {
+    node("n0", |core, tick, out| {
+        for peer in [LEAF, Peer(2)] {
+            let link = core.link(tick, peer);
+            (link.incarnation, link.overlay.is_child) = (3, true);
+            core.start_round(tick, peer, tick.now);
+            core.try_round(tick, peer, out);
+        }
+        let round = core.link(tick, LEAF).comparison.round.expect("it has begun").id;
+        let all = Range { first: Value::MIN, last: Value::MAX, count: 1000, fingerprint: 77 };
+        core.compare(tick, LEAF, &Sync { answer: true, ranges: vec![all], ..step(round) }, out);
+        let is_off = |core: &mut Core| {
+            let link = core.link(tick, Peer(2));
+            !link.push.is_synced && link.comparison.round.is_some_and(|round| round.retry_at > NOW)
+        };
+        assert!(is_off(core));
+        core.try_round(tick, Peer(2), out);
+        assert!(is_off(core), "it comes too soon");
+    });
+}
+
+#[test]
+fn what_a_peer_lacks_here_and_there_comes_in_one_step() {
+    node("n0", |core, tick, out| {
+        let values: Vec<Value> = (0..200).collect();
+        values.chunks(50).for_each(|values| {
+            tick.log.append(values, Origin::Client, NOW);
+        });
+        core.absorb(tick);
+        core.link(tick, LEAF).incarnation = 3;
+        core.start_round(tick, LEAF, tick.now);
+        core.try_round(tick, LEAF, out);
+        let round = core.link(tick, LEAF).comparison.round.expect("it has begun").id;
+        let empty = |value| Range { first: value, last: value, count: 0, fingerprint: 0 };
+        let ranges = [0, 100, 199].map(empty).to_vec();
+        core.compare(tick, LEAF, &Sync { answer: true, ranges, ..step(round) }, out);
+        assert!(text(out).contains(r#""values":[0,100,199]"#) && tick.shared(LEAF).slots.is_empty());
+        assert!(core.link(tick, LEAF).comparison.round.is_some(), "it ends when that has come");
+        core.compare(tick, LEAF, &Sync { answer: true, ..step(round) }, out);
+        assert!(core.link(tick, LEAF).comparison.round.is_none());
     });
 }
 
