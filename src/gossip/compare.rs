@@ -47,13 +47,8 @@ impl Core {
     /// neighbour.
     pub(super) fn try_round(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let len = self.held.len;
-        let others_until = self.reconciliation.fetches.others_until(tick.now, peer);
         let link = self.link(tick, peer);
-        let Some(Round { id: round, is_sent, retry_at }) = &mut link.comparison.round else { return };
-        if let Some(until) = others_until.filter(|_| !*is_sent) {
-            *retry_at = until;
-            return;
-        }
+        let Some(Round { id: round, is_sent, .. }) = &mut link.comparison.round else { return };
         let (round, was_sent) = (*round, std::mem::replace(is_sent, true));
         link.comparison.tried = Some(tick.now);
         if !was_sent && !link.push.is_synced {
@@ -165,22 +160,7 @@ impl Core {
         }
         let round_trips =
             u32::try_from(1 + asked / (tick.config.batch_max * SLOTS) as u64).unwrap_or(u32::MAX);
-        let takes = self.link(tick, peer).trip.reckoned().mean.saturating_mul(round_trips).min(FETCH_MAX);
-        let may = self.reconciliation.fetches.may_begin(tick.now, peer, takes);
-        if may {
-            self.postpone_others(tick, peer, takes);
-        }
-        may
-    }
-
-    /// A peer brings many values, which others may hold as well: this node compares with them afterwards, and doesn't push the
-    /// values to them before.
-    fn postpone_others(&mut self, tick: &Tick<'_>, peer: Peer, takes: Duration) {
-        for (_, link) in self.links.iter_mut().filter(|&(&other, _)| other != peer) {
-            if let Some(round) = link.comparison.round.as_mut().filter(|round| !round.is_put_off()) {
-                (round.is_sent, round.retry_at) = (false, round.retry_at.max(tick.now + takes));
-                link.push.is_synced = false;
-            }
-        }
+        let takes = self.link(tick, peer).trip.reckoned().mean.saturating_mul(round_trips);
+        self.reconciliation.fetches.may_begin(tick.now, peer, takes.min(FETCH_MAX))
     }
 }

@@ -134,7 +134,6 @@ impl Core {
         let slots = &tick.shared(peer).slots;
         self.untold.remove(peer);
         let link = self.link(tick, peer);
-        link.health.restored_at = Some(tick.now);
         // The peer may not know yet that it is heard.
         link.acks.by(tick.now);
         if !is_neighbour {
@@ -274,10 +273,7 @@ impl Core {
     /// Answers a question: if the peer holds something else, and nothing on its way to it explains that, by
     /// beginning to compare.
     fn answer(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header, out: &mut Outbox) {
-        if header.digest == self.digest()
-            || self.has_more(tick, peer)
-            || self.needs_nothing(tick, peer, header)
-        {
+        if header.digest == self.digest() || self.has_more(tick, peer) || self.hears_of_news(tick, header) {
             self.send_ack(tick, peer, out);
         } else {
             self.start_round(tick, peer, tick.now);
@@ -287,16 +283,9 @@ impl Core {
     /// A peer has answered a question, and begins no comparison: it needs nothing. This node may.
     fn hear_answer(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header) {
         let is_explained = header.digest == self.digest() || header.more || self.has_more(tick, peer);
-        if !is_explained && !self.is_neighbour(peer) && !self.needs_nothing(tick, peer, header) {
+        if !is_explained && !self.is_neighbour(peer) && !self.hears_of_news(tick, header) {
             self.start_round(tick, peer, tick.now);
         }
-    }
-
-    /// Whether this node gets without a comparison what a peer may have that it lacks, while there is news.
-    fn needs_nothing(&self, tick: &Tick<'_>, peer: Peer, header: &Header) -> bool {
-        // One of the two takes the other for its parent, or another one.
-        let joins_soon = self.is_just_back(tick, peer) && !self.watch.is_quiet();
-        joins_soon || self.hears_of_news(tick, header)
     }
 
     /// Whether this node is in the tree of whoever has sent a header, and hears its own parent: then it hears of news, and hasn't

@@ -291,8 +291,6 @@ pub(super) struct Health {
     pub(super) asked_at: Option<Time>,
     /// When the last question went unanswered.
     failed_at: Time,
-    /// When the peer last came to answer again.
-    pub(super) restored_at: Option<Time>,
 }
 
 /// A message that the peer is to answer.

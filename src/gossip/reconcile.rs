@@ -74,11 +74,6 @@ impl Fetches {
             }
         }
     }
-
-    /// By when the values that another peer brings should all have come, if they haven't.
-    pub(super) fn others_until(&self, now: Time, peer: Peer) -> Option<Time> {
-        self.current.filter(|&(current, until)| current != peer && now < until).map(|(_, until)| until)
-    }
 }
 
 impl Reconciliation {

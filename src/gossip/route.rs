@@ -12,10 +12,6 @@ use crate::protocol::Excerpt;
 /// How many peers are tried at once when a parent that the plan doesn't have is lost: there may be many like it.
 const TRIED_AT_ONCE: usize = 2;
 
-/// A node whose parent is not the planned one goes back to that so long after it answers again: when the roots of their trees have
-/// told each other what they lack, and their children, hardly anything is left to compare.
-const REJOIN_AFTER: Duration = Duration::from_secs(1);
-
 /// When a link fails, its ends find that out at different times, and each of them tells whom it has to do with.
 const ROOT_KNOWN_AFTER: Duration = Duration::from_secs(2);
 
@@ -77,16 +73,11 @@ impl Core {
     /// Takes another parent if the plan has changed, or if the parent is suspected.
     pub(super) fn reroute(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let planned = self.overlay.planned_parent(tick.members);
-        let former = self.overlay.parent;
-        let answers = |peer: &Peer| {
+        let can_be = |peer: &Peer| {
             self.links.get(peer).is_none_or(|link| !link.health.is_suspected() && !link.overlay.is_foreign)
         };
-        let has_one = former.filter(answers).is_some();
-        let can_be = |peer: &Peer| {
-            let is_ready = Some(*peer) == former || !has_one || !self.is_just_back(tick, *peer);
-            answers(peer) && is_ready
-        };
         let parent = planned.into_iter().chain((0..tick.members.rank()).map(Peer)).find(can_be);
+        let former = self.overlay.parent;
         if parent != former {
             self.overlay.parent = parent;
             if self.overlay.is_direct() {
@@ -125,12 +116,6 @@ impl Core {
         }
     }
 
-    /// Whether a peer has just come to answer again.
-    pub(super) fn is_just_back(&self, tick: &Tick<'_>, peer: Peer) -> bool {
-        let restored_at = self.links.get(&peer).and_then(|link| link.health.restored_at);
-        restored_at.is_some_and(|restored| tick.now < restored + REJOIN_AFTER)
-    }
-
     /// Finds a way to another tree, whose root comes before this one's. As the roots decrease along such ways, no circle of
     /// trees is cut off from the others.
     fn find_bridge(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
@@ -138,7 +123,7 @@ impl Core {
         let leads_on = |peer: &Peer| {
             let link = &self.links[peer];
             let is_earlier = link.overlay.root.is_some_and(|theirs| theirs < root);
-            is_earlier && link.answers() && Some(*peer) != parent && !self.is_just_back(tick, *peer)
+            is_earlier && link.answers() && Some(*peer) != parent
         };
         let kept = former.filter(leads_on);
         let seeks = root != PLANNED_ROOT && tick.now >= root_since + ROOT_KNOWN_AFTER;

@@ -425,25 +425,6 @@ fn who_asks_and_does_not_hear_its_parent_compares() {
 }
 
 #[test]
-fn a_node_goes_back_to_the_planned_parent_a_second_after_that_answers_again() {
-    node("n2", |core, tick, out| {
-        (core.started, core.overlay.parent) = (true, Some(HUB));
-        core.link(tick, HUB).clock.stamp(NOW);
-        core.link(tick, LEAF).incarnation = 3;
-        core.suspect(tick, HUB, out);
-        core.reroute(tick, out);
-        assert_eq!(core.overlay.parent, Some(LEAF));
-        let heard = core.link(tick, HUB).clock.stamped();
-        core.hear(tick, HUB, arrival(header(heard), Kind::Ack), out);
-        let mut parent_after = |ms: u64| {
-            core.reroute(&Tick { now: NOW + Duration::from_millis(ms), ..*tick }, out);
-            core.overlay.parent
-        };
-        assert_eq!([0, 999, 1000].map(&mut parent_after), [Some(LEAF), Some(LEAF), Some(HUB)]);
-    });
-}
-
-#[test]
 fn a_peer_that_answers_again_is_pushed_nothing_before_it_is_compared_with() {
     node("n0", |core, tick, out| {
         let link = core.link(tick, LEAF);
@@ -458,28 +439,6 @@ fn a_peer_that_answers_again_is_pushed_nothing_before_it_is_compared_with() {
         core.try_round(tick, LEAF, out);
         let push = &core.link(tick, LEAF).push;
         assert_eq!((push.is_synced, push.cursor), (true, 3), "others may have told it");
-    });
-}
-
-#[test]
-fn others_are_compared_with_after_the_one_that_brings_many_values() {
-    node("n0", |core, tick, out| {
-        for peer in [LEAF, Peer(2)] {
-            let link = core.link(tick, peer);
-            (link.incarnation, link.overlay.is_child) = (3, true);
-            core.start_round(tick, peer, tick.now);
-            core.try_round(tick, peer, out);
-        }
-        let round = core.link(tick, LEAF).comparison.round.expect("it has begun").id;
-        let all = Range { first: Value::MIN, last: Value::MAX, count: 1000, fingerprint: 77 };
-        core.compare(tick, LEAF, &Sync { answer: true, ranges: vec![all], ..step(round) }, out);
-        let is_off = |core: &mut Core| {
-            let link = core.link(tick, Peer(2));
-            !link.push.is_synced && link.comparison.round.is_some_and(|round| round.retry_at > NOW)
-        };
-        assert!(is_off(core));
-        core.try_round(tick, Peer(2), out);
-        assert!(is_off(core), "it comes too soon");
     });
 }
 
