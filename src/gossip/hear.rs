@@ -163,14 +163,14 @@ impl Core {
     /// Some members don't answer a peer. This node compares with them or, if it hasn't heard of them, asks them: who holds
     /// something else than whoever asks begins to compare.
     fn find_out(&mut self, tick: &Tick<'_>, untold: &[u64], out: &mut Outbox) {
-        let (is_direct, has_children) = (self.overlay.is_direct(), self.has_children());
+        let has_children = self.has_children();
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
             let link = self.link(tick, member);
             let is_lately_compared =
                 link.comparison.tried.is_some_and(|tried| tick.now < tried + ASKED_AGAIN);
-            if link.answers() && is_direct {
-                // It may well hear others, but not all of them.
+            if link.answers() {
+                // It may hear of news, and not of all: by the direct plan nobody else passes on what the peer has told all.
                 if !is_lately_compared && link.comparison.round.is_none() {
                     self.start_round(tick, member, tick.now);
                 }

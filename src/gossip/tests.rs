@@ -218,7 +218,6 @@ fn whom_a_node_could_not_tell_what_it_told_all_its_parent_compares_with() {
     });
     assert!(said.contains(r#""untold":[2]"#), "{said}");
     node("n0", |core, tick, out| {
-        core.overlay.plan.strategy = Strategy::Direct;
         core.link(tick, Peer(2)).incarnation = 3;
         core.hear(tick, LEAF, arrival(Header { untold: vec![0, 2, 9], ..header(0) }, Kind::Ack), out);
         assert!(core.link(tick, Peer(2)).comparison.round.is_some());
