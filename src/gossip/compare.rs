@@ -106,7 +106,7 @@ impl Core {
             // began tries again.
             return self.send_ack(tick, peer, out);
         }
-        let mut is_complete = answer && found.is_complete();
+        let is_complete = answer && found.is_complete();
         // What is pushed anyway, and what is on its way, need not be found missing.
         let link = self.link(tick, peer);
         let unpushed = if is_pushed_to { link.push.cursor } else { len };
@@ -128,17 +128,18 @@ impl Core {
             let is_pushed = place.position() >= unpushed && is_for(place.position());
             !is_pushed && !is_under_way(place.position())
         });
-        let mut values = Vec::new();
         let batches = spans(&send, tick.config.batch_max);
+        let is_little = send.len() <= tick.config.batch_max;
         // Values that are far apart in the log would take a batch each.
-        is_complete &= batches.len() <= BATCHES_MAX || send.len() > tick.config.batch_max;
-        if !is_complete && send.len() <= tick.config.batch_max {
+        let is_over = is_complete && (batches.len() <= BATCHES_MAX || !is_little);
+        let mut values = Vec::new();
+        if is_little && !is_over {
             // If that is lost, the round is tried again.
             values = send.iter().map(Place::value).collect();
         } else {
             self.link(tick, peer).push.lacking.extend(batches);
         }
-        if is_complete {
+        if is_over {
             self.link(tick, peer).comparison.round = None;
         } else {
             let Difference { compare: ranges, ask: wants, .. } = found;
