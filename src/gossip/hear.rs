@@ -160,9 +160,12 @@ impl Core {
         self.ask_lost_children(tick, out);
     }
 
-    /// Some members don't answer a peer. This node compares with them or, if it hasn't heard of them, asks them: who holds
-    /// something else than whoever asks begins to compare.
+    /// Some members don't answer a peer. This node compares with those that it has heard, and asks all others. Those that don't
+    /// answer it either it names to its own neighbours, if there are any beside the peer.
     fn find_out(&mut self, tick: &Tick<'_>, untold: &[u64], out: &mut Outbox) {
+        if untold.is_empty() {
+            return;
+        }
         let has_children = self.has_children();
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {

@@ -127,7 +127,7 @@ impl Core {
         };
         let kept = former.filter(leads_on);
         let seeks = root != PLANNED_ROOT && tick.now >= root_since + ROOT_KNOWN_AFTER;
-        let bridge = kept.or_else(|| self.links.keys().copied().filter(|_| seeks).find(leads_on));
+        let bridge = kept.or_else(|| seeks.then(|| self.links.keys().copied().find(leads_on)).flatten());
         if bridge == former {
             return;
         }

@@ -16,14 +16,14 @@ const NAMED_AGAIN: Duration = Duration::from_secs(4);
 #[derive(Debug, Default)]
 pub(super) struct Untold {
     members: Vec<Peer>,
-    /// Members that a peer has asked this node to look for, and that it has asked.
-    sought: Vec<Peer>,
-    /// When the last of them was added.
+    /// When the last of these was added.
     since: Time,
-    /// The helper, who is told of them, and the stamp of the first message that has named them all.
+    /// Members that a peer has asked this node to look for.
+    sought: Vec<Peer>,
+    /// The helper, whom messages name the members, and the stamp of the first message that has named it all of them.
     helper: Option<Peer>,
     said: Option<u64>,
-    /// Who was the helper last, and when another one is to be told.
+    /// Who was the helper last, and when another one is to be chosen.
     last: Option<Peer>,
     again_at: Time,
 }
@@ -60,7 +60,7 @@ impl Untold {
         (self.helper, self.said, self.last, self.again_at) = (None, None, None, Time::ZERO);
     }
 
-    /// Whether a helper is to be chosen, and who was the last one.
+    /// If a helper is to be chosen, who was the last one; that may be nobody.
     pub(super) fn seeks_helper(&self, now: Time) -> Option<Option<Peer>> {
         (!self.members.is_empty() && self.helper.is_none() && self.again_at <= now).then_some(self.last)
     }
