@@ -79,7 +79,11 @@ impl Clock {
         // As if the message had taken as long as most do.
         let sent = Time::from_nanos(header.at.wrapping_add(ahead).saturating_mul(1000));
         self.flushes = Some(Flushes {
-            next: next.map(|next| sent + within(next, budget)),
+            next: next.map(|next| {
+                let next = within(next, budget);
+                // However far ahead the clock seems, the message has been sent by now.
+                (sent + next).min(at + next)
+            }),
             margin: within(margin, budget),
             every: within(every, budget).max(Duration::from_micros(1)),
             far,
@@ -174,6 +178,16 @@ mod tests {
         assert_eq!(clock.aligned(at(1146), &trip), at(1445), "the next one");
         assert_eq!(clock.aligned(at(9_500), &trip), at(9_500), "that was long ago");
         assert!(!clock.hear(at(1200), &said(100, 250), ms(565), &mut trip), "twice");
+    }
+
+    #[test]
+    fn no_flush_is_awaited_for_longer_than_the_peer_said_however_its_clock_seems_to_run() {
+        let (mut clock, mut trip) = (Clock::default(), RoundTrip::default());
+        [200, 3000, 200, 3000].map(|took| trip.sample(ms(took)));
+        assert!(clock.hear(at(9000), &said(1000, 250), ms(565), &mut trip));
+        // The peer's clock has jumped, by little more than messages are late by now and then.
+        assert!(clock.hear(at(9100), &said(2000, 250), ms(565), &mut trip));
+        assert_eq!(clock.next_flush(at(9100)), Some(at(9350)));
     }
 
     #[test]

@@ -33,7 +33,8 @@ impl Core {
         let again = link.comparison.tried.map(|tried| tried + link.trip.timeout());
         let begins = at.max(again.unwrap_or_default());
         let former = link.comparison.round;
-        let is_sent = former.is_some_and(|round| round.is_sent);
+        // The first step has a link that is not synced be pushed to.
+        let is_sent = former.is_some_and(|round| round.is_sent) && link.push.is_synced;
         let unsent = former.filter(|round| !round.is_sent);
         let retry_at = unsent.map_or(begins, |round| round.retry_at.min(begins));
         link.comparison.round = Some(Round { id, retry_at, is_sent });
@@ -101,11 +102,7 @@ impl Core {
             }
         }
         let mut found = Difference::between(self.reconciliation.sorted(tick.log, len), sync);
-        if !self.may_fetch(tick, peer, found.asked()) {
-            // It may well hold the same as the peer that is being fetched from. Then there is less to do when whoever
-            // began tries again.
-            return self.send_ack(tick, peer, out);
-        }
+        let may_fetch = self.may_fetch(tick, peer, found.asked());
         let is_complete = answer && found.is_complete();
         // What is pushed anyway, and what is on its way, need not be found missing.
         let link = self.link(tick, peer);
@@ -133,7 +130,7 @@ impl Core {
         // Values that are far apart in the log would take a batch each.
         let is_over = is_complete && (batches.len() <= BATCHES_MAX || !is_little);
         let mut values = Vec::new();
-        if is_little && !is_over {
+        if is_little && !is_over && may_fetch {
             // If that is lost, the round is tried again.
             values = send.iter().map(Place::value).collect();
         } else {
@@ -141,6 +138,10 @@ impl Core {
         }
         if is_over {
             self.link(tick, peer).comparison.round = None;
+        } else if !may_fetch {
+            // The peer may well hold the same as the one that is being fetched from. Then there is less to do when whoever
+            // began tries again.
+            self.send_ack(tick, peer, out);
         } else {
             let Difference { compare: ranges, ask: wants, .. } = found;
             self.send_sync(tick, peer, &Sync { round, answer: !answer, ranges, wants, values }, out);

@@ -114,8 +114,10 @@ impl Core {
         match kind {
             Kind::Ping => self.answer(tick, peer, header, out),
             Kind::Ack if answers => self.hear_answer(tick, peer, header),
-            // Its round may be over, and another one begun: that one is tried again.
-            Kind::Sync(sync) if !sync.answer && !is_latest => {}
+            // Its round may be over, and another one begun: that one is tried again. The one that goes on is not begun again
+            // for each step that was overtaken.
+            Kind::Sync(sync)
+                if !sync.answer && !is_latest && !self.link(tick, peer).comparison.is_answered(sync) => {}
             // A round with a former incarnation ends when the peer hears of this one.
             Kind::Sync(_) if header.to.is_some_and(|to| to != incarnation) => self.send_ack(tick, peer, out),
             Kind::Sync(sync) => self.compare(tick, peer, sync, out),
@@ -151,10 +153,8 @@ impl Core {
             slots.clear();
             // Others have told it most of what has not been pushed to it meanwhile.
             link.push.is_synced = false;
-            if link.comparison.round.is_none_or(|round| round.is_put_off()) {
-                // Not left to the peer: a round of its own that comes late may be one that it has given up.
-                self.start_round(tick, peer, tick.now);
-            }
+            // Not left to the peer: a round of its own that comes late may be one that it has given up.
+            self.start_round(tick, peer, tick.now);
         }
         self.watch.hurry(tick.now);
         self.ask_lost_children(tick, out);

@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::round_trip::RoundTrip;
 use crate::node::Time;
-use crate::protocol::link::{Claim, Digest};
+use crate::protocol::link::{Claim, Digest, Sync};
 use crate::queue::{Arrival, Receipts, SLOTS, SlotRing, Span};
 
 /// A peer that has had so many deltas unacknowledged is acknowledged at once, before its slots run out.
@@ -395,6 +395,11 @@ impl Round {
 }
 
 impl Comparison {
+    /// Whether a step is of the peer's round that was answered last.
+    pub(super) fn is_answered(&self, sync: &Sync) -> bool {
+        self.answered == Some(sync.round)
+    }
+
     /// Whether the peer may have its values compared once more, which takes so long: some times at once, as a
     /// comparison needs, and then for a part of the time (the generic cell rate algorithm, ITU-T I.371).
     pub(super) fn may_go_on(&mut self, now: Time, takes: Duration) -> bool {

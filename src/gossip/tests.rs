@@ -442,6 +442,53 @@ fn a_peer_that_answers_again_is_pushed_nothing_before_it_is_compared_with() {
 }
 
 #[test]
+fn a_later_step_of_the_round_that_goes_on_is_answered_though_it_was_overtaken() {
+    node("n1", |core, tick, out| {
+        let sync = || Kind::Sync(Box::new(step(9)));
+        let mut answers = |at, kind| {
+            let before = text(out).matches(r#""answer":true"#).count();
+            core.hear(tick, HUB, arrival(Header { at, ..header(0) }, kind), out);
+            text(out).matches(r#""answer":true"#).count() > before
+        };
+        assert!(!answers(2, Kind::Ack) && !answers(1, sync()), "the round may be over");
+        assert!(answers(3, sync()) && !answers(5, Kind::Ack) && answers(4, sync()));
+    });
+}
+
+#[test]
+fn a_round_that_takes_anothers_place_has_a_link_be_pushed_to_that_is_not_synced() {
+    node("n0", |core, tick, out| {
+        core.start_round(tick, LEAF, tick.now);
+        core.try_round(tick, LEAF, out);
+        core.link(tick, LEAF).push.is_synced = false;
+        core.start_round(tick, LEAF, tick.now);
+        core.try_round(tick, LEAF, out);
+        let id = |core: &mut Core| core.link(tick, LEAF).comparison.round.expect("it goes on").id;
+        let before = id(core);
+        core.hear(tick, LEAF, arrival(Header { up: true, more: true, ..header(0) }, Kind::Ack), out);
+        assert!(core.link(tick, LEAF).push.is_synced && id(core) == before, "its answer is still awaited");
+    });
+}
+
+#[test]
+fn a_peer_gets_what_it_lacks_while_another_one_brings_many_values() {
+    node("n0", |core, tick, out| {
+        tick.log.append(&[7], Origin::Client, NOW);
+        core.absorb(tick);
+        assert!(core.reconciliation.fetches.may_begin(NOW, Peer(2), Duration::from_secs(1)));
+        core.start_round(tick, LEAF, tick.now);
+        core.try_round(tick, LEAF, out);
+        let round = core.link(tick, LEAF).comparison.round.expect("it has begun").id;
+        let range = |first, last, count| Range { first, last, count, fingerprint: 77 };
+        let ranges = vec![range(Value::MIN, 7, 0), range(8, Value::MAX, 1000)];
+        core.compare(tick, LEAF, &Sync { answer: true, ranges, ..step(round) }, out);
+        let said = text(out);
+        assert!(said.contains(r#""values":[7]"#) && !said.contains("wants"), "{said}");
+        assert!(core.link(tick, LEAF).comparison.round.is_some(), "it is tried again");
+    });
+}
+
+#[test]
 fn what_a_peer_lacks_here_and_there_comes_in_one_step() {
     node("n0", |core, tick, out| {
         let values: Vec<Value> = (0..200).collect();

@@ -4,6 +4,7 @@
 //! A member that has nothing to say doesn't notice that its parent is lost, and by the direct plan nobody passes on what a node
 //! tells everybody. While others keep coming, nothing else would show that a value is missing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::membership::Peer;
@@ -15,11 +16,11 @@ const NAMED_AGAIN: Duration = Duration::from_secs(4);
 /// Members that others are to look for.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
-    members: Vec<Peer>,
+    members: BTreeSet<Peer>,
     /// When the last of these was added.
     since: Time,
     /// Members that a peer has asked this node to look for.
-    sought: Vec<Peer>,
+    sought: BTreeSet<Peer>,
     /// The helper, whom messages name the members, and the stamp of the first message that has named it all of them.
     helper: Option<Peer>,
     said: Option<u64>,
@@ -31,8 +32,7 @@ pub(super) struct Untold {
 impl Untold {
     /// A member that lacks something does not answer.
     pub(super) fn add(&mut self, now: Time, member: Peer) {
-        if !self.members.contains(&member) {
-            self.members.push(member);
+        if self.members.insert(member) {
             self.since = now;
             self.say_anew();
         }
@@ -40,9 +40,7 @@ impl Untold {
 
     /// A member that is looked for on a peer's behalf is to be looked for by others, too, if it doesn't answer.
     pub(super) fn seek(&mut self, member: Peer) {
-        if !self.sought.contains(&member) {
-            self.sought.push(member);
-        }
+        self.sought.insert(member);
     }
 
     pub(super) fn is_sought(&self, member: Peer) -> bool {
@@ -51,8 +49,8 @@ impl Untold {
 
     /// A member answers again: it is told what it lacks.
     pub(super) fn remove(&mut self, member: Peer) {
-        self.members.retain(|&untold| untold != member);
-        self.sought.retain(|&sought| sought != member);
+        self.members.remove(&member);
+        self.sought.remove(&member);
     }
 
     /// The first helper is to be told of them again, for somebody else is the parent, or the one who was told does not answer.

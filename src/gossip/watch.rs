@@ -29,7 +29,7 @@ const ROOT_INTERVAL_AT_LAST: Duration = Duration::from_secs(5);
 const SHARED_INTERVAL_AT_LAST: Duration = Duration::from_secs(11);
 
 /// How often they do if there are more: there may be one link between two of them that works.
-const SHARED_INTERVAL_OF_PARTS: Duration = Duration::from_millis(700);
+const SHARED_INTERVAL_OF_PARTS: Duration = Duration::from_secs(1);
 
 /// What makes the next question urgent.
 #[derive(Clone, Copy, Debug)]
