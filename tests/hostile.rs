@@ -74,7 +74,7 @@ const LIES: [(&str, Lie); 11] = [
         json!({
             "type": if incarnation % 2 == 0 { "delta" } else { "sync" },
             "generation": pick(), "base": pick(), "values": [pick(), pick()], "round": pick(), "ranges": pick(),
-            "wants": [pick()], "unreachable": pick(), "link": { "incarnation": pick(), "at": pick(), "ack": pick() },
+            "wants": [pick()], "link": { "incarnation": pick(), "at": pick(), "ack": pick(), "untold": pick() },
         })
     }),
     ("another incarnation with every message", |rng, incarnation, _| {
@@ -106,9 +106,10 @@ const LIES: [(&str, Lie); 11] = [
         "incarnations that nobody has asked for",
         |rng, incarnation, _| json!({ "type": "recall_ok", "by": number(rng), "incarnation": incarnation }),
     ),
-    ("nodes that can't be reached", |rng, incarnation, _| {
-        let unreachable: Vec<u64> = (0..40).map(|_| number(rng) % 8).collect();
-        json!({ "type": "sync", "round": 1 + number(rng), "unreachable": unreachable, "link": link(rng, incarnation) })
+    ("members that don't answer", |rng, incarnation, _| {
+        let mut link = link(rng, incarnation);
+        link["untold"] = (0..40).map(|_| number(rng) % 8).collect();
+        json!({ "type": "delta_ok", "link": link })
     }),
 ];
 
