@@ -65,7 +65,8 @@ impl Core {
     /// settled.
     fn ask_next(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let is_quiet = self.watch.is_quiet();
-        let is_root = self.overlay.parent.is_none();
+        // When all is quiet, a root that has a bridge to another tree leaves the asking to the root of that.
+        let is_root = self.overlay.parent.is_none() && (self.overlay.bridge.is_none() || !is_quiet);
         let missing = self.missing(tick);
         if !is_quiet && missing.is_empty() {
             self.watch.ask_at = Time::NEVER;

@@ -49,7 +49,14 @@ impl Core {
     pub(super) fn try_round(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let len = self.held.len;
         let link = self.link(tick, peer);
-        let Some(Round { id: round, is_sent, .. }) = &mut link.comparison.round else { return };
+        let timeout = link.trip.timeout();
+        let may_go_on = link.comparison.may_go_on(tick.now, Reconciliation::takes(len));
+        let Some(Round { id: round, is_sent, retry_at }) = &mut link.comparison.round else { return };
+        if !may_go_on {
+            // The peer has us begin again and again.
+            *retry_at = tick.now + timeout;
+            return;
+        }
         let (round, was_sent) = (*round, std::mem::replace(is_sent, true));
         link.comparison.tried = Some(tick.now);
         if !was_sent && !link.push.is_synced {

@@ -116,6 +116,22 @@ fn a_neighbour_that_is_compared_with_again_and_again_waits_for_a_timeout() {
 }
 
 #[test]
+fn who_has_a_node_compare_again_and_again_gets_its_share_of_the_time() {
+    node("n0", |core, tick, out| {
+        let values: Vec<Value> = (0..1000).collect();
+        tick.log.append(&values, Origin::Client, NOW);
+        core.absorb(tick);
+        for _ in 0..100 {
+            core.start_round(tick, LEAF, tick.now);
+            core.try_round(tick, LEAF, out);
+        }
+        assert_eq!(text(out).matches(r#""type":"sync""#).count(), 9);
+        let round = core.link(tick, LEAF).comparison.round.expect("it goes on later");
+        assert!(round.retry_at > NOW);
+    });
+}
+
+#[test]
 fn a_round_that_has_not_been_sent_gives_way_to_any() {
     node("n0", |core, tick, out| {
         core.start_round(tick, LEAF, NOW + Duration::from_secs(1));
