@@ -27,8 +27,20 @@ impl Core {
             }
             self.watch.has_watched(tick.now);
         }
+        if self.watch.root_at <= tick.now {
+            self.watch.root_at = Time::NEVER;
+            self.ask_strangers(tick, out);
+        }
         if self.watch.ask_at <= tick.now {
             self.ask_next(tick, out);
+        }
+    }
+
+    /// Asks all whom this node has never heard: a new root finds those who have not noticed that the former one is gone.
+    fn ask_strangers(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let is_heard = |peer: &Peer| self.links.get(peer).is_some_and(|link| link.clock.heard_at().is_some());
+        for peer in tick.members.peers().filter(|peer| !is_heard(peer)).collect::<Vec<_>>() {
+            self.ask_one(tick, peer, out);
         }
     }
 

@@ -87,9 +87,11 @@ impl Core {
             self.leave(tick, former);
             self.watch.hurry(tick.now);
             self.schedule.up_at = Time::NEVER;
+            self.watch.root_at = Time::NEVER;
             if parent.is_none() {
                 // A root of its own asks everybody soon.
                 self.watch.watch_at = tick.now + self.overlay.measured.unwrap_or_default();
+                self.watch.root_at = tick.now + ROOT_KNOWN_AFTER;
             }
             let is_lost = |former: Peer| Some(former) != planned && self.links[&former].health.is_suspected();
             if former.is_some_and(is_lost) {

@@ -527,6 +527,23 @@ fn what_a_peer_lacks_here_and_there_comes_in_one_step() {
 }
 
 #[test]
+fn a_new_root_asks_whom_it_has_never_heard_though_news_keeps_coming() {
+    node("n1", |core, tick, out| {
+        (core.started, core.overlay.parent) = (true, Some(HUB));
+        core.link(tick, HUB).clock.stamp(NOW);
+        core.suspect(tick, HUB, out);
+        core.reroute(tick, out);
+        let mut asks = |ms: u64| {
+            let later = Tick { now: NOW + Duration::from_millis(ms), ..*tick };
+            core.changed(&later);
+            core.ask_due(&later, out);
+            core.links.get(&Peer(2)).is_some_and(|link| link.health.is_asked())
+        };
+        assert!(!asks(0) && !asks(1999) && asks(2000));
+    });
+}
+
+#[test]
 fn a_stranger_that_does_not_answer_a_peer_is_asked() {
     node("n2", |core, tick, out| {
         core.hear(tick, HUB, arrival(Header { untold: vec![1], ..header(0) }, Kind::Ack), out);

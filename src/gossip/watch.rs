@@ -69,6 +69,8 @@ pub(super) struct Watch {
     pub(super) watch_at: Time,
     /// When to ask the next member, one after the other.
     pub(super) ask_at: Time,
+    /// When a new root is to ask all who have not come to it, be there news or not.
+    pub(super) root_at: Time,
     /// When there was last news: this node's digest changed, or it came to know of a difference.
     pub(super) news_at: Time,
     /// How many times this node has asked the next member.
@@ -83,6 +85,7 @@ impl Watch {
             turns: Turns::after(rank),
             watch_at: Time::NEVER,
             ask_at: Time::NEVER,
+            root_at: Time::NEVER,
             news_at: Time::ZERO,
             asked: 0,
             was_settled: true,
@@ -122,6 +125,6 @@ impl Watch {
 
     /// When the node next has to ask, unless it is settled.
     pub(super) fn next(&self) -> Time {
-        self.watch_at.min(self.ask_at)
+        self.watch_at.min(self.ask_at).min(self.root_at)
     }
 }
