@@ -84,3 +84,58 @@ impl Untold {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const PARENT: Peer = Peer(0);
+
+    fn at(secs: u64) -> Time {
+        Time::ZERO + Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn members_are_named_until_the_helper_has_heard_of_all_of_them() {
+        let mut untold = Untold::default();
+        untold.add(at(1), Peer(3));
+        untold.choose(Some(PARENT));
+        assert_eq!((untold.say(PARENT, 10), untold.say(PARENT, 11)), (vec![3], vec![3]));
+        untold.heard(at(1), PARENT, 9);
+        assert_eq!(untold.say(PARENT, 12), [3], "the parent has not heard of it");
+        untold.add(at(1), Peer(4));
+        untold.choose(Some(PARENT));
+        assert_eq!(untold.say(PARENT, 13), [3, 4]);
+        untold.heard(at(1), PARENT, 12);
+        assert_eq!(untold.say(PARENT, 14), [3, 4], "the parent has not heard of the second");
+        untold.remove(Peer(3));
+        untold.heard(at(1), Peer(5), 13);
+        assert_eq!(untold.say(PARENT, 15), [4]);
+        untold.heard(at(1), PARENT, 13);
+        assert_eq!(untold.say(PARENT, 16), Vec::<u64>::new());
+        assert_eq!((untold.seeks_helper(at(4)), untold.seeks_helper(at(5))), (None, Some(Some(PARENT))));
+    }
+
+    #[test]
+    fn another_helper_hears_of_them_anew() {
+        let mut untold = Untold::default();
+        untold.add(at(1), Peer(3));
+        untold.choose(Some(PARENT));
+        assert_eq!((untold.say(PARENT, 10), untold.say(Peer(1), 11)), (vec![3], vec![]));
+        untold.say_anew();
+        assert_eq!(untold.seeks_helper(at(1)), Some(None));
+        untold.choose(Some(Peer(1)));
+        assert_eq!((untold.say(Peer(3), 19), untold.say(Peer(1), 20)), (vec![], vec![3]), "not to itself");
+        untold.heard(at(1), PARENT, 20);
+        assert_eq!(untold.say(Peer(1), 21), [3]);
+    }
+
+    #[test]
+    fn whoever_answers_again_is_named_to_nobody() {
+        let mut untold = Untold::default();
+        untold.add(at(1), Peer(3));
+        untold.seek(Peer(4));
+        [3, 4].into_iter().for_each(|member| untold.remove(Peer(member)));
+        assert_eq!((untold.seeks_helper(at(9)), untold.is_sought(Peer(4))), (None, false));
+    }
+}
