@@ -303,13 +303,7 @@ fn sudden_cuts(nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(
 
 /// Nodes that die one after the other, half of them just after somebody was told a value. The two last ones live.
 fn deaths(nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(Duration, Step)>) {
-    let mut victims: Vec<usize> = (0..nodes).collect();
-    victims.shuffle(rng);
-    if rng.random_ratio(1, 3)
-        && let Some(first) = victims.iter().position(|&node| node == 0)
-    {
-        victims.swap(0, first);
-    }
+    let mut victims = shuffled(nodes, rng, |rng| rng.random_ratio(1, 3));
     victims.truncate(nodes.saturating_sub(2));
     let mut at = ms_between(rng, 256, 16_384);
     for node in victims {
@@ -329,15 +323,21 @@ fn deaths(nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(Durat
     }
 }
 
+/// All nodes, in any order; the first one comes first if that is drawn after them.
+fn shuffled(nodes: usize, rng: &mut Pcg64, first_first: impl Fn(&mut Pcg64) -> bool) -> Vec<usize> {
+    let mut shuffled: Vec<usize> = (0..nodes).collect();
+    shuffled.shuffle(rng);
+    if first_first(rng)
+        && let Some(first) = shuffled.iter().position(|&node| node == 0)
+    {
+        shuffled.swap(0, first);
+    }
+    shuffled
+}
+
 /// One node or two, often the first.
 fn few_contacts(nodes: usize, rng: &mut Pcg64) -> Vec<usize> {
-    let mut contacts: Vec<usize> = (0..nodes).collect();
-    contacts.shuffle(rng);
-    if rng.random()
-        && let Some(first) = contacts.iter().position(|&node| node == 0)
-    {
-        contacts.swap(0, first);
-    }
+    let mut contacts = shuffled(nodes, rng, |rng| rng.random());
     contacts.truncate(rng.random_range(1..=2));
     contacts
 }
