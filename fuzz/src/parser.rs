@@ -156,7 +156,7 @@ impl<'a> Fields<'a> {
             claim: match number("holders")? {
                 None | Some(0) => Claim::Mine,
                 Some(1) => Claim::Below,
-                Some(2) => Claim::All,
+                Some(2) => Claim::AllBut(numbers("but")?),
                 Some(_) => return None,
             },
             restarts: {

@@ -208,7 +208,11 @@ impl Net {
                 sum: bytes.number(),
                 restarts: bytes.sometimes(Bytes::number).unwrap_or(0),
             },
-            claim: [Claim::Mine, Claim::Below, Claim::All][usize::from(bytes.byte() % 3)],
+            claim: match bytes.byte() % 3 {
+                0 => Claim::Mine,
+                1 => Claim::Below,
+                _ => Claim::AllBut(bytes.some(|bytes| bytes.number() & 3)),
+            },
             restarts: bytes.some(|bytes| Restart { rank: bytes.number() & 3, incarnation: bytes.number() }),
             untold: bytes.some(|bytes| bytes.number() & 3),
         }

@@ -9,7 +9,6 @@ use super::overlay::Overlay;
 use super::plan::Strategy;
 use super::watch::{INTERVAL, INTERVAL_WITH_NEWS, Urgency};
 use crate::node::{Outbox, Time};
-use crate::protocol::link::Claim;
 
 /// A peer that did not answer is not asked again, along with all others, before that.
 pub(super) const ASKED_AGAIN: Duration = Duration::from_secs(4);
@@ -204,26 +203,27 @@ impl Core {
         }
     }
 
-    /// Tells neighbours what they need to be settled: that all members hold the same, or all below this node.
-    pub(super) fn tell_settled(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        let is_settled = self.equals.is_settled();
-        let was_settled = std::mem::replace(&mut self.watch.was_settled, is_settled);
-        let epoch = self.held.epoch;
-        if is_settled && !was_settled {
+    /// Tells neighbours what they need to be settled: that all members hold the same, or all but those who don't answer; or all
+    /// below this node.
+    pub(super) fn tell_equals(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let (epoch, unequal) = (self.held.epoch, self.equals.unequal_count());
+        let is_news = self.watch.told != (epoch, unequal);
+        if is_news && self.knows_all_that_answer() {
+            self.watch.told = (epoch, unequal);
             let needs_it = |(&peer, link): (&Peer, &Link)| {
-                let knows = link.told.knows_all == Some(epoch) || link.told.claimed == (epoch, Claim::All);
+                let knows = link.told.is_all_but(epoch, unequal);
                 let is_alive = !link.health.is_suspected() && !link.overlay.is_foreign;
                 (is_alive && !knows && self.is_neighbour(peer)).then_some(peer)
             };
             for peer in self.links.iter().filter_map(needs_it).collect::<Vec<_>>() {
                 self.send_ack(tick, peer, out);
             }
-        } else if !is_settled && self.overlay.plan.strategy == Strategy::Tree {
+        } else if unequal > 0 && self.overlay.plan.strategy == Strategy::Tree {
             let Some(parent) = self.overlay.parent else { return };
             let Some(link) = self.links.get(&parent).filter(|link| !link.health.is_suspected()) else {
                 return;
             };
-            if link.told.claimed != (epoch, Claim::Below) && self.holds_below(tick.members) {
+            if link.told.claimed_below != Some(epoch) && self.holds_below(tick.members) {
                 self.send_ack(tick, parent, out);
             }
         }

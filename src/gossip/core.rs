@@ -25,6 +25,9 @@ use crate::sync::{AtomicU64, Ordering};
 /// What a node that is not settled waits beyond the time that messages under way take.
 const QUIET: Duration = Duration::from_millis(150);
 
+/// A message that says that all members hold the same names so many at most that may not.
+const EXCEPTED_MAX: usize = 64;
+
 /// The last incarnation that is believed: there is room for later ones in what is said between nodes.
 const INCARNATION_MAX: u64 = 1 << 62;
 
@@ -271,7 +274,11 @@ impl Core {
         let link = links.get_mut(&peer).expect("made above");
         link.acks = AckTimer::default();
         let (up, at) = (overlay.is_above(peer), link.clock.stamp(tick.now));
-        link.told.claimed = (held.epoch, claim);
+        match &claim {
+            Claim::Mine => {}
+            Claim::Below => link.told.claimed_below = Some(held.epoch),
+            Claim::AllBut(others) => link.told.tell_all_but(held.epoch, others.len()),
+        }
         let is_up_to_date = link.told.heard.is_some_and(|heard| heard.restarts == restarts_known);
         Header {
             // Relaxed: only the ticking thread stores it.
@@ -350,13 +357,23 @@ impl Core {
 
     /// For whom this node's digest holds.
     fn claim(&self, members: &Membership) -> Claim {
-        if self.equals.is_settled() {
-            Claim::All
+        let unequal = self.equals.unequal_count();
+        let is_worth_it = self.watch.is_quiet() && unequal <= EXCEPTED_MAX && unequal + 1 < members.nodes();
+        if unequal == 0 || is_worth_it {
+            Claim::AllBut(self.equals.unequal().map(|member| member as u64).collect())
         } else if self.overlay.plan.strategy == Strategy::Tree && self.holds_below(members) {
             Claim::Below
         } else {
             Claim::Mine
         }
+    }
+
+    /// Whether no more members will be known to hold the same, for all that is known: the others don't answer.
+    pub(super) fn knows_all_that_answer(&self) -> bool {
+        let answers_not =
+            |member| self.links.get(&Peer(member)).is_some_and(|link| link.health.is_suspected());
+        let few = self.watch.is_quiet() && self.equals.unequal_count() <= EXCEPTED_MAX;
+        self.equals.is_settled() || few && self.equals.unequal().all(answers_not)
     }
 
     /// Whether all that a tree has below this node are known to hold the same.

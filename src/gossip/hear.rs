@@ -212,7 +212,7 @@ impl Core {
             self.flush_up_anew(tick.now);
         }
         if header.digest == self.digest() {
-            self.hear_equal(tick, peer, header.claim);
+            self.hear_equal(tick, peer, &header.claim);
         } else {
             let was_settled = self.equals.is_settled();
             self.equals.differs(peer.0);
@@ -234,7 +234,7 @@ impl Core {
     }
 
     /// A peer holds what this node holds: nothing has to be sent to it, or asked of it.
-    fn hear_equal(&mut self, tick: &Tick<'_>, peer: Peer, claim: Claim) {
+    fn hear_equal(&mut self, tick: &Tick<'_>, peer: Peer, claim: &Claim) {
         let (len, epoch, nodes) = (self.held.len, self.held.epoch, tick.members.nodes());
         tick.shared(peer).slots.clear();
         let link = self.link(tick, peer);
@@ -248,17 +248,17 @@ impl Core {
         match claim {
             Claim::Mine => self.equals.heard(peer.0, []),
             Claim::Below => self.equals.heard(peer.0, plan::below(nodes, peer.0)),
-            Claim::All => {
-                link.told.knows_all = Some(epoch);
-                self.equals.heard(peer.0, 0..nodes)
+            Claim::AllBut(others) => {
+                link.told.tell_all_but(epoch, others.len());
+                let holds = |member: &usize| others.binary_search(&(*member as u64)).is_err();
+                self.equals.heard(peer.0, (0..nodes).filter(holds))
             }
         };
-        if claim != Claim::All && self.equals.is_settled() && self.is_neighbour(peer) {
+        let unequal = self.equals.unequal_count();
+        let knows_less = !self.link(tick, peer).told.is_all_but(epoch, unequal);
+        if knows_less && self.is_neighbour(peer) && self.knows_all_that_answer() {
             // It has come lately, or what it was told was lost.
-            let link = self.link(tick, peer);
-            if link.told.claimed != (epoch, Claim::All) {
-                link.acks.by(tick.now);
-            }
+            self.link(tick, peer).acks.by(tick.now);
         }
     }
 

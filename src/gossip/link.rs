@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::round_trip::RoundTrip;
 use crate::node::Time;
-use crate::protocol::link::{Claim, Digest, Sync};
+use crate::protocol::link::{Digest, Sync};
 use crate::queue::{Arrival, Receipts, SLOTS, SlotRing, Span};
 
 /// A peer that has had so many deltas unacknowledged is acknowledged at once, before its slots run out.
@@ -66,12 +66,25 @@ pub(super) struct Standing {
 pub(super) struct Told {
     /// What the peer said last, if it has said anything.
     pub(super) heard: Option<Digest>,
-    /// Of which of this node's digests the peer knows that all hold it.
-    pub(super) knows_all: Option<u64>,
-    /// For whom this node's digest was said to hold in the last message, and which of its digests that was.
-    pub(super) claimed: (u64, Claim),
+    /// Which of this node's digests either end has said to be that of all members but so many, the fewest that it has said.
+    all_but: Option<(u64, usize)>,
+    /// Which of them was last said to be that of all below this node.
+    pub(super) claimed_below: Option<u64>,
     /// The fingerprint of the restarts that were pushed last.
     pub(super) restarts: u64,
+}
+
+impl Told {
+    /// Either end says that all members but these hold this node's digest of that epoch.
+    pub(super) fn tell_all_but(&mut self, epoch: u64, unequal: usize) {
+        let fewest = self.all_but.filter(|&(told, _)| told == epoch).map_or(unequal, |(_, told)| told.min(unequal));
+        self.all_but = Some((epoch, fewest));
+    }
+
+    /// Whether either end has said that of no more members than so many.
+    pub(super) fn is_all_but(&self, epoch: u64, unequal: usize) -> bool {
+        self.all_but.is_some_and(|(told, fewest)| told == epoch && fewest <= unequal)
+    }
 }
 
 impl Link {

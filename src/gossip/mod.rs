@@ -500,7 +500,7 @@ impl Core {
         // A peer that has come to be suspected may have been the parent.
         self.reroute(tick, out);
         self.flush_due(tick, out);
-        self.tell_settled(tick, out);
+        self.tell_equals(tick, out);
         self.reconciliation.forget_unless(self.held.len);
     }
 

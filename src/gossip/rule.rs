@@ -85,7 +85,18 @@ impl Equals {
     /// Whether all members are: then the node may be silent.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.count == self.members
+        self.unequal_count() == 0
+    }
+
+    /// How many members are not known to hold the same.
+    #[must_use]
+    pub fn unequal_count(&self) -> usize {
+        self.members - self.count
+    }
+
+    /// These members, in ascending order.
+    pub fn unequal(&self) -> impl Iterator<Item = usize> {
+        (0..self.members).filter(|&member| !self.has(member))
     }
 }
 

@@ -75,8 +75,8 @@ pub(super) struct Watch {
     pub(super) news_at: Time,
     /// How many times this node has asked the next member.
     pub(super) asked: usize,
-    /// Whether the node was settled when the last tick ended.
-    pub(super) was_settled: bool,
+    /// What neighbours were last told: that all but so many members hold the digest of that epoch.
+    pub(super) told: (u64, usize),
 }
 
 impl Watch {
@@ -88,7 +88,7 @@ impl Watch {
             root_at: Time::NEVER,
             news_at: Time::ZERO,
             asked: 0,
-            was_settled: true,
+            told: (0, 0),
         }
     }
 

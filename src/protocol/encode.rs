@@ -202,7 +202,13 @@ fn link(out: &mut Vec<u8>, header: &Header) {
     match claim {
         Claim::Mine => {}
         Claim::Below => number(out, "holders", 1),
-        Claim::All => number(out, "holders", 2),
+        Claim::AllBut(others) => {
+            number(out, "holders", 2);
+            if !others.is_empty() {
+                name(out, "but");
+                integers(out, others.iter().copied());
+            }
+        }
     }
     if !restarts.is_empty() {
         name(out, "restarts");
@@ -359,7 +365,8 @@ mod tests {
         };
         for header in [
             Header { incarnation: 1, ..Header::default() },
-            Header { claim: Claim::All, ..full.clone() },
+            Header { claim: Claim::AllBut(Vec::new()), ..full.clone() },
+            Header { claim: Claim::AllBut(vec![3, 19]), ..full.clone() },
             full,
         ] {
             let told = Delta {

@@ -63,15 +63,15 @@ pub struct Digest {
 }
 
 /// Who holds exactly what a message's [`Digest`] says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Claim {
     /// The sender.
     #[default]
     Mine,
     /// The sender and all that the plan puts below it.
     Below,
-    /// All members.
-    All,
+    /// All members but these, by their places among all in ascending order.
+    AllBut(Vec<u64>),
 }
 
 /// A member that was started again.

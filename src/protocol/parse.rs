@@ -234,6 +234,7 @@ struct RawHeader {
     sum: Field<i64>,
     known: Field<i64>,
     holders: Field<i64>,
+    but: Field<Vec<i64>>,
     restarts: Field<Vec<i64>>,
     untold: Field<Vec<i64>>,
 }
@@ -270,7 +271,7 @@ impl RawHeader {
             claim: match natural(&self.holders)? {
                 None | Some(0) => Claim::Mine,
                 Some(1) => Claim::Below,
-                Some(2) => Claim::All,
+                Some(2) => Claim::AllBut(naturals(&self.but)?),
                 _ => return None,
             },
             restarts: self.restarts()?,
@@ -561,6 +562,7 @@ impl<'de> Wanted<'de> for HeaderFields<'_> {
                 "sum" => raw.sum = map.next_value()?,
                 "known" => raw.known = map.next_value()?,
                 "holders" => raw.holders = map.next_value()?,
+                "but" => raw.but = map.next_value()?,
                 "restarts" => raw.restarts = map.next_value()?,
                 "untold" => raw.untold = map.next_value()?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
