@@ -125,7 +125,7 @@ impl Core {
             }
         }
         // Of three turns two are for those who are missing, and one for the members: it may be any of them that helps.
-        if missing.is_empty() || turn.is_multiple_of(3) {
+        if !is_root || missing.is_empty() || turn.is_multiple_of(3) {
             self.next_in_turn(tick)
         } else {
             in_turn(missing, turn * 2 / 3)

@@ -156,7 +156,10 @@ impl Core {
             // Not left to the peer: a round of its own that comes late may be one that it has given up.
             self.start_round(tick, peer, tick.now);
         }
-        self.watch.hurry(tick.now);
+        // If it is known to hold the same, it may have been within reach for long.
+        if !self.equals.has(peer.0) {
+            self.watch.hurry(tick.now);
+        }
         self.ask_lost_children(tick, out);
     }
 

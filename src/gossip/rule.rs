@@ -110,7 +110,7 @@ pub struct Turns {
 }
 
 /// Every so many turns it is anybody's, equal or not.
-const ANYBODY: usize = 2;
+const ANYBODY: usize = 4;
 
 impl Turns {
     /// The turns of a member, which begin with the next one: if all members ask at the same time, no two ask the same.
