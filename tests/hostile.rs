@@ -74,7 +74,7 @@ const LIES: [(&str, Lie); 11] = [
         json!({
             "type": if incarnation % 2 == 0 { "delta" } else { "sync" },
             "generation": pick(), "base": pick(), "values": [pick(), pick()], "round": pick(), "ranges": pick(),
-            "wants": [pick()], "link": { "incarnation": pick(), "at": pick(), "ack": pick(), "untold": pick() },
+            "wants": [pick()], "link": { "incarnation": pick(), "at": pick(), "ack": pick(), "untold": pick(), "holders": 2, "but": pick() },
         })
     }),
     ("another incarnation with every message", |rng, incarnation, _| {
@@ -106,6 +106,12 @@ const LIES: [(&str, Lie); 11] = [
         "incarnations that nobody has asked for",
         |rng, incarnation, _| json!({ "type": "recall_ok", "by": number(rng), "incarnation": incarnation }),
     ),
+    ("equality of others", |rng, incarnation, _| {
+        let mut link = link(rng, incarnation);
+        link["holders"] = json!(number(rng) % 3);
+        link["but"] = (0..40).map(|_| number(rng) % 8).collect();
+        json!({ "type": "delta_ok", "link": link })
+    }),
     ("members that don't answer", |rng, incarnation, _| {
         let mut link = link(rng, incarnation);
         link["untold"] = (0..40).map(|_| number(rng) % 8).collect();

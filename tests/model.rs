@@ -9,7 +9,7 @@
 //!
 //! * Clients tell any node any value, again and again.
 //! * Any node tells any other one its digest, whom that holds for (the node itself, those below it in the planned
-//!   tree as well, or all members), any part of its values, and the incarnations that it knows. The model has no
+//!   tree as well, or all members but those that it doesn't know to be equal), any part of its values, and the incarnations that it knows. The model has no
 //!   timers and no plan for that: whatever a node asks, answers or flushes, and whenever it does, is among these
 //!   messages.
 //! * A message arrives at once, late, more than once, or never. So links are cut one way or both ways, and
@@ -30,8 +30,7 @@
 //! From every state, if no more faults happen from there on, and for every choice of links that work:
 //!
 //! 3. Nodes that are joined by links both ways come to hold equal sets.
-//! 4. If all members live, and one is joined to all others, or all are by the planned tree, then no node has a
-//!    timer in the end.
+//! 4. If all members live, and paths of links both ways join them, then no node has a timer in the end.
 //!
 //! A search that can't fail is worth nothing. So there are simplifications of the rule, too, and each of them has
 //! to fail: the tests hold the shortest paths.
@@ -40,12 +39,12 @@
 //!
 //! | nodes | values | delayed | restarts | states | those that differ in nodes | rounds of questions at most | time |
 //! | --- | --- | --- | --- | --- | --- | --- | --- |
-//! | 3 | 1 | 1 | 2 | 684,334 | 13,049 | 12 | 8 s |
-//! | 3 | 2 | 1 | 1 | 572,229 | 11,407 | 12 | 8 s |
-//! | 3 | 1 | 2 | 0 | 77,519 | 257 | 9 | 1 s |
-//! | 3 | 1 | 0 | 2, with clocks set back | 42,803 | 38,363 | 12 | 2 s |
+//! | 3 | 1 | 1 | 2 | 1,127,410 | 13,049 | 12 | 8 s |
+//! | 3 | 2 | 1 | 1 | 931,785 | 11,407 | 12 | 8 s |
+//! | 3 | 1 | 2 | 0 | 217,307 | 257 | 9 | 1 s |
+//! | 3 | 1 | 0 | 2, with clocks set back | 42,815 | 38,375 | 12 | 2 s |
 //! | 4 | 1 | 0 | 1 | 185,465 | 185,465 | 24 | 11 s |
-//! | 4 | 1 | 1 | 0 | 511,139 | 11,489 | 23 | 7 s |
+//! | 4 | 1 | 1 | 0 | 1,455,707 | 11,489 | 28 | 7 s |
 //! | 3 | 1 | 2 | 1 | 1,661,446 | 2,525 | 12 | 24 s, by hand |
 //! | 3 | 2 | 1 | 2 | 5,021,592 | 64,351 | 12 | 60 s, by hand |
 //! | 4 | 1 | 1 | 1 | 12,082,374 | 191,609 | 24 | 210 s, by hand |
@@ -108,17 +107,17 @@ fn fails<const N: usize>(rule: Rule, bounds: Bounds, property: Property, shortes
 
 #[test]
 fn three_nodes_end_equal_whatever_two_restarts_destroy() {
-    holds::<3>(Bounds { delayed: 1, restarts: 2, ..BOUNDS }, Calm::AnyWay, 684_334);
+    holds::<3>(Bounds { delayed: 1, restarts: 2, ..BOUNDS }, Calm::AnyWay, 1_127_410);
 }
 
 #[test]
 fn three_nodes_end_equal_when_there_are_two_values() {
-    holds::<3>(Bounds { values: 2, delayed: 1, restarts: 1, ..BOUNDS }, Calm::AnyWay, 572_229);
+    holds::<3>(Bounds { values: 2, delayed: 1, restarts: 1, ..BOUNDS }, Calm::AnyWay, 931_785);
 }
 
 #[test]
 fn three_nodes_end_equal_when_two_messages_are_delayed() {
-    holds::<3>(Bounds { delayed: 2, ..BOUNDS }, Calm::AnyWay, 77_519);
+    holds::<3>(Bounds { delayed: 2, ..BOUNDS }, Calm::AnyWay, 217_307);
 }
 
 #[test]
@@ -128,7 +127,7 @@ fn four_nodes_end_equal_whatever_a_restart_destroys() {
 
 #[test]
 fn four_nodes_end_equal_when_a_message_is_delayed() {
-    holds::<4>(Bounds { delayed: 1, ..BOUNDS }, Calm::BothWays, 511_139);
+    holds::<4>(Bounds { delayed: 1, ..BOUNDS }, Calm::BothWays, 1_455_707);
 }
 
 #[test]
@@ -183,14 +182,14 @@ fn members_that_cannot_be_reached_must_not_be_left_out() {
 #[test]
 fn a_digest_must_cover_incarnations() {
     let shortest = [
-        "a client tells n1 the value 0",
-        "n1 tells n0: I hold {0}; n0 takes up {0}",
-        "n1 starts again, empty, as n1#1",
-        // That was so in the former incarnation of n1.
-        "n2 tells n1: all hold {}",
-        // That was so, too: n0 has not heard of the restart.
-        "n0 tells n2: I and those below me hold {0}; n2 takes up {0}",
-        "n0 dies",
+        "a client tells n0 the value 0",
+        "n0 tells n1: I hold {0}; n1 takes up {0}",
+        "n0 starts again, empty, as n0#1",
+        // That was so in the former incarnation of n0.
+        "n2 tells n0: all hold {}",
+        // That was so, too: n1 has not heard of the restart.
+        "n1 tells n2: all but n2 hold {0}; n2 takes up {0}",
+        "n1 dies",
     ];
     let bounds = Bounds { restarts: 1, ..BOUNDS };
     fails::<3>(Rule::DigestWithoutIncarnations, bounds, Property::SilentAreEqual, &shortest);
@@ -218,9 +217,9 @@ fn what_all_hold_must_not_be_believed_without_a_digest() {
 fn members_that_are_equal_must_be_asked_too() {
     let shortest = [
         "a client tells n0 the value 0",
-        // Soon n0 and n1 know that n2 is equal. So they ask only each other, in vain, and never hear that all are
+        // Soon n1 and n2 know that n0 is equal. So they ask only each other, in vain, and never hear that all are
         // equal.
-        "from now on these links work: n0 to n2, n1 to n2, n2 to n0, n2 to n1",
+        "from now on these links work: n0 to n1, n0 to n2, n1 to n0, n2 to n0",
     ];
     fails::<3>(Rule::AsksOnlyUnequal, BOUNDS, Property::JoinedFallSilent, &shortest);
     // This costs messages for ever, but no value stays behind.
@@ -234,7 +233,7 @@ fn members_that_are_equal_must_be_asked_too() {
 
 #[test]
 fn a_clock_may_be_set_back_if_no_message_is_late() {
-    holds::<3>(Bounds { restarts: 2, set_back: true, ..BOUNDS }, Calm::AnyWay, 42_803);
+    holds::<3>(Bounds { restarts: 2, set_back: true, ..BOUNDS }, Calm::AnyWay, 42_815);
 }
 
 #[test]

@@ -151,11 +151,13 @@ impl Core {
         planned.into_iter().chain(lost.filter(|&peer| Some(peer) != planned)).collect()
     }
 
-    /// Somebody not known to be equal who hasn't been asked in the latter half of the time since there was news: so
-    /// the time from one question to the next doubles. Members that answer come first.
+    /// Somebody not known to be equal, or the parent, who hasn't been asked in the latter half of the time since there was news:
+    /// so the time from one question to the next doubles. Members that answer come first.
     fn unasked(&self, tick: &Tick<'_>) -> Option<Peer> {
         let (rank, nodes) = (tick.members.rank(), tick.members.nodes());
-        let after = (rank + 1..nodes).chain(0..rank).filter(|&member| !self.equals.has(member)).map(Peer);
+        // The parent asks for all below it, for as long as it lives.
+        let is_of_use = |peer: &Peer| !self.equals.has(peer.0) || self.overlay.parent == Some(*peer);
+        let after = (rank + 1..nodes).chain(0..rank).map(Peer).filter(is_of_use);
         let since = self.watch.news_at + tick.now.since(self.watch.news_at) / 2;
         let is_unasked = |peer: &Peer| {
             self.links.get(peer).is_none_or(|link| {

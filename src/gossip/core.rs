@@ -26,7 +26,7 @@ use crate::sync::{AtomicU64, Ordering};
 const QUIET: Duration = Duration::from_millis(150);
 
 /// A message that says that all members hold the same names so many at most that may not.
-const EXCEPTED_MAX: usize = 64;
+const EXCEPTED_MAX: usize = 1024;
 
 /// The last incarnation that is believed: there is room for later ones in what is said between nodes.
 const INCARNATION_MAX: u64 = 1 << 62;

@@ -163,6 +163,15 @@ mod tests {
     }
 
     #[test]
+    fn unequal_members_are_those_that_are_not_known() {
+        let mut equals = Equals::nobody(1, 70);
+        assert!(equals.unequal_count() == 69 && equals.unequal().eq((0..70).filter(|&member| member != 1)));
+        equals.heard(69, [0, 2, 66]);
+        assert_eq!(equals.unequal_count(), 65);
+        assert!(equals.unequal().eq((3..69).filter(|&member| member != 66)));
+    }
+
+    #[test]
     fn members_that_do_not_exist_are_not_counted() {
         let mut equals = Equals::nobody(1, 3);
         assert!(equals.heard(2, [7, 63, 64, 1 << 40]));

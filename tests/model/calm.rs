@@ -8,7 +8,6 @@
 //! Then two joined nodes do not differ: one of them would not be settled, by the lemma, and would ask the other one, and a
 //! digest would grow. Once all are equal, only more members become known to be.
 
-use natter::gossip::plan;
 use natter::gossip::rule::Turns;
 
 use super::cluster::Cluster;
@@ -69,7 +68,7 @@ fn run<const N: usize>(
     links: Links<N>,
 ) -> Result<usize, Property> {
     let mut turns: [Turns; N] = std::array::from_fn(Turns::after);
-    let may_rest = may_rest && brings_silence(&links);
+    let may_rest = may_rest && is_connected(&links);
     let mut rounds = 0;
     while let Some(property) = missed(rule, may_rest, &cluster, &links) {
         if rounds == ROUNDS_MAX {
@@ -109,12 +108,14 @@ fn joined_are_equal<const N: usize>(cluster: &Cluster<N>, links: &Links<N>) -> b
     (0..N).all(|a| (0..a).all(|b| !joins(links, a, b) || values(a) == values(b)))
 }
 
-/// Whether some member can hear from all others, itself or by the planned tree. Without that a path between any two is not
-/// enough: what members tell of each other goes no farther.
-fn brings_silence<const N: usize>(links: &Links<N>) -> bool {
-    let joins_all = |a: usize| (0..N).all(|b| a == b || joins(links, a, b));
-    let is_tree = || (0..N).all(|a| plan::below(N, a).all(|b| joins(links, a, b)));
-    (0..N).any(joins_all) || is_tree()
+/// Whether a path of links both ways joins all members: what members know of each other goes along it.
+fn is_connected<const N: usize>(links: &Links<N>) -> bool {
+    let mut reached: Set = 1;
+    for _ in 0..N {
+        let is_next = |b: &usize| (0..N).any(|a| reached >> a & 1 == 1 && joins(links, a, *b));
+        reached = (0..N).filter(is_next).fold(reached, |reached, b| reached | 1 << b);
+    }
+    reached.count_ones() as usize == N
 }
 
 /// A node asks the member whose turn it is.

@@ -48,7 +48,8 @@ pub(crate) enum Claim {
     Mine,
     /// For its sender, and for all that the planned tree has below that.
     Below,
-    All,
+    /// For all members but these.
+    AllBut(Set),
     /// For so many members: only [`Rule::Counting`] makes use of it.
     Count(u8),
 }
@@ -134,16 +135,22 @@ impl<const N: usize> Node<N> {
 
     /// What the node may claim: by the planned tree, or without one. The strongest claim is the last.
     pub(crate) fn claims(&self, rule: Rule, me: usize) -> impl Iterator<Item = Claim> + use<N> {
-        let (claim, stronger) = if rule == Rule::Counting {
-            (Claim::Count(self.counted), None)
+        let unequal = self.equals.unequal().fold(0, |set, member| set | 1 << member);
+        let claims = if rule == Rule::Counting {
+            [Some(Claim::Count(self.counted)), None, None]
         } else if self.equals.is_settled() {
-            (Claim::All, None)
+            [Some(Claim::AllBut(unequal)), None, None]
         } else {
             let mut below = plan::below(N, me).peekable();
             let holds_below = below.peek().is_some() && below.all(|member| self.equals.has(member));
-            (Claim::Mine, holds_below.then_some(Claim::Below))
+            let knows_others = self.equals.unequal_count() + 1 < N;
+            [
+                Some(Claim::Mine),
+                holds_below.then_some(Claim::Below),
+                knows_others.then_some(Claim::AllBut(unequal)),
+            ]
         };
-        [Some(claim), stronger].into_iter().flatten()
+        claims.into_iter().flatten()
     }
 
     /// Takes up a message, as the product does: first its values, and then what it says of its sender.
@@ -159,7 +166,7 @@ impl<const N: usize> Node<N> {
             (0..N).for_each(|member| self.learn_incarnation(rule, me, member, incarnations[member]));
         }
         self.suspected &= !(1 << from);
-        let is_believed = rule == Rule::BelievesAllWithoutDigest && claim == Claim::All;
+        let is_believed = rule == Rule::BelievesAllWithoutDigest && claim == Claim::AllBut(0);
         if self.is_equal(rule, message) || is_believed {
             self.hear_equal(from, claim);
         } else {
@@ -177,7 +184,7 @@ impl<const N: usize> Node<N> {
         let is_news = match claim {
             Claim::Mine | Claim::Count(_) => self.equals.heard(from, []),
             Claim::Below => self.equals.heard(from, plan::below(N, from)),
-            Claim::All => self.equals.heard(from, 0..N),
+            Claim::AllBut(others) => self.equals.heard(from, (0..N).filter(|member| others >> member & 1 == 0)),
         };
         match claim {
             Claim::Count(count) if usize::from(count) == N => self.counted = count,

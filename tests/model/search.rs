@@ -23,7 +23,7 @@ pub(crate) enum Property {
     SilentAreEqual,
     /// Once the faults are over, nodes that links both ways join come to hold equal sets.
     JoinedBecomeEqual,
-    /// If all members live, and one is joined to all others, or all by the planned tree, nobody has a timer in the end.
+    /// If all members live, and paths of links both ways join them, nobody has a timer in the end.
     JoinedFallSilent,
 }
 

@@ -47,7 +47,8 @@ impl<const N: usize> fmt::Display for Message<N> {
         match self.claim {
             Claim::Mine => f.write_str("I hold ")?,
             Claim::Below => f.write_str("I and those below me hold ")?,
-            Claim::All => f.write_str("all hold ")?,
+            Claim::AllBut(0) => f.write_str("all hold ")?,
+            Claim::AllBut(others) => write!(f, "all but {} hold ", members(others))?,
             Claim::Count(count) => write!(f, "{count} hold ")?,
         }
         f.write_str(&values(self.values))?;
@@ -71,6 +72,11 @@ fn values(set: Set) -> String {
     let values: Vec<String> =
         (0..8).filter(|value| set >> value & 1 == 1).map(|value| value.to_string()).collect();
     format!("{{{}}}", values.join(", "))
+}
+
+fn members(set: Set) -> String {
+    let members = (0..8).filter(|member| set >> member & 1 == 1).map(|member| format!("n{member}"));
+    members.collect::<Vec<_>>().join(" and ")
 }
 
 fn list<const N: usize>(links: Links<N>) -> String {
