@@ -33,8 +33,7 @@ impl Core {
         let again = link.comparison.tried.map(|tried| tried + link.trip.timeout());
         let begins = at.max(again.unwrap_or_default());
         let former = link.comparison.round;
-        // The first step has a link that is not synced be pushed to.
-        let is_sent = former.is_some_and(|round| round.is_sent) && link.push.is_synced;
+        let is_sent = former.is_some_and(|round| round.is_sent);
         let unsent = former.filter(|round| !round.is_sent);
         let retry_at = unsent.map_or(begins, |round| round.retry_at.min(begins));
         link.comparison.round = Some(Round { id, retry_at, is_sent });
@@ -57,9 +56,10 @@ impl Core {
             *retry_at = tick.now + timeout;
             return;
         }
-        let (round, was_sent) = (*round, std::mem::replace(is_sent, true));
+        *is_sent = true;
+        let round = *round;
         link.comparison.tried = Some(tick.now);
-        if !was_sent && !link.push.is_synced {
+        if !link.push.is_synced {
             link.sync(len);
         }
         let ranges = divide(self.reconciliation.sorted(tick.log, len), Value::MIN, Value::MAX);

@@ -77,7 +77,8 @@ pub(super) struct Told {
 impl Told {
     /// Either end says that all members but these hold this node's digest of that epoch.
     pub(super) fn tell_all_but(&mut self, epoch: u64, unequal: usize) {
-        let fewest = self.all_but.filter(|&(told, _)| told == epoch).map_or(unequal, |(_, told)| told.min(unequal));
+        let fewest =
+            self.all_but.filter(|&(told, _)| told == epoch).map_or(unequal, |(_, told)| told.min(unequal));
         self.all_but = Some((epoch, fewest));
     }
 

@@ -184,7 +184,9 @@ impl<const N: usize> Node<N> {
         let is_news = match claim {
             Claim::Mine | Claim::Count(_) => self.equals.heard(from, []),
             Claim::Below => self.equals.heard(from, plan::below(N, from)),
-            Claim::AllBut(others) => self.equals.heard(from, (0..N).filter(|member| others >> member & 1 == 0)),
+            Claim::AllBut(others) => {
+                self.equals.heard(from, (0..N).filter(|member| others >> member & 1 == 0))
+            }
         };
         match claim {
             Claim::Count(count) if usize::from(count) == N => self.counted = count,

@@ -1,0 +1,165 @@
+//! Who is known to hold the same, and what explains that somebody does not.
+
+use super::*;
+
+#[test]
+fn a_settled_node_tells_a_neighbour_once_that_is_not() {
+    node("n0", |core, tick, out| {
+        let hear = |core: &mut Core, up: bool, at: u64, out: &mut Outbox| {
+            let header = Header { digest: Digest::default(), up, at, ..header(0) };
+            core.hear(tick, LEAF, arrival(header, Kind::Ack), out);
+            core.link(tick, LEAF).acks.due()
+        };
+        core.changed(tick);
+        core.equals.heard(2, []);
+        assert_eq!(hear(core, true, 1, out), NOW, "now all are equal");
+        core.send_ack(tick, LEAF, out);
+        assert_eq!(hear(core, true, 2, out), Time::NEVER);
+        // Whoever is no neighbour asks, and is answered.
+        core.held.epoch += 1;
+        assert_eq!(hear(core, false, 3, out), Time::NEVER);
+    });
+}
+
+#[test]
+fn what_is_on_its_way_explains_a_difference_for_a_minute_at_most() {
+    node("n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        let link = core.link(tick, HUB);
+        (link.push.is_synced, link.incarnation) = (true, 3);
+        let mut compares_after = |secs: u64| {
+            let later = Tick { now: NOW + Duration::from_secs(secs), ..*tick };
+            let header = Header { more: true, at: 1 + secs, ..header(0) };
+            core.hear(&later, HUB, arrival(header, Kind::Ack), out);
+            core.link(tick, HUB).comparison.round.is_some()
+        };
+        assert!(!compares_after(0) && !compares_after(44) && compares_after(60));
+    });
+}
+
+#[test]
+fn after_a_restart_it_explains_one_for_two_seconds_whatever_has_been_compared_since() {
+    node("n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        let link = core.link(tick, HUB);
+        (link.push.is_synced, link.incarnation) = (true, 3);
+        core.learn_restart(tick, Restart { rank: 1, incarnation: 5 });
+        core.start_round(tick, HUB, tick.now);
+        core.link(tick, HUB).comparison.round = None;
+        let mut compares_after = |ms: u64| {
+            let later = Tick { now: NOW + Duration::from_millis(ms), ..*tick };
+            let header = Header { more: true, at: 1 + ms, ..header(0) };
+            core.hear(&later, HUB, arrival(header, Kind::Ack), out);
+            core.link(tick, HUB).comparison.round.is_some()
+        };
+        assert!(!compares_after(0) && !compares_after(1400) && compares_after(2000));
+    });
+}
+
+#[test]
+fn an_incarnation_after_which_none_could_be_said_is_not_believed() {
+    node("n0", |core, tick, _| {
+        for rank in [0, 1] {
+            core.learn_restart(tick, Restart { rank, incarnation: u64::MAX / 2 });
+        }
+        assert_eq!(tick.incarnation.load(Ordering::Relaxed), 5);
+        assert_eq!(core.restarts.all(), []);
+    });
+}
+
+const MEMBERS: [&str; 4] = ["n0", "n1", "n2", "n3"];
+const DEAD: Peer = Peer(3);
+
+/// Nothing new is under way, and a member does not answer.
+fn is_quiet_but_for_the_dead(core: &mut Core, tick: &Tick<'_>, out: &mut Outbox) {
+    core.changed(tick);
+    core.watch.has_watched(tick.now);
+    core.link(tick, DEAD).clock.stamp(tick.now);
+    core.suspect(tick, DEAD, out);
+}
+
+fn claims(peer: Peer, claim: Claim) -> Arrival {
+    arrival(
+        Header { digest: Digest::default(), at: 1 + peer.0 as u64, up: peer != HUB, claim, ..header(0) },
+        Kind::Ack,
+    )
+}
+
+#[test]
+fn a_root_tells_its_children_once_that_all_hold_the_same_but_the_dead() {
+    node_of(&MEMBERS, "n0", |core, tick, out| {
+        let tells = |core: &mut Core, out: &mut Outbox| {
+            core.tell_equals(tick, out);
+            let said = text(out);
+            out.lines_mut().clear();
+            said.matches(r#""holders":2,"but":[3]"#).count()
+        };
+        is_quiet_but_for_the_dead(core, tick, out);
+        core.hear(tick, LEAF, claims(LEAF, Claim::Mine), out);
+        assert_eq!(tells(core, out), 0, "the other child may answer");
+        core.hear(tick, Peer(2), claims(Peer(2), Claim::Mine), out);
+        assert_eq!((tells(core, out), tells(core, out)), (2, 0));
+    });
+}
+
+#[test]
+fn what_all_hold_but_the_dead_a_child_takes_up_and_tells_nobody_who_knows_it() {
+    node_of(&MEMBERS, "n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        is_quiet_but_for_the_dead(core, tick, out);
+        core.hear(tick, HUB, claims(HUB, Claim::AllBut(vec![3])), out);
+        assert!(core.equals.unequal().eq([3]));
+        core.tell_equals(tick, out);
+        assert_eq!((text(out).as_str(), core.link(tick, HUB).acks.due()), ("", Time::NEVER));
+        // Here that one answers: now all are known to be equal, and the hub does not know.
+        core.hear(tick, DEAD, claims(DEAD, Claim::Mine), out);
+        core.tell_equals(tick, out);
+        let said = text(out);
+        assert!(said.contains(r#""dest":"n0""#) && said.contains(r#""holders":2}"#), "{said}");
+    });
+}
+
+#[test]
+fn while_news_is_under_way_nobody_speaks_for_others() {
+    node_of(&MEMBERS, "n0", |core, tick, out| {
+        is_quiet_but_for_the_dead(core, tick, out);
+        core.equals.heard(1, [2]);
+        assert_eq!(core.header(tick, LEAF).claim, Claim::AllBut(vec![3]));
+        core.changed(tick);
+        core.equals.heard(1, [2]);
+        assert_eq!(core.header(tick, LEAF).claim, Claim::Mine);
+    });
+}
+
+#[test]
+fn who_is_known_to_be_equal_and_answers_again_makes_nobody_ask() {
+    for (is_equal, asks_at) in [(true, Time::NEVER), (false, NOW)] {
+        node_of(&MEMBERS, "n1", |core, tick, out| {
+            core.overlay.parent = Some(HUB);
+            is_quiet_but_for_the_dead(core, tick, out);
+            if is_equal {
+                core.equals.heard(DEAD.0, []);
+            }
+            core.watch.ask_at = Time::NEVER;
+            let heard = core.link(tick, DEAD).clock.stamp(tick.now);
+            core.hear(tick, DEAD, arrival(header(heard), Kind::Ack), out);
+            assert_eq!(core.watch.ask_at, asks_at);
+        });
+    }
+}
+
+#[test]
+fn while_a_member_does_not_answer_the_parent_is_asked_too() {
+    node_of(&MEMBERS, "n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        is_quiet_but_for_the_dead(core, tick, out);
+        core.hear(tick, HUB, claims(HUB, Claim::AllBut(vec![3])), out);
+        let (now, mut asked) = (tick.now + Duration::from_secs(10), Vec::new());
+        for _ in 0..3 {
+            core.watch.ask_at = now;
+            core.ask_due(&Tick { now, ..*tick }, out);
+            asked = [HUB, DEAD].map(|peer| core.link(tick, peer).health.asked_at == Some(now)).to_vec();
+        }
+        assert_eq!(asked, [true, true]);
+    });
+}

@@ -1,0 +1,76 @@
+//! What one message changes between two nodes, where no run of a whole cluster shows it for sure.
+
+mod equality;
+mod overlay;
+mod push;
+mod rounds;
+
+use std::time::Duration;
+
+use super::core::{Core, Tick};
+use super::membership::{Arrival, Kind, Membership, Peer, What};
+use super::plan::Strategy;
+use super::schedule::GATHER;
+use super::{Brought, LockFree, start};
+use crate::config::Config;
+use crate::node::{Node, Outbox, Time};
+use crate::protocol::link::{Acked, Claim, Digest, Echo, Header, Range, Restart, Sync};
+use crate::protocol::{Generation, Value};
+use crate::queue::{Log, Origin, Span};
+use crate::random::Random;
+use crate::sync::{AtomicU64, Ordering};
+
+const NOW: Time = Time::from_nanos(5_000_000_000);
+const HUB: Peer = Peer(0);
+const LEAF: Peer = Peer(1);
+
+/// Shows a test the ticking thread of one of the three nodes of a star, and what it sends.
+fn node(name: &str, test: impl FnOnce(&mut Core, &Tick<'_>, &mut Outbox)) {
+    node_of(&["n0", "n1", "n2"], name, test);
+}
+
+fn node_of(names: &[&str], name: &str, test: impl FnOnce(&mut Core, &Tick<'_>, &mut Outbox)) {
+    let members = Membership::new(name, names, 7, Time::ZERO);
+    let (config, random, log, incarnation) =
+        (Config::default(), Random::new(1), Log::default(), AtomicU64::new(5));
+    let tick = Tick {
+        now: NOW,
+        config: &config,
+        random: &random,
+        log: &log,
+        members: &members,
+        incarnation: &incarnation,
+    };
+    test(&mut Core::new(&members), &tick, &mut Outbox::default());
+}
+
+/// A message of a peer that holds one value more than this node, and has heard its message of the stamp `heard`.
+fn header(heard: u64) -> Header {
+    let digest = Digest { count: 1, sum: 77, ..Digest::default() };
+    Header {
+        incarnation: 3,
+        to: Some(5),
+        at: 1,
+        echo: Some(Echo { at: heard, hold: 0 }),
+        digest,
+        ..Header::default()
+    }
+}
+
+fn arrival(header: Header, kind: Kind) -> Arrival {
+    Arrival { at: NOW, what: What::Gossip { header, acked: false, kind } }
+}
+
+fn text(out: &mut Outbox) -> String {
+    String::from_utf8(out.lines_mut().clone()).expect("text")
+}
+
+fn step(round: u64) -> Sync {
+    Sync { round, ..Sync::default() }
+}
+
+/// Begins to compare: the first step is sent.
+fn begin_round(core: &mut Core, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
+    core.start_round(tick, peer, tick.now);
+    core.try_round(tick, peer, out);
+}

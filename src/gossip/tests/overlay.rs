@@ -1,0 +1,154 @@
+//! Who has whom for a parent, and who looks for whom that does not answer.
+
+use super::*;
+
+#[test]
+fn whom_a_node_could_not_tell_what_it_told_all_its_parent_compares_with() {
+    let mut said = String::new();
+    node("n1", |core, tick, out| {
+        core.overlay.plan.strategy = Strategy::Direct;
+        core.overlay.parent = Some(HUB);
+        core.link(tick, HUB).incarnation = 3;
+        core.link(tick, Peer(2)).push.is_synced = true;
+        tick.log.append(&[7], Origin::Client, NOW);
+        core.absorb(tick);
+        core.flush(tick, Peer(2), out);
+        core.suspect(tick, Peer(2), out);
+        assert!(core.link(tick, HUB).acks.due() <= NOW + GATHER, "the parent is told at once");
+        core.send_ack(tick, HUB, out);
+        said = text(out);
+    });
+    assert!(said.contains(r#""untold":[2]"#), "{said}");
+    node("n0", |core, tick, out| {
+        core.link(tick, Peer(2)).incarnation = 3;
+        core.hear(tick, LEAF, arrival(Header { untold: vec![0, 2, 9], ..header(0) }, Kind::Ack), out);
+        assert!(core.link(tick, Peer(2)).comparison.round.is_some());
+    });
+}
+
+#[test]
+fn a_new_parent_hears_of_those_whom_its_child_can_not_tell() {
+    node("n2", |core, tick, out| {
+        core.overlay.plan.strategy = Strategy::Direct;
+        core.overlay.parent = Some(LEAF);
+        core.link(tick, HUB).clock.stamp(NOW);
+        core.suspect(tick, HUB, out);
+        core.reroute(tick, out);
+        core.link(tick, LEAF).incarnation = 3;
+        assert_eq!(core.header(tick, LEAF).untold, [] as [u64; 0], "there was nothing that the hub lacked");
+        core.suspect(tick, LEAF, out);
+        core.reroute(tick, out);
+        let heard = core.link(tick, LEAF).clock.stamped();
+        core.hear(tick, LEAF, arrival(header(heard), Kind::Ack), out);
+        core.reroute(tick, out);
+        assert_eq!((core.overlay.parent, core.header(tick, LEAF).untold), (Some(LEAF), vec![0]));
+    });
+}
+
+#[test]
+fn a_node_in_a_tree_of_its_own_has_a_bridge_to_one_whose_root_comes_before() {
+    node_of(&["n0", "n1", "n2", "n3"], "n1", |core, tick, out| {
+        (core.started, core.overlay.parent) = (true, Some(HUB));
+        core.link(tick, HUB).clock.stamp(NOW);
+        let of_tree = |peer, root, at| {
+            let header = Header { root, at, ..header(0) };
+            (peer, arrival(header, Kind::Ack))
+        };
+        for (peer, message) in [of_tree(Peer(2), 2, 1), of_tree(Peer(3), 0, 1)] {
+            core.hear(tick, peer, message, out);
+        }
+        core.reroute(tick, out);
+        assert_eq!(core.overlay.bridge, None, "it is in the first tree itself");
+        core.suspect(tick, HUB, out);
+        core.reroute(tick, out);
+        assert_eq!(
+            (core.overlay.root, core.overlay.bridge),
+            (1, None),
+            "n3 may be in this tree, and not know yet"
+        );
+        core.reroute(&Tick { now: NOW + Duration::from_secs(2), ..*tick }, out);
+        assert_eq!(core.overlay.bridge, Some(Peer(3)), "n2 is in a later tree");
+        assert!(core.header(tick, Peer(3)).up && core.is_neighbour(Peer(3)));
+        let (peer, message) = of_tree(Peer(3), 1, 2);
+        core.hear(tick, peer, message, out);
+        core.reroute(tick, out);
+        assert_eq!(core.overlay.bridge, None, "n3 has come to this tree");
+    });
+}
+
+#[test]
+fn others_are_asked_in_turn_to_look_for_a_lost_child() {
+    node_of(&["n0", "n1", "n2", "n3"], "n0", |core, tick, out| {
+        for peer in [1, 2, 3].map(Peer) {
+            let link = core.link(tick, peer);
+            (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, true, true);
+            link.clock.stamp(NOW);
+        }
+        core.changed(tick);
+        core.suspect(tick, LEAF, out);
+        assert!(core.link(tick, Peer(2)).acks.due() <= NOW + GATHER, "the first one is asked at once");
+        let mut named = |after: u64| {
+            let later = Tick { now: NOW + Duration::from_secs(after), ..*tick };
+            core.changed(&later);
+            let named = [2, 3].map(|peer| core.header(&later, Peer(peer)).untold);
+            for peer in [2, 3].map(Peer) {
+                let heard = core.link(tick, peer).clock.stamped();
+                core.hear(
+                    &later,
+                    peer,
+                    arrival(Header { at: after, up: true, ..header(heard) }, Kind::Ack),
+                    out,
+                );
+            }
+            named
+        };
+        let [to_2, to_3, to_nobody] = [[vec![1], vec![]], [vec![], vec![1]], [vec![], vec![]]];
+        assert_eq!([1, 2, 5, 6].map(&mut named), [to_2.clone(), to_nobody.clone(), to_3, to_nobody]);
+        assert_eq!(named(11), to_2);
+    });
+}
+
+#[test]
+fn whom_others_look_for_is_named_on_if_it_does_not_answer() {
+    node_of(&["n0", "n1", "n2", "n3"], "n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        for peer in [0, 2].map(Peer) {
+            let link = core.link(tick, peer);
+            (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, peer == Peer(2), true);
+        }
+        core.hear(tick, HUB, arrival(Header { untold: vec![3], ..header(0) }, Kind::Ack), out);
+        core.suspect(tick, Peer(3), out);
+        assert_eq!([0, 2].map(|peer| core.header(tick, Peer(peer)).untold), [vec![3], vec![]]);
+        let heard = core.link(tick, HUB).clock.stamped();
+        let later = Tick { now: NOW + Duration::from_secs(4), ..*tick };
+        core.hear(&later, HUB, arrival(Header { at: 2, ..header(heard) }, Kind::Ack), out);
+        let last = Tick { now: later.now + Duration::from_secs(4), ..*tick };
+        core.changed(&last);
+        assert_eq!([0, 2].map(|peer| core.header(&last, Peer(peer)).untold), [vec![], vec![3]]);
+    });
+}
+
+#[test]
+fn a_new_root_asks_whom_it_has_never_heard_though_news_keeps_coming() {
+    node("n1", |core, tick, out| {
+        (core.started, core.overlay.parent) = (true, Some(HUB));
+        core.link(tick, HUB).clock.stamp(NOW);
+        core.suspect(tick, HUB, out);
+        core.reroute(tick, out);
+        let mut asks = |ms: u64| {
+            let later = Tick { now: NOW + Duration::from_millis(ms), ..*tick };
+            core.changed(&later);
+            core.ask_due(&later, out);
+            core.links.get(&Peer(2)).is_some_and(|link| link.health.is_asked())
+        };
+        assert!(!asks(0) && !asks(1999) && asks(2000));
+    });
+}
+
+#[test]
+fn a_stranger_that_does_not_answer_a_peer_is_asked() {
+    node("n2", |core, tick, out| {
+        core.hear(tick, HUB, arrival(Header { untold: vec![1], ..header(0) }, Kind::Ack), out);
+        assert!(core.link(tick, LEAF).health.is_asked());
+    });
+}
