@@ -134,8 +134,7 @@ impl Core {
 
     /// The member whose turn it is.
     fn next_in_turn(&mut self, tick: &Tick<'_>) -> Option<Peer> {
-        let is_silent = |member| self.links.get(&Peer(member)).is_some_and(|link| link.health.is_suspected());
-        self.watch.turns.next(&self.equals, is_silent).and_then(|member| tick.members.at(member))
+        self.watch.turns.next(&self.equals).and_then(|member| tick.members.at(member))
     }
 
     /// Whom this node would have for a neighbour if they answered: the parent that the plan gives it, its

@@ -26,7 +26,7 @@ const ROOT_INTERVAL_AT_LAST: Duration = Duration::from_secs(5);
 
 /// How often all other nodes ask together from then on, if there is one that is not known to be equal: it is dead, more often
 /// than not.
-const SHARED_INTERVAL_AT_LAST: Duration = Duration::from_secs(8);
+const SHARED_INTERVAL_AT_LAST: Duration = Duration::from_secs(3);
 
 /// How often they do if there are more: there may be one link between two of them that works.
 const SHARED_INTERVAL_OF_PARTS: Duration = Duration::from_millis(800);

@@ -145,9 +145,9 @@ fn ask<const N: usize>(
 fn next<const N: usize>(rule: Rule, node: &Node<N>, turns: &mut Turns) -> Option<usize> {
     let equals = &node.equals;
     if rule != Rule::AsksOnlyUnequal {
-        return turns.next(equals, |_| false);
+        return turns.next(equals);
     }
-    std::iter::from_fn(|| turns.next(equals, |_| false)).find(|&member| !equals.has(member))
+    std::iter::from_fn(|| turns.next(equals)).find(|&member| !equals.has(member))
 }
 
 /// A message with the strongest claim that its sender may make.
