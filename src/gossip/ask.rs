@@ -7,7 +7,7 @@ use super::link::{Health, Link};
 use super::membership::Peer;
 use super::overlay::Overlay;
 use super::plan::Strategy;
-use super::watch::{INTERVAL, INTERVAL_WITH_NEWS, Urgency};
+use super::watch::{INTERVAL, INTERVAL_WITH_NEWS, Urgency, shared_interval};
 use crate::node::{Outbox, Time};
 
 /// A peer that did not answer is not asked again, along with all others, before that.
@@ -50,7 +50,7 @@ impl Core {
 
     /// Asks all that are not known to be equal, but those that have just been asked in vain.
     fn ask_all(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        for peer in tick.members.peers().filter(|peer| !self.equals.has(peer.0)).collect::<Vec<_>>() {
+        for peer in self.equals.unequal().map(Peer).collect::<Vec<_>>() {
             let health = &self.link(tick, peer).health;
             if !(health.is_suspected() && health.was_asked(tick.now, ASKED_AGAIN)) {
                 self.ask_one(tick, peer, out);
@@ -95,13 +95,16 @@ impl Core {
             missing.iter().any(|peer| self.links.get(peer).is_some_and(|link| link.overlay.is_child));
         // Or else all nodes would ask once more at the moment from which they are to ask seldom.
         let stays_lately = self.watch.is_lately(tick.now + INTERVAL, is_root);
-        // Foreign members are never known to be equal.
-        let is_foreign = |peer| self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign);
-        let unequal = tick.members.peers().filter(|&peer| !self.equals.has(peer.0) && !is_foreign(peer));
-        let is_in_parts = unequal.take(2).count() > 1;
+        let is_in_parts = self.is_in_parts();
         let urgency = Urgency { is_root, is_in_parts, is_needed, is_quiet, is_lately: stays_lately };
         let interval = urgency.interval(tick.members.nodes());
         self.watch.has_asked(tick.now + tick.spread(interval));
+    }
+
+    /// Whether more than one member is not known to be equal. Foreign ones never are.
+    fn is_in_parts(&self) -> bool {
+        let is_foreign = |member| self.links.get(&Peer(member)).is_some_and(|link| link.overlay.is_foreign);
+        self.equals.unequal().filter(|&member| !is_foreign(member)).take(2).count() > 1
     }
 
     /// What somebody that this node can't reach has told everybody, this node can only get from others: by the direct plan
@@ -151,13 +154,14 @@ impl Core {
     }
 
     /// Somebody not known to be equal, or the parent, who hasn't been asked in the latter half of the time since there was news:
-    /// so the time from one question to the next doubles. Members that answer come first.
+    /// so the time from one question to the next doubles, up to what it is at last. Members that answer come first.
     fn unasked(&self, tick: &Tick<'_>) -> Option<Peer> {
         let (rank, nodes) = (tick.members.rank(), tick.members.nodes());
         // The parent asks for all below it, for as long as it lives.
         let is_of_use = |peer: &Peer| !self.equals.has(peer.0) || self.overlay.parent == Some(*peer);
         let after = (rank + 1..nodes).chain(0..rank).map(Peer).filter(is_of_use);
-        let since = self.watch.news_at + tick.now.since(self.watch.news_at) / 2;
+        let half = self.watch.news_at + tick.now.since(self.watch.news_at) / 2;
+        let since = half.max(tick.now.before(shared_interval(self.is_in_parts(), nodes)));
         let is_unasked = |peer: &Peer| {
             self.links.get(peer).is_none_or(|link| {
                 let asked_at = link.health.asked_at;

@@ -54,12 +54,15 @@ impl Urgency {
             Self { is_quiet: false, is_needed: false, .. } => INTERVAL_WITH_NEWS,
             Self { is_quiet: false, .. } | Self { is_lately: true, .. } => INTERVAL,
             Self { is_root: true, .. } => ROOT_INTERVAL_AT_LAST,
-            Self { is_in_parts, .. } => {
-                let shared = if is_in_parts { SHARED_INTERVAL_OF_PARTS } else { SHARED_INTERVAL_AT_LAST };
-                INTERVAL.max(shared.saturating_mul(u32::try_from(members).unwrap_or(u32::MAX)))
-            }
+            Self { is_in_parts, .. } => shared_interval(is_in_parts, members),
         }
     }
+}
+
+/// How often each of so many nodes asks at last that is no root.
+pub(super) fn shared_interval(is_in_parts: bool, members: usize) -> Duration {
+    let shared = if is_in_parts { SHARED_INTERVAL_OF_PARTS } else { SHARED_INTERVAL_AT_LAST };
+    INTERVAL.max(shared.saturating_mul(u32::try_from(members).unwrap_or(u32::MAX)))
 }
 
 #[derive(Debug)]
