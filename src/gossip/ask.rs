@@ -153,12 +153,14 @@ impl Core {
         planned.into_iter().chain(lost.filter(|&peer| Some(peer) != planned)).collect()
     }
 
-    /// Somebody not known to be equal, or the parent, who hasn't been asked in the latter half of the time since there was news:
+    /// Somebody not known to be equal, or the helper, who hasn't been asked in the latter half of the time since there was news:
     /// so the time from one question to the next doubles, up to what it is at last. Members that answer come first.
     fn unasked(&self, tick: &Tick<'_>) -> Option<Peer> {
         let (rank, nodes) = (tick.members.rank(), tick.members.nodes());
-        // The parent asks for all below it, for as long as it lives.
-        let is_of_use = |peer: &Peer| !self.equals.has(peer.0) || self.overlay.parent == Some(*peer);
+        // The parent asks for all below it, for as long as it lives. By the direct plan somebody may hear of news that does not
+        // come here.
+        let helper = self.helper();
+        let is_of_use = |peer: &Peer| !self.equals.has(peer.0) || helper == Some(*peer);
         let after = (rank + 1..nodes).chain(0..rank).map(Peer).filter(is_of_use);
         let half = self.watch.news_at + tick.now.since(self.watch.news_at) / 2;
         let since = half.max(tick.now.before(shared_interval(self.is_in_parts(), nodes)));
