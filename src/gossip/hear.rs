@@ -17,6 +17,9 @@ use crate::sync::Ordering;
 /// parent so often: anti-entropy, as Demers et al. have it ("Epidemic algorithms", 1987).
 const EXPLAINED_MAX: Duration = Duration::from_secs(60);
 
+/// By the direct plan so often: a member may die that has told all others a value but one.
+const EXPLAINED_MAX_IF_DIRECT: Duration = Duration::from_secs(8);
+
 /// After a restart a node finds that out from its parent soon: the member that was started again may have told all others a
 /// value but one, and has forgotten it.
 pub(super) const EXPLAINED_MAX_AFTER_RESTART: Duration = Duration::from_secs(2);
@@ -342,7 +345,8 @@ impl Core {
         if self.overlay.parent != Some(peer) {
             return false;
         }
-        let until = tick.now + tick.spread(EXPLAINED_MAX);
+        let most = if self.overlay.is_direct() { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX };
+        let until = tick.now + tick.spread(most);
         *self.link(tick, peer).comparison.explained_until.get_or_insert(until) <= tick.now
     }
 
