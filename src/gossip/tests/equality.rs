@@ -23,18 +23,21 @@ fn a_settled_node_tells_a_neighbour_once_that_is_not() {
 
 #[test]
 fn what_is_on_its_way_explains_a_difference_for_a_minute_at_most() {
-    node("n1", |core, tick, out| {
-        core.overlay.parent = Some(HUB);
-        let link = core.link(tick, HUB);
-        (link.push.is_synced, link.incarnation) = (true, 3);
-        let mut compares_after = |secs: u64| {
-            let later = Tick { now: NOW + Duration::from_secs(secs), ..*tick };
-            let header = Header { more: true, at: 1 + secs, ..header(0) };
-            core.hear(&later, HUB, arrival(header, Kind::Ack), out);
-            core.link(tick, HUB).comparison.round.is_some()
-        };
-        assert!(!compares_after(0) && !compares_after(44) && compares_after(60));
-    });
+    // By the direct plan nobody passes on what somebody who dies has told all but one.
+    for (strategy, explained, compared) in [(Strategy::Star, 44, 60), (Strategy::Direct, 5, 8)] {
+        node("n1", |core, tick, out| {
+            (core.overlay.plan.strategy, core.overlay.parent) = (strategy, Some(HUB));
+            let link = core.link(tick, HUB);
+            (link.push.is_synced, link.incarnation) = (true, 3);
+            let mut compares_after = |secs: u64| {
+                let later = Tick { now: NOW + Duration::from_secs(secs), ..*tick };
+                let header = Header { more: true, at: 1 + secs, ..header(0) };
+                core.hear(&later, HUB, arrival(header, Kind::Ack), out);
+                core.link(tick, HUB).comparison.round.is_some()
+            };
+            assert!(!compares_after(0) && !compares_after(explained) && compares_after(compared));
+        });
+    }
 }
 
 #[test]
@@ -148,18 +151,46 @@ fn who_is_known_to_be_equal_and_answers_again_makes_nobody_ask() {
     }
 }
 
+/// Whom a node asks so long after the last news, one after the other.
+fn asked_after(core: &mut Core, tick: &Tick<'_>, secs: u64, out: &mut Outbox) -> Vec<Peer> {
+    let now = tick.now + Duration::from_secs(secs);
+    for peer in tick.members.peers() {
+        core.link(tick, peer).health.take_overdue(now);
+    }
+    for _ in 0..3 {
+        core.watch.ask_at = now;
+        core.ask_due(&Tick { now, ..*tick }, out);
+    }
+    tick.members.peers().filter(|&peer| core.link(tick, peer).health.asked_at == Some(now)).collect()
+}
+
 #[test]
 fn while_a_member_does_not_answer_the_parent_is_asked_too() {
     node_of(&MEMBERS, "n1", |core, tick, out| {
         core.overlay.parent = Some(HUB);
         is_quiet_but_for_the_dead(core, tick, out);
         core.hear(tick, HUB, claims(HUB, Claim::AllBut(vec![3])), out);
-        let (now, mut asked) = (tick.now + Duration::from_secs(10), Vec::new());
-        for _ in 0..3 {
-            core.watch.ask_at = now;
-            core.ask_due(&Tick { now, ..*tick }, out);
-            asked = [HUB, DEAD].map(|peer| core.link(tick, peer).health.asked_at == Some(now)).to_vec();
-        }
-        assert_eq!(asked, [true, true]);
+        assert_eq!(asked_after(core, tick, 10, out), [HUB, DEAD]);
+    });
+}
+
+#[test]
+fn by_the_direct_plan_a_node_without_a_parent_asks_somebody_who_may_hear_of_more() {
+    node_of(&MEMBERS, "n0", |core, tick, out| {
+        core.overlay.plan.strategy = Strategy::Direct;
+        is_quiet_but_for_the_dead(core, tick, out);
+        core.hear(tick, LEAF, claims(LEAF, Claim::AllBut(vec![3])), out);
+        assert_eq!(asked_after(core, tick, 10, out), [LEAF, DEAD]);
+    });
+}
+
+#[test]
+fn soon_after_news_a_node_asks_no_less_often_than_at_last() {
+    node_of(&MEMBERS, "n1", |core, tick, out| {
+        is_quiet_but_for_the_dead(core, tick, out);
+        core.equals.heard(0, [2]);
+        let mut asks_after = |secs| asked_after(core, tick, secs, out).contains(&DEAD);
+        // Half of the time since the news is longer than the interval at last.
+        assert!(asks_after(29) && !asks_after(35) && asks_after(44));
     });
 }
