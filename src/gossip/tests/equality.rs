@@ -187,6 +187,7 @@ fn by_the_direct_plan_a_node_without_a_parent_asks_somebody_who_may_hear_of_more
 #[test]
 fn soon_after_news_a_node_asks_no_less_often_than_at_last() {
     node_of(&MEMBERS, "n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
         is_quiet_but_for_the_dead(core, tick, out);
         core.equals.heard(0, [2]);
         let mut asks_after = |secs| asked_after(core, tick, secs, out).contains(&DEAD);
