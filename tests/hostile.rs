@@ -46,7 +46,7 @@ fn link(rng: &mut Pcg64, incarnation: u64) -> Json {
     json!({ "incarnation": 7, "at": number(rng), "to": incarnation, "ack": number(rng), "later": number(rng) & 0xffff_ffff })
 }
 
-const LIES: [(&str, Lie); 11] = [
+const LIES: [(&str, Lie); 12] = [
     (
         "generations from the future",
         |rng, incarnation, _| json!({ "type": "delta", "generation": number(rng), "base": number(rng), "values": [1], "link": link(rng, incarnation) }),
