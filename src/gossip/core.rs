@@ -357,9 +357,7 @@ impl Core {
 
     /// For whom this node's digest holds.
     fn claim(&self, members: &Membership) -> Claim {
-        let unequal = self.equals.unequal_count();
-        let is_worth_it = self.watch.is_quiet() && unequal <= EXCEPTED_MAX && unequal + 1 < members.nodes();
-        if unequal == 0 || is_worth_it {
+        if self.speaks_for_others() {
             Claim::AllBut(self.equals.unequal().map(|member| member as u64).collect())
         } else if self.overlay.plan.strategy == Strategy::Tree && self.holds_below(members) {
             Claim::Below
@@ -368,12 +366,17 @@ impl Core {
         }
     }
 
+    /// Whether what this node says to others names those few that may not hold the same.
+    fn speaks_for_others(&self) -> bool {
+        let (unequal, nodes) = (self.equals.unequal_count(), self.equals.members());
+        unequal == 0 || self.watch.is_quiet() && unequal <= EXCEPTED_MAX && unequal + 1 < nodes
+    }
+
     /// Whether no more members will be known to hold the same, for all that is known: the others don't answer.
     pub(super) fn knows_all_that_answer(&self) -> bool {
         let answers_not =
             |member| self.links.get(&Peer(member)).is_some_and(|link| link.health.is_suspected());
-        let few = self.watch.is_quiet() && self.equals.unequal_count() <= EXCEPTED_MAX;
-        self.equals.is_settled() || few && self.equals.unequal().all(answers_not)
+        self.speaks_for_others() && self.equals.unequal().all(answers_not)
     }
 
     /// Whether all that a tree has below this node are known to hold the same.

@@ -2,6 +2,7 @@
 
 use super::LockFree;
 use super::core::Core;
+use super::link::Link;
 use super::membership::{Membership, Peer};
 use super::schedule::GATHER;
 use crate::node::{Inspect, Time};
@@ -55,8 +56,9 @@ impl Inspect for LockFree {
         self.look(|members, core| {
             let name = |peer: Option<Peer>| peer.map_or("none", |peer| members.name(peer));
             let (parent, planned) = (core.overlay.parent, core.overlay.planned_parent(members));
-            // Who is settled has nothing to say, and seeks its way back as soon as it has.
-            let differs = core.started && parent != planned && !core.equals.is_settled();
+            // Who is settled has nothing to say. It may not know that the planned parent answers, and finds out as soon as it has.
+            let is_back = planned.is_some_and(|planned| core.links.get(&planned).is_some_and(Link::answers));
+            let differs = core.started && parent != planned && (is_back || !core.equals.is_settled());
             differs
                 .then(|| format!("has {} for its parent, where the plan has {}", name(parent), name(planned)))
         })

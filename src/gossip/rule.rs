@@ -88,6 +88,12 @@ impl Equals {
         self.unequal_count() == 0
     }
 
+    /// How many members there are.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.members
+    }
+
     /// How many members are not known to hold the same.
     #[must_use]
     pub fn unequal_count(&self) -> usize {
