@@ -119,6 +119,7 @@ impl Core {
         self.held.epoch += 1;
         self.equals.changed();
         self.watch.news(tick.now, tick.now + self.quiet(tick));
+        self.explain(tick);
     }
 
     /// How long a node that is not settled waits for news before it asks for some: until all that can be on its

@@ -342,20 +342,41 @@ impl Core {
     /// Whether this node and its parent have not been equal for so long, nor begun to compare, that something else than
     /// what is on its way may be the cause.
     fn differs_for_long(&mut self, tick: &Tick<'_>, peer: Peer) -> bool {
-        if self.overlay.parent != Some(peer) {
-            return false;
-        }
-        let most = if self.overlay.is_direct() { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX };
-        let until = tick.now + tick.spread(most);
-        *self.link(tick, peer).comparison.explained_until.get_or_insert(until) <= tick.now
+        let is_parent = self.overlay.parent == Some(peer);
+        is_parent && self.link(tick, peer).comparison.explained_until() <= tick.now
     }
 
-    /// After a restart what is on its way explains a difference for a short time only.
+    /// This node's digest has changed, or the plan: from then on what is on its way may explain for so long that the parent's is
+    /// another one.
+    pub(super) fn explain(&mut self, tick: &Tick<'_>) {
+        let most = if self.overlay.is_direct() { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX };
+        self.explain_for(tick, most);
+    }
+
+    /// After a restart that is for a short time only.
     pub(super) fn explain_less(&mut self, tick: &Tick<'_>) {
-        let until = tick.now + tick.spread(EXPLAINED_MAX_AFTER_RESTART);
-        if let Some(parent) = self.overlay.parent {
-            let explained_until = &mut self.link(tick, parent).comparison.explained_until;
-            *explained_until = Some(explained_until.map_or(until, |before| before.min(until)));
+        self.explain_for(tick, EXPLAINED_MAX_AFTER_RESTART);
+    }
+
+    fn explain_for(&mut self, tick: &Tick<'_>, most: Duration) {
+        let Some(parent) = self.overlay.parent else { return };
+        let comparison = &mut self.link(tick, parent).comparison;
+        // Anew for each restart, and for nothing else.
+        if comparison.explained_until() > tick.now + most {
+            comparison.explained_until = Some(tick.now + tick.spread(most));
+            self.rearm(tick, parent);
+        }
+    }
+
+    /// Nothing explains any more that the parent's digest is another one. It may have had nothing to say to this node for long.
+    pub(super) fn explained_due(&mut self, tick: &Tick<'_>, peer: Peer) {
+        let is_parent = self.overlay.parent == Some(peer);
+        let link = self.link(tick, peer);
+        if link.comparison.explained_until() <= tick.now {
+            link.comparison.explained_until = None;
+            if is_parent && link.answers() {
+                self.start_round(tick, peer, tick.now);
+            }
         }
     }
 

@@ -180,7 +180,7 @@ impl Link {
     /// When the link next needs a tick, but for what is in flight.
     pub(super) fn due(&self) -> Time {
         let round = self.comparison.round.map_or(Time::NEVER, |round| round.retry_at);
-        self.acks.due().min(self.health.answer_due()).min(round)
+        self.acks.due().min(self.health.answer_due()).min(round).min(self.comparison.explained_until())
     }
 }
 
@@ -409,6 +409,11 @@ impl Round {
 }
 
 impl Comparison {
+    /// When nothing explains any more that the two differ: never, if that was found out meanwhile.
+    pub(super) fn explained_until(&self) -> Time {
+        self.explained_until.unwrap_or(Time::NEVER)
+    }
+
     /// Whether a step is of the peer's round that was answered last.
     pub(super) fn is_answered(&self, sync: &Sync) -> bool {
         self.answered == Some(sync.round)
