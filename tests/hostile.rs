@@ -106,8 +106,12 @@ const LIES: [(&str, Lie); 12] = [
         "incarnations that nobody has asked for",
         |rng, incarnation, _| json!({ "type": "recall_ok", "by": number(rng), "incarnation": incarnation }),
     ),
-    ("equality of others", |rng, incarnation, _| {
+    ("equality of others", |rng, incarnation, heard| {
         let mut link = link(rng, incarnation);
+        // What the other one holds.
+        for field in ["held", "sum", "known"] {
+            heard["link"].get(field).into_iter().for_each(|digest| link[field] = digest.clone());
+        }
         link["holders"] = json!(number(rng) % 3);
         link["but"] = (0..40).map(|_| number(rng) % 8).collect();
         json!({ "type": "delta_ok", "link": link })

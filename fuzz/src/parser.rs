@@ -156,7 +156,9 @@ impl<'a> Fields<'a> {
             claim: match number("holders")? {
                 None | Some(0) => Claim::Mine,
                 Some(1) => Claim::Below,
-                Some(2) => Claim::AllBut(numbers("but")?),
+                Some(2) => {
+                    Claim::AllBut(numbers("but").filter(|but| but.is_sorted_by(|one, next| one < next))?)
+                }
                 Some(_) => return None,
             },
             restarts: {

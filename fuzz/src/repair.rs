@@ -211,7 +211,7 @@ impl Net {
             claim: match bytes.byte() % 3 {
                 0 => Claim::Mine,
                 1 => Claim::Below,
-                _ => Claim::AllBut(bytes.some(|bytes| bytes.number() & 3)),
+                _ => Claim::AllBut((0..4).filter(|_| bytes.byte() & 1 != 0).collect()),
             },
             restarts: bytes.some(|bytes| Restart { rank: bytes.number() & 3, incarnation: bytes.number() }),
             untold: bytes.some(|bytes| bytes.number() & 3),

@@ -127,7 +127,7 @@ impl Core {
                 return unasked;
             }
         }
-        // Of three turns two are for those who are missing, and one for the members: it may be any of them that helps.
+        // Of three turns of a root two are for those who are missing, and one for the members: it may be any of them that helps.
         if !is_root || missing.is_empty() || turn.is_multiple_of(3) {
             self.next_in_turn(tick)
         } else {

@@ -263,7 +263,7 @@ impl Core {
         let unequal = self.equals.unequal_count();
         let knows_less = !self.link(tick, peer).told.is_all_but(epoch, unequal);
         if knows_less && self.is_neighbour(peer) && self.knows_all_that_answer() {
-            // It has come lately, or what it was told was lost.
+            // It has come lately, or was told of more.
             self.link(tick, peer).acks.by(tick.now);
         }
     }
@@ -349,8 +349,8 @@ impl Core {
     /// This node's digest has changed, or the plan: from then on what is on its way may explain for so long that the parent's is
     /// another one.
     pub(super) fn explain(&mut self, tick: &Tick<'_>) {
-        let most = if self.overlay.is_direct() { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX };
-        self.explain_for(tick, most);
+        let others_tell = self.overlay.is_direct() && tick.members.nodes() > 2;
+        self.explain_for(tick, if others_tell { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX });
     }
 
     /// After a restart that is for a short time only.
@@ -360,10 +360,11 @@ impl Core {
 
     fn explain_for(&mut self, tick: &Tick<'_>, most: Duration) {
         let Some(parent) = self.overlay.parent else { return };
+        // Nodes that have heard of the same at the same time don't compare at the same time.
+        let sooner = most.mul_f64(tick.members.rank() as f64 / tick.members.nodes() as f64 / 4.0);
         let comparison = &mut self.link(tick, parent).comparison;
-        // Anew for each restart, and for nothing else.
         if comparison.explained_until() > tick.now + most {
-            comparison.explained_until = Some(tick.now + tick.spread(most));
+            comparison.explained_until = Some(tick.now + (most - sooner));
             self.rearm(tick, parent);
         }
     }

@@ -271,7 +271,13 @@ impl RawHeader {
             claim: match natural(&self.holders)? {
                 None | Some(0) => Claim::Mine,
                 Some(1) => Claim::Below,
-                Some(2) => Claim::AllBut(naturals(&self.but)?),
+                Some(2) => {
+                    let but = naturals(&self.but)?;
+                    if !but.is_sorted_by(|one, next| one < next) {
+                        return None;
+                    }
+                    Claim::AllBut(but)
+                }
                 _ => return None,
             },
             restarts: self.restarts()?,
