@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use super::core::{Core, Tick};
-use super::hear::EXPLAINED_MAX_AFTER_RESTART;
 use super::link::Round;
 use super::membership::Peer;
 use super::reconcile::{Difference, FETCH_MAX, Place, Reconciliation, divide, spans};
@@ -37,9 +36,7 @@ impl Core {
         let unsent = former.filter(|round| !round.is_sent);
         let retry_at = unsent.map_or(begins, |round| round.retry_at.min(begins));
         link.comparison.round = Some(Round { id, retry_at, is_sent });
-        // Not what a restart has shortened: this round may be over before what it forgot has got around.
-        let is_short = |until: &Time| tick.now < *until && *until <= tick.now + EXPLAINED_MAX_AFTER_RESTART;
-        link.comparison.explained_until = link.comparison.explained_until.filter(is_short);
+        link.comparison.explained_until = None;
         self.rearm(tick, peer);
     }
 

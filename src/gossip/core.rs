@@ -168,7 +168,7 @@ impl Core {
         if self.restarts.learn(restart) {
             self.changed(tick);
             (self.schedule.up_at, self.schedule.down_at) = (tick.now, tick.now);
-            self.explain_less(tick);
+            self.see_to_restart(tick);
         }
     }
 

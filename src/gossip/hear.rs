@@ -20,9 +20,9 @@ const EXPLAINED_MAX: Duration = Duration::from_secs(60);
 /// By the direct plan so often: a member may die that has told all others a value but one.
 const EXPLAINED_MAX_IF_DIRECT: Duration = Duration::from_secs(8);
 
-/// After a restart a node finds that out from its parent soon: the member that was started again may have told all others a
-/// value but one, and has forgotten it.
-pub(super) const EXPLAINED_MAX_AFTER_RESTART: Duration = Duration::from_secs(2);
+/// After a restart a node compares with its parent so much later, equal or not: the member that was started again may have told all
+/// others a value but one, and has forgotten it.
+const RESTART_SEEN_TO_AFTER: Duration = Duration::from_secs(2);
 
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
 const PARENT_SILENT: Duration = Duration::from_secs(1);
@@ -343,38 +343,37 @@ impl Core {
     /// what is on its way may be the cause.
     fn differs_for_long(&mut self, tick: &Tick<'_>, peer: Peer) -> bool {
         let is_parent = self.overlay.parent == Some(peer);
-        is_parent && self.link(tick, peer).comparison.explained_until() <= tick.now
+        is_parent && self.link(tick, peer).comparison.due() <= tick.now
     }
 
-    /// This node's digest has changed, or the plan: from then on what is on its way may explain for so long that the parent's is
-    /// another one.
+    /// This node's digest has changed: from then on what is on its way may explain for so long that the parent's is another one.
     pub(super) fn explain(&mut self, tick: &Tick<'_>) {
         let others_tell = self.overlay.is_direct() && tick.members.nodes() > 2;
-        self.explain_for(tick, if others_tell { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX });
+        let most = if others_tell { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX };
+        if let Some(parent) = self.overlay.parent {
+            let comparison = &mut self.link(tick, parent).comparison;
+            if comparison.explained_until.is_none_or(|until| until > tick.now + most) {
+                comparison.explained_until = Some(tick.now + by_rank(tick, most));
+                self.rearm(tick, parent);
+            }
+        }
     }
 
-    /// After a restart that is for a short time only.
-    pub(super) fn explain_less(&mut self, tick: &Tick<'_>) {
-        self.explain_for(tick, EXPLAINED_MAX_AFTER_RESTART);
-    }
-
-    fn explain_for(&mut self, tick: &Tick<'_>, most: Duration) {
-        let Some(parent) = self.overlay.parent else { return };
-        // Nodes that have heard of the same at the same time don't compare at the same time.
-        let sooner = most.mul_f64(tick.members.rank() as f64 / tick.members.nodes() as f64 / 4.0);
-        let comparison = &mut self.link(tick, parent).comparison;
-        if comparison.explained_until() > tick.now + most {
-            comparison.explained_until = Some(tick.now + (most - sooner));
+    /// A member was started again.
+    pub(super) fn see_to_restart(&mut self, tick: &Tick<'_>) {
+        if let Some(parent) = self.overlay.parent {
+            let at = tick.now + by_rank(tick, RESTART_SEEN_TO_AFTER);
+            self.link(tick, parent).comparison.restart_seen_to_at = Some(at);
             self.rearm(tick, parent);
         }
     }
 
-    /// Nothing explains any more that the parent's digest is another one. It may have had nothing to say to this node for long.
-    pub(super) fn explained_due(&mut self, tick: &Tick<'_>, peer: Peer) {
+    /// It may be time to compare with the parent, which may have had nothing to say to this node for long.
+    pub(super) fn compare_if_due(&mut self, tick: &Tick<'_>, peer: Peer) {
         let is_parent = self.overlay.parent == Some(peer);
         let link = self.link(tick, peer);
-        if link.comparison.explained_until() <= tick.now {
-            link.comparison.explained_until = None;
+        if link.comparison.due() <= tick.now {
+            (link.comparison.explained_until, link.comparison.restart_seen_to_at) = (None, None);
             if is_parent && link.answers() {
                 self.start_round(tick, peer, tick.now);
             }
@@ -402,4 +401,9 @@ impl Core {
         }
         self.rearm(tick, peer);
     }
+}
+
+/// From three quarters of a time to all of it, as the node's place is: nodes that hear of something together don't compare together.
+fn by_rank(tick: &Tick<'_>, time: Duration) -> Duration {
+    time - time.mul_f64(tick.members.rank() as f64 / tick.members.nodes() as f64 / 4.0)
 }

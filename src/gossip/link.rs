@@ -180,7 +180,7 @@ impl Link {
     /// When the link next needs a tick, but for what is in flight.
     pub(super) fn due(&self) -> Time {
         let round = self.comparison.round.map_or(Time::NEVER, |round| round.retry_at);
-        self.acks.due().min(self.health.answer_due()).min(round).min(self.comparison.explained_until())
+        self.acks.due().min(self.health.answer_due()).min(round).min(self.comparison.due())
     }
 }
 
@@ -386,6 +386,8 @@ pub(super) struct Comparison {
     pub(super) tried: Option<Time>,
     /// Until when what is on its way may explain that the two differ.
     pub(super) explained_until: Option<Time>,
+    /// When the peer is to have heard what a member that was started again had told it, and has forgotten.
+    pub(super) restart_seen_to_at: Option<Time>,
     /// The last one of the peer's that was answered.
     pub(super) answered: Option<u64>,
     /// By when the peer has had no more than its share of the time that comparing takes.
@@ -409,9 +411,10 @@ impl Round {
 }
 
 impl Comparison {
-    /// When nothing explains any more that the two differ: never, if that was found out meanwhile.
-    pub(super) fn explained_until(&self) -> Time {
-        self.explained_until.unwrap_or(Time::NEVER)
+    /// When to compare with the peer, unless the two are found to be equal before, or for a restart all the same.
+    pub(super) fn due(&self) -> Time {
+        let at = self.explained_until.unwrap_or(Time::NEVER);
+        at.min(self.restart_seen_to_at.unwrap_or(Time::NEVER))
     }
 
     /// Whether a step is of the peer's round that was answered last.

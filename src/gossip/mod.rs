@@ -513,7 +513,7 @@ impl Core {
             self.retry(tick, peer, out);
         }
         self.answer_overdue(tick, peer, out);
-        self.explained_due(tick, peer);
+        self.compare_if_due(tick, peer);
         let link = self.link(tick, peer);
         if link.comparison.round.is_some_and(|round| round.retry_at <= tick.now) {
             self.try_round(tick, peer, out);
