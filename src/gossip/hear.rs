@@ -261,6 +261,12 @@ impl Core {
             }
         };
         let unequal = self.equals.unequal_count();
+        if unequal == 0
+            && let Some(parent) = self.overlay.parent
+        {
+            // Others have said that the parent is equal, too.
+            self.link(tick, parent).comparison.explained_until = None;
+        }
         let knows_less = !self.link(tick, peer).told.is_all_but(epoch, unequal);
         if knows_less && self.is_neighbour(peer) && self.knows_all_that_answer() {
             // It has come lately, or was told of more.

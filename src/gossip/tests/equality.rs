@@ -45,6 +45,20 @@ fn what_is_on_its_way_explains_a_difference_for_a_minute_though_the_parent_is_si
 }
 
 #[test]
+fn who_is_settled_by_others_does_not_compare_with_its_parent_a_minute_later() {
+    node("n1", |core, tick, out| {
+        core.overlay.parent = Some(HUB);
+        core.link(tick, HUB).incarnation = 3;
+        core.changed(tick);
+        let header = Header { claim: Claim::AllBut(vec![]), digest: core.digest(), ..header(0) };
+        core.hear(tick, Peer(2), arrival(header, Kind::Ack), out);
+        assert!(core.equals.is_settled());
+        core.compare_if_due(&Tick { now: NOW + Duration::from_secs(60), ..*tick }, HUB);
+        assert!(core.link(tick, HUB).comparison.round.is_none());
+    });
+}
+
+#[test]
 fn after_a_restart_it_explains_one_for_two_seconds_whatever_has_been_found_since() {
     node("n1", |core, tick, out| {
         core.overlay.parent = Some(HUB);
