@@ -128,7 +128,8 @@ impl Core {
             is_earlier && link.answers() && Some(*peer) != parent
         };
         let kept = former.filter(leads_on);
-        let seeks = root != PLANNED_ROOT && tick.now >= root_since + ROOT_KNOWN_AFTER;
+        let is_known = tick.now >= root_since + ROOT_KNOWN_AFTER;
+        let seeks = root != PLANNED_ROOT && is_known && !self.equals.is_settled();
         let bridge = kept.or_else(|| seeks.then(|| self.links.keys().copied().find(leads_on)).flatten());
         if bridge == former {
             return;
