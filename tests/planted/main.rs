@@ -267,7 +267,7 @@ fn stories_tell_of_values_that_travel_in_repairs() {
 fn a_failing_simulation_is_status_1_and_tells_all() {
     let simulate = |more: &str| {
         let options = format!("--seeds 10 --first-seed 3 {OPTIONS} {more}");
-        let output = simulate(&WITH_BUGS, Some("first-is-enough"), &options);
+        let output = simulate(&WITH_BUGS, Some("forged-value"), &options);
         assert_eq!(output.status.code(), Some(1));
         output.stdout
     };
