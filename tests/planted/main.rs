@@ -267,7 +267,7 @@ fn stories_tell_of_values_that_travel_in_repairs() {
 fn a_failing_simulation_is_status_1_and_tells_all() {
     let simulate = |more: &str| {
         let options = format!("--seeds 10 --first-seed 3 {OPTIONS} {more}");
-        let output = simulate(&WITH_BUGS, Some("forged-value"), &options);
+        let output = simulate(&WITH_BUGS, Some("first-is-enough"), &options);
         assert_eq!(output.status.code(), Some(1));
         output.stdout
     };
@@ -281,7 +281,9 @@ fn a_failing_simulation_is_status_1_and_tells_all() {
     }
     let summary: Json = serde_json::from_slice(&simulate("--json")).expect("nothing but JSON");
     let found_by = &summary["failures"][0]["found-by"];
-    assert_eq!((&summary["valid"], found_by), (&false.into(), &"invariant".into()));
+    // A node that is settled too early is seen to be silent, or to leave a value where it is.
+    assert_eq!(summary["valid"], Json::Bool(false));
+    assert!(found_by == "invariant" || found_by == "bound", "{found_by}");
     assert!(summary["minimised"]["story"].is_array());
 }
 
