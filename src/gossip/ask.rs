@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::core::{Core, Tick};
 use super::link::{Health, Link};
-use super::membership::Peer;
+use super::membership::{Membership, Peer};
 use super::overlay::Overlay;
 use super::plan::Strategy;
 use super::watch::{INTERVAL, INTERVAL_WITH_NEWS, Urgency, shared_interval};
@@ -141,16 +141,23 @@ impl Core {
     }
 
     /// Whom this node would have for a neighbour if they answered: the parent that the plan gives it, its
-    /// children, and for a root everybody.
+    /// children, and for a root everybody; and children that the plan gives it, and that have left: they may be where no news
+    /// comes to.
     fn missing(&self, tick: &Tick<'_>) -> Vec<Peer> {
         let Overlay { parent, .. } = self.overlay;
         let is_everybodys = parent.is_none() || self.overlay.is_direct();
-        let is_mine = |(_, link): &(&Peer, &Link)| {
-            link.health.is_suspected() && (is_everybodys || link.overlay.is_child)
+        let is_mine = |(peer, link): &(&Peer, &Link)| {
+            let is_lost = link.health.is_suspected() && (is_everybodys || link.overlay.is_child);
+            is_lost || self.has_left(tick.members, **peer, link)
         };
         let planned = self.overlay.planned_parent(tick.members).filter(|&planned| parent != Some(planned));
         let lost = self.links.iter().filter(is_mine).map(|(&peer, _)| peer);
         planned.into_iter().chain(lost.filter(|&peer| Some(peer) != planned)).collect()
+    }
+
+    /// Whether the plan has a peer below this node, and it has gone elsewhere.
+    fn has_left(&self, members: &Membership, peer: Peer, link: &Link) -> bool {
+        !link.overlay.is_child && !link.overlay.is_foreign && self.overlay.is_planned_child(members, peer)
     }
 
     /// Somebody not known to be equal, or the helper, who hasn't been asked in the latter half of the time since there was news:

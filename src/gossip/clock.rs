@@ -58,6 +58,11 @@ impl Clock {
         self.heard.map(|(_, at)| at)
     }
 
+    /// For how long nothing has come from the peer that was not overtaken.
+    pub(super) fn silence(&self, now: Time) -> Duration {
+        self.heard_at().map_or(Duration::MAX, |heard| now.since(heard))
+    }
+
     /// What to tell the peer of its last message.
     pub(super) fn echo(&self, now: Time) -> Option<Echo> {
         let (at, came) = self.heard.filter(|(_, came)| now.since(*came) <= ECHO_AGE_MAX)?;
@@ -135,7 +140,7 @@ impl Clock {
     }
 
     fn fresh(&self, now: Time) -> Option<Flushes> {
-        self.flushes.filter(|_| self.heard_at().is_some_and(|heard| now.since(heard) <= PHASE_AGE_MAX))
+        self.flushes.filter(|_| self.silence(now) <= PHASE_AGE_MAX)
     }
 }
 

@@ -211,7 +211,7 @@ impl Core {
             return false;
         }
         let was_child = std::mem::replace(&mut link.overlay.is_child, header.up);
-        let joined = header.up && !was_child;
+        let (joined, left) = (header.up && !was_child, was_child && !header.up);
         link.overlay.root = usize::try_from(header.root).ok();
         link.told.heard = Some(header.digest);
         if header.plan.is_some() && self.overlay.parent == Some(peer) {
@@ -225,6 +225,9 @@ impl Core {
             if was_settled {
                 self.watch.news(tick.now, tick.now + self.quiet(tick));
             }
+        }
+        if left && self.overlay.is_planned_child(tick.members, peer) {
+            self.watch.hurry(tick.now);
         }
         if joined && !self.overlay.is_planned_child(tick.members, peer) {
             if self.overlay.is_direct() {
@@ -279,8 +282,7 @@ impl Core {
     fn doubt_parent(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let Some(parent) = self.overlay.parent else { return };
         let link = self.link(tick, parent);
-        let is_silent = link.clock.heard_at().is_none_or(|heard| tick.now.since(heard) >= PARENT_SILENT);
-        if is_silent && !link.health.is_asked() {
+        if link.clock.silence(tick.now) >= PARENT_SILENT && !link.health.is_asked() {
             self.send_ping(tick, parent, out);
         }
     }
@@ -307,8 +309,7 @@ impl Core {
     /// to be told. By the direct plan it may hear the parent, and not everybody else.
     fn hears_of_news(&self, tick: &Tick<'_>, header: &Header) -> bool {
         let parent = self.overlay.parent.and_then(|parent| self.links.get(&parent));
-        let heard_at = parent.and_then(|parent| parent.clock.heard_at());
-        let hears_parent = heard_at.is_some_and(|heard| tick.now.since(heard) < PARENT_SILENT);
+        let hears_parent = parent.is_some_and(|parent| parent.clock.silence(tick.now) < PARENT_SILENT);
         hears_parent && header.root == self.overlay.root as u64 && !self.overlay.is_direct()
     }
 

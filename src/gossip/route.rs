@@ -6,6 +6,7 @@ use super::core::{Core, Tick};
 use super::membership::Peer;
 use super::overlay::{Overlay, PLANNED_ROOT};
 use super::plan::Strategy;
+use super::watch::INTERVAL_WITH_NEWS;
 use crate::node::{Outbox, Time};
 use crate::protocol::Excerpt;
 
@@ -130,7 +131,15 @@ impl Core {
         let kept = former.filter(leads_on);
         let is_known = tick.now >= root_since + ROOT_KNOWN_AFTER;
         let seeks = root != PLANNED_ROOT && is_known && !self.equals.is_settled();
-        let bridge = kept.or_else(|| seeks.then(|| self.links.keys().copied().find(leads_on)).flatten());
+        let mut candidates = self.links.keys().copied().filter(|peer| seeks && leads_on(peer));
+        let has_just_said_so = |peer: &Peer| self.links[peer].clock.silence(tick.now) < INTERVAL_WITH_NEWS;
+        let bridge = kept.or_else(|| candidates.clone().find(has_just_said_so));
+        if bridge.is_none()
+            && let Some(peer) = candidates.next()
+        {
+            // The root of its tree may be another one by now.
+            self.ask_one(tick, peer, out);
+        }
         if bridge == former {
             return;
         }

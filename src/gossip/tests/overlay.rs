@@ -71,6 +71,10 @@ fn a_node_in_a_tree_of_its_own_has_a_bridge_to_one_whose_root_comes_before() {
         core.reroute(&later, out);
         assert_eq!(core.overlay.bridge, None, "nobody holds anything else");
         core.equals = equals;
+        let long_after = Tick { now: NOW + Duration::from_secs(4), ..*tick };
+        core.reroute(&long_after, out);
+        assert_eq!(core.overlay.bridge, None, "n3 may be in another tree by now");
+        assert!(core.link(tick, Peer(3)).health.is_asked());
         core.reroute(&later, out);
         assert_eq!(core.overlay.bridge, Some(Peer(3)), "n2 is in a later tree");
         assert!(core.header(tick, Peer(3)).up && core.is_neighbour(Peer(3)));
@@ -78,6 +82,33 @@ fn a_node_in_a_tree_of_its_own_has_a_bridge_to_one_whose_root_comes_before() {
         core.hear(tick, peer, message, out);
         core.reroute(tick, out);
         assert_eq!(core.overlay.bridge, None, "n3 has come to this tree");
+    });
+}
+
+/// It may be in a tree that no news comes to, settled, and out of this node's reach by now.
+#[test]
+fn a_planned_child_that_has_left_is_asked_while_there_is_news() {
+    node("n0", |core, tick, out| {
+        core.started = true;
+        for peer in [LEAF, Peer(2)] {
+            core.hear(tick, peer, arrival(Header { up: true, ..header(0) }, Kind::Ack), out);
+        }
+        let mut asks = |core: &mut Core, ms: u64| {
+            let later = Tick { now: NOW + Duration::from_millis(ms), ..*tick };
+            core.changed(&later);
+            core.ask_due(&later, out);
+            [1, 2].map(|peer| core.links[&Peer(peer)].health.is_asked())
+        };
+        assert_eq!(asks(core, 0), [false, false]);
+        core.hear(tick, LEAF, arrival(Header { at: 2, ..header(0) }, Kind::Ack), &mut Outbox::default());
+        assert_eq!(asks(core, 10), [true, false]);
+        let heard = core.link(tick, LEAF).clock.stamped();
+        core.hear(tick, LEAF, arrival(Header { at: 3, ..header(heard) }, Kind::Ack), &mut Outbox::default());
+        assert_eq!(asks(core, 1000), [true, false], "it has answered, and is still elsewhere");
+        let heard = core.link(tick, LEAF).clock.stamped();
+        let back = Header { at: 4, up: true, ..header(heard) };
+        core.hear(tick, LEAF, arrival(back, Kind::Ack), &mut Outbox::default());
+        assert_eq!(asks(core, 2000), [false, false]);
     });
 }
 
