@@ -35,17 +35,22 @@ impl Core {
     }
 
     /// The plan has become direct: what has not been pushed to the parent, or has not come there, goes to all. The parent
-    /// won't pass it on: what this node sends again says that it tells everybody itself.
+    /// won't pass it on: what this node sends again says that it tells everybody itself. A root has no parent that has told the
+    /// others what they lack: it compares with those that are not its children.
     pub(super) fn push_to_all(&mut self, tick: &Tick<'_>) {
-        let unsent = self
-            .overlay
-            .parent
+        let parent = self.overlay.parent;
+        let unsent = parent
             .map_or(self.held.len, |parent| self.link(tick, parent).unacked_from(&tick.shared(parent).slots));
         for peer in tick.members.peers() {
             let is_neighbour = self.is_neighbour(peer);
             let link = self.link(tick, peer);
-            if !is_neighbour && !link.push.is_synced && !link.health.is_suspected() {
+            if is_neighbour || link.push.is_synced || link.health.is_suspected() {
+                continue;
+            }
+            if parent.is_some() {
                 link.sync(unsent);
+            } else {
+                self.start_round(tick, peer, tick.now);
             }
         }
         self.schedule.up_at = Time::NEVER;

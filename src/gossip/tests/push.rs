@@ -121,6 +121,21 @@ fn what_is_in_flight_to_the_parent_goes_to_all_when_the_plan_becomes_direct() {
     });
 }
 
+/// What came while the plan was not direct, nobody has passed on to a peer that was no child of the root's.
+#[test]
+fn a_root_compares_with_those_that_were_no_children_when_the_plan_becomes_direct() {
+    node("n0", |core, tick, _| {
+        core.started = true;
+        core.link(tick, LEAF).push.is_synced = true;
+        let left = core.link(tick, Peer(2));
+        (left.incarnation, left.overlay.is_child) = (3, false);
+        tick.log.append(&[7], Origin::Peer(1), NOW);
+        core.absorb(tick);
+        core.push_to_all(tick);
+        assert_eq!([1, 2].map(|peer| core.link(tick, Peer(peer)).comparison.round.is_some()), [false, true]);
+    });
+}
+
 #[test]
 fn what_three_later_batches_have_overtaken_is_lost_however_long_round_trips_seem() {
     node("n0", |core, tick, out| {
