@@ -7,7 +7,7 @@ use super::link::{Health, Link};
 use super::membership::{Membership, Peer};
 use super::overlay::Overlay;
 use super::plan::Strategy;
-use super::watch::{INTERVAL, INTERVAL_WITH_NEWS, Urgency, shared_interval};
+use super::watch::{INTERVAL, Urgency, shared_interval};
 use crate::node::{Outbox, Time};
 
 /// A peer that did not answer is not asked again, along with all others, before that.
@@ -110,11 +110,8 @@ impl Core {
     /// What somebody that this node can't reach has told everybody, this node can only get from others: by the direct plan
     /// nobody passes it on.
     fn compare_with_helper(&mut self, tick: &Tick<'_>) {
-        let Some(helper) = self.helper() else { return };
-        let comparison = &self.link(tick, helper).comparison;
-        let is_lately = comparison.tried.is_some_and(|tried| tick.now < tried + INTERVAL_WITH_NEWS);
-        if comparison.round.is_none() && !is_lately {
-            self.start_round(tick, helper, tick.now);
+        if let Some(helper) = self.helper() {
+            self.compare_unless_lately(tick, helper);
         }
     }
 

@@ -105,7 +105,7 @@ impl Core {
             self.link(tick, peer).overlay.is_child &= header.up;
             self.restored(tick, peer, out);
         }
-        self.find_out(tick, &header.untold, out);
+        self.find_out(tick, peer, &header.untold, out);
         if let (Some(acked), Some(took)) = (header.acked, took) {
             self.mark_lost(tick, peer, acked, took);
         }
@@ -168,21 +168,21 @@ impl Core {
 
     /// Some members don't answer a peer. This node compares with those that it has heard, and asks all others. Those that don't
     /// answer it either it names to its own neighbours, if there are any beside the peer.
-    fn find_out(&mut self, tick: &Tick<'_>, untold: &[u64], out: &mut Outbox) {
+    fn find_out(&mut self, tick: &Tick<'_>, peer: Peer, untold: &[u64], out: &mut Outbox) {
         if untold.is_empty() {
             return;
+        }
+        if self.overlay.is_direct() {
+            // It may be of another plan, and rely on this node for what those members tell everybody.
+            self.compare_unless_lately(tick, peer);
         }
         let has_children = self.has_children();
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
             let link = self.link(tick, member);
-            let is_lately_compared =
-                link.comparison.tried.is_some_and(|tried| tick.now < tried + ASKED_AGAIN);
             if link.answers() {
                 // It may hear of news, and not of all: by the direct plan nobody else passes on what the peer has told all.
-                if !is_lately_compared && link.comparison.round.is_none() {
-                    self.start_round(tick, member, tick.now);
-                }
+                self.compare_unless_lately(tick, member);
                 continue;
             }
             let (is_lost, is_lately_asked) =
@@ -195,6 +195,15 @@ impl Core {
             if !is_lately_asked {
                 self.ask_one(tick, member, out);
             }
+        }
+    }
+
+    /// Begins to compare with a peer, but with none as often as it may be named.
+    pub(super) fn compare_unless_lately(&mut self, tick: &Tick<'_>, peer: Peer) {
+        let comparison = &self.link(tick, peer).comparison;
+        let is_lately = comparison.tried.is_some_and(|tried| tick.now < tried + ASKED_AGAIN);
+        if comparison.round.is_none() && !is_lately {
+            self.start_round(tick, peer, tick.now);
         }
     }
 

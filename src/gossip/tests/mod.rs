@@ -8,6 +8,7 @@ mod rounds;
 use std::time::Duration;
 
 use super::core::{Core, Tick};
+use super::link::Comparison;
 use super::membership::{Arrival, Kind, Membership, Peer, What};
 use super::plan::Strategy;
 use super::rule::Equals;

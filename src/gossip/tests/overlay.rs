@@ -26,6 +26,22 @@ fn whom_a_node_could_not_tell_what_it_told_all_its_parent_compares_with() {
     });
 }
 
+/// A child of another plan gets nothing from a member that tells everybody, and that it can't reach, but by its parent.
+#[test]
+fn whoever_can_not_tell_a_member_is_compared_with_by_a_node_that_passes_nothing_on() {
+    for (strategy, compares) in [(Strategy::Direct, true), (Strategy::Star, false)] {
+        node("n0", |core, tick, out| {
+            core.overlay.plan.strategy = strategy;
+            core.link(tick, Peer(2)).incarnation = 3;
+            core.hear(tick, LEAF, arrival(header(0), Kind::Ack), out);
+            core.link(tick, LEAF).comparison = Comparison::default();
+            let names = Header { at: 2, untold: vec![2], ..header(0) };
+            core.hear(tick, LEAF, arrival(names, Kind::Ack), out);
+            assert_eq!(core.link(tick, LEAF).comparison.round.is_some(), compares);
+        });
+    }
+}
+
 #[test]
 fn a_new_parent_hears_of_those_whom_its_child_can_not_tell() {
     node("n2", |core, tick, out| {
