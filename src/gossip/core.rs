@@ -28,7 +28,7 @@ const QUIET: Duration = Duration::from_millis(150);
 /// A message that says that all members hold the same names so many at most that may not.
 const EXCEPTED_MAX: usize = 1024;
 
-/// The last incarnation that is believed: there is room for later ones in what is said between nodes.
+/// The last incarnation that is believed.
 const INCARNATION_MAX: u64 = 1 << 62;
 
 /// What a tick has at hand beside what it changes.
@@ -145,9 +145,10 @@ impl Core {
             let incarnation = tick.incarnation.load(Ordering::Relaxed);
             if rank == tick.members.rank() && restart.incarnation > incarnation {
                 // Some clock was set back since this node's former incarnation, or somebody made it up: this
-                // incarnation is a later one (SWIM's refutation).
-                tick.incarnation.store(restart.incarnation + 1, Ordering::Relaxed);
-                self.learn(tick, Restart { incarnation: restart.incarnation + 1, ..restart });
+                // incarnation is a later one (SWIM's refutation), or the last.
+                let incarnation = INCARNATION_MAX.min(restart.incarnation + 1);
+                tick.incarnation.store(incarnation, Ordering::Relaxed);
+                self.learn(tick, Restart { incarnation, ..restart });
             } else if rank == tick.members.rank() && restart.incarnation == incarnation {
                 self.learn(tick, restart);
             }
@@ -195,9 +196,7 @@ impl Core {
     /// The link to a peer, made if there is none yet.
     pub(super) fn link(&mut self, tick: &Tick<'_>, peer: Peer) -> &mut Link {
         let Self { links, overlay, .. } = self;
-        links.entry(peer).or_insert_with(|| {
-            Link::new(overlay.is_planned_child(tick.members, peer), false, overlay.measured)
-        })
+        links.entry(peer).or_insert_with(|| Link::new(false, false, overlay.measured))
     }
 
     /// How long this node waits for the peer's acknowledgements, and how long it lets its own wait.

@@ -121,7 +121,8 @@ impl Overlay {
         let jitter = if steady > 0 { deviations / steady } else { JITTER_UNKNOWN };
         let conditions = Conditions { round_trip, jitter, rate };
         let was_direct = self.is_direct();
-        self.plan = Plan::derive(members.nodes(), config.latency_budget, config.batch_max, conditions);
+        let present = self.plan.strategy;
+        self.plan = Plan::derive(members.nodes(), config.latency_budget, config.batch_max, conditions, present);
         self.is_direct() != was_direct
     }
 
@@ -141,8 +142,9 @@ impl Overlay {
         }
         let (next, every, far) = match self.parent.and_then(|parent| links.get(&parent)) {
             Some(link) => {
-                let far = link.trip.one_way() + link.clock.far().unwrap_or_default();
-                (Some(link.clock.aligned(now, &link.trip)), link.clock.every()?, far.max(self.far()))
+                // That of the root: or else the network would seem larger by way of a tree, and then a star be the plan.
+                let far = link.clock.far().unwrap_or_default().max(self.far());
+                (Some(link.clock.aligned(now, &link.trip)), link.clock.every()?, far)
             }
             None => (aligned.then(|| schedule.announced(now, period)), period, self.far()),
         };
