@@ -7,7 +7,7 @@ use super::link::{Health, Link};
 use super::membership::{Membership, Peer};
 use super::overlay::Overlay;
 use super::plan::Strategy;
-use super::watch::{INTERVAL, Urgency, shared_interval};
+use super::watch::{INTERVAL, INTERVAL_WITH_NEWS, Urgency, shared_interval};
 use crate::node::{Outbox, Time};
 
 /// A peer that did not answer is not asked again, along with all others, before that.
@@ -51,7 +51,7 @@ impl Core {
     /// Asks all that are not known to be equal, but those that have just been asked in vain.
     fn ask_all(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         for peer in self.equals.unequal().map(Peer).collect::<Vec<_>>() {
-            let health = &self.link(tick, peer).health;
+            let health = &self.link(peer).health;
             if !(health.is_suspected() && health.was_asked(tick.now, ASKED_AGAIN)) {
                 self.ask_one(tick, peer, out);
             }
@@ -110,8 +110,11 @@ impl Core {
     /// What somebody that this node can't reach has told everybody, this node can only get from others: by the direct plan
     /// nobody passes it on.
     fn compare_with_helper(&mut self, tick: &Tick<'_>) {
-        if let Some(helper) = self.helper() {
-            self.compare_unless_lately(tick, helper);
+        let Some(helper) = self.helper() else { return };
+        let comparison = &self.link(helper).comparison;
+        let is_lately = comparison.tried.is_some_and(|tried| tick.now < tried + INTERVAL_WITH_NEWS);
+        if comparison.round.is_none() && !is_lately {
+            self.start_round(tick, helper, tick.now);
         }
     }
 
@@ -182,7 +185,7 @@ impl Core {
     /// Asks a peer, unless it owes an answer already or can't be asked. One that has never spoken as natter nodes
     /// do may not understand a question, but acknowledges a batch.
     pub(super) fn ask_one(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         if link.health.is_asked() {
             return;
         }
@@ -199,9 +202,9 @@ impl Core {
     /// What a peer was asked is not answered in time: it is asked once more, or suspected.
     pub(super) fn answer_overdue(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let planned = self.overlay.planned_parent(tick.members) == Some(peer);
-        let counts_twice = planned || self.link(tick, peer).overlay.is_child;
+        let counts_twice = planned || self.link(peer).overlay.is_child;
         let most = if counts_twice { Health::FAILURES_MAX } else { 1 };
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         let Some(asked) = link.health.take_overdue(tick.now) else { return };
         if link.health.is_suspected() {
             link.put_off_round();

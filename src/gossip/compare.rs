@@ -28,7 +28,7 @@ impl Core {
     /// than that one. A link that is not synced is from when the first step is sent.
     pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer, at: Time) {
         let id = tick.random.name();
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         let again = link.comparison.tried.map(|tried| tried + link.trip.timeout());
         let begins = at.max(again.unwrap_or_default());
         let former = link.comparison.round;
@@ -44,7 +44,7 @@ impl Core {
     /// neighbour.
     pub(super) fn try_round(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let len = self.held.len;
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         let timeout = link.trip.timeout();
         let may_go_on = link.comparison.may_go_on(tick.now, Reconciliation::takes(len));
         let Some(Round { id: round, is_sent, retry_at }) = &mut link.comparison.round else { return };
@@ -67,7 +67,7 @@ impl Core {
     /// Tries the round again unless it goes on in time.
     fn await_answer(&mut self, tick: &Tick<'_>, peer: Peer) {
         let comparing = COMPARING_A_MILLION.mul_f64(self.held.len as f64 / 1e6);
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         let retry_at = tick.now + link.trip.timeout() + comparing;
         if let Some(round) = &mut link.comparison.round {
             round.retry_at = retry_at;
@@ -86,7 +86,7 @@ impl Core {
         let len = self.held.len;
         let outranks = peer.0 < tick.members.rank();
         let is_pushed_to = self.is_pushed_to(peer);
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         // One that has not been sent yet gives way to any.
         let mine = link.comparison.round.filter(|round| round.is_sent).map(|round| round.id);
         if answer && mine != Some(round) || !answer && mine.is_some() && !outranks {
@@ -109,7 +109,7 @@ impl Core {
         let may_fetch = self.may_fetch(tick, peer, found.asked());
         let is_complete = answer && found.is_complete();
         // What is pushed anyway, and what is on its way, need not be found missing.
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         let unpushed = if is_pushed_to { link.push.cursor } else { len };
         let in_flight: Vec<Span> = tick.shared(peer).slots.in_flight().map(|one| one.span).collect();
         let mut lacking: Vec<Span> = link.push.lacking.iter().copied().collect();
@@ -138,10 +138,10 @@ impl Core {
             // If that is lost, the round is tried again.
             values = send.iter().map(Place::value).collect();
         } else {
-            self.link(tick, peer).push.lacking.extend(batches);
+            self.link(peer).push.lacking.extend(batches);
         }
         if is_over {
-            self.link(tick, peer).comparison.round = None;
+            self.link(peer).comparison.round = None;
         } else if !may_fetch {
             // The peer may well hold the same as the one that is being fetched from. Then there is less to do when whoever
             // began tries again.
@@ -151,7 +151,7 @@ impl Core {
             self.send_sync(tick, peer, &Sync { round, answer: !answer, ranges, wants, values }, out);
             if answer {
                 self.await_answer(tick, peer);
-            } else if self.link(tick, peer).health.is_suspected() {
+            } else if self.link(peer).health.is_suspected() {
                 // It is heard, and is to show whether it hears this node.
                 self.expect_answer(tick, peer, Duration::ZERO);
             }
@@ -166,7 +166,7 @@ impl Core {
         }
         let round_trips =
             u32::try_from(1 + asked / (tick.config.batch_max * SLOTS) as u64).unwrap_or(u32::MAX);
-        let takes = self.link(tick, peer).trip.reckoned().mean.saturating_mul(round_trips);
+        let takes = self.link(peer).trip.reckoned().mean.saturating_mul(round_trips);
         self.reconciliation.fetches.may_begin(tick.now, peer, takes.min(FETCH_MAX))
     }
 }

@@ -178,7 +178,7 @@ impl Core {
     fn restarted(&mut self, tick: &Tick<'_>, peer: Peer, incarnation: u64) {
         let slots = &tick.shared(peer).slots;
         let is_told = self.overlay.is_direct() && !self.is_neighbour(peer);
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         let cursor = link.unacked_from(slots);
         slots.clear();
         link.restart(incarnation);
@@ -186,7 +186,7 @@ impl Core {
             link.sync(cursor);
         }
         self.equals.differs(peer.0);
-        if self.is_neighbour(peer) && !self.link(tick, peer).health.is_suspected() {
+        if self.is_neighbour(peer) && !self.link(peer).health.is_suspected() {
             self.start_round(tick, peer, tick.now);
         }
     }
@@ -194,14 +194,14 @@ impl Core {
     // Links.
 
     /// The link to a peer, made if there is none yet.
-    pub(super) fn link(&mut self, tick: &Tick<'_>, peer: Peer) -> &mut Link {
+    pub(super) fn link(&mut self, peer: Peer) -> &mut Link {
         let Self { links, overlay, .. } = self;
         links.entry(peer).or_insert_with(|| Link::new(false, false, overlay.measured))
     }
 
     /// How long this node waits for the peer's acknowledgements, and how long it lets its own wait.
     pub(super) fn ack_delays(&mut self, tick: &Tick<'_>, peer: Peer) -> (AckDelay, AckDelay) {
-        self.link(tick, peer);
+        self.link(peer);
         let (overlay, link) = (&self.overlay, &self.links[&peer]);
         (overlay.answer_delay(tick.config, link), overlay.ack_delay(tick.config, link))
     }
@@ -240,7 +240,7 @@ impl Core {
             out.note(format_args!("{} does not answer", Excerpt(tick.members.name(peer))));
         }
         let slots = &tick.shared(peer).slots;
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         let is_compared = link.comparison.round.is_some();
         let lacks_some = is_compared || link.push.rest || link.under_way(slots).next().is_some();
         link.blind = Blind::from(link.unacked_from(slots));
@@ -269,7 +269,7 @@ impl Core {
         let all = self.overlay.is_direct() && !self.is_helped_by(peer);
         let more = self.has_more(tick, peer);
         self.choose_helper(tick);
-        self.link(tick, peer);
+        self.link(peer);
         let Self { links, overlay, restarts, held, untold, .. } = self;
         let link = links.get_mut(&peer).expect("made above");
         link.acks = AckTimer::default();
@@ -327,7 +327,7 @@ impl Core {
             && last.is_none()
         {
             // More may be lost at the same time.
-            self.link(tick, helper).acks.by(tick.now + GATHER);
+            self.link(helper).acks.by(tick.now + GATHER);
             self.rearm(tick, helper);
         }
     }
@@ -403,7 +403,7 @@ impl Core {
 
     /// The last message to a peer wants an answer, which takes the peer so long.
     pub(super) fn expect_answer(&mut self, tick: &Tick<'_>, peer: Peer, takes: Duration) {
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         let (stamp, due) = (link.clock.stamped(), tick.now + link.trip.timeout() + takes);
         link.health.ask(tick.now, stamp, due);
         self.rearm(tick, peer);

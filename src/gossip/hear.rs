@@ -47,12 +47,12 @@ impl Core {
     /// Whether a message is of the peer's latest incarnation that is known. One of a later incarnation shows that
     /// the peer was started again.
     fn is_of_latest_incarnation(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header) -> bool {
-        let known = self.restarts.latest(peer.0).max(self.link(tick, peer).incarnation);
+        let known = self.restarts.latest(peer.0).max(self.link(peer).incarnation);
         if header.incarnation < known {
             // A late one; or the peer has come back with a clock that was set back, and is to hear of its later
             // incarnation.
             tick.shared(peer).set_incarnation(known);
-            let link = self.link(tick, peer);
+            let link = self.link(peer);
             link.incarnation = known;
             let soon = tick.now + link.trip.timeout();
             link.acks.by(soon);
@@ -61,7 +61,7 @@ impl Core {
         if known != 0 && header.incarnation > known {
             self.learn_restart(tick, Restart { rank: peer.0 as u64, incarnation: header.incarnation });
         }
-        self.link(tick, peer).incarnation = header.incarnation;
+        self.link(peer).incarnation = header.incarnation;
         true
     }
 
@@ -84,7 +84,7 @@ impl Core {
             .for_each(|incarnation| self.learn_restart(tick, Restart { rank: own_rank, incarnation }));
         header.restarts.iter().for_each(|&restart| self.learn_restart(tick, restart));
         let (_, ack_delay) = self.ack_delays(tick, peer);
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         if let Kind::Delta { base, generation, now } = *kind {
             let deviation = link.trip.get().map_or(Duration::ZERO, |trip| trip.deviation);
             let came = link.receipts.record(base, generation);
@@ -99,10 +99,10 @@ impl Core {
         if let Some(echo) = echo {
             self.untold.heard(tick.now, peer, echo.at);
         }
-        let was_asked = self.link(tick, peer).health.is_asked();
-        if echo.is_some_and(|echo| self.link(tick, peer).health.heard(echo.at)) {
+        let was_asked = self.link(peer).health.is_asked();
+        if echo.is_some_and(|echo| self.link(peer).health.heard(echo.at)) {
             // It may have taken another parent meanwhile.
-            self.link(tick, peer).overlay.is_child &= header.up;
+            self.link(peer).overlay.is_child &= header.up;
             self.restored(tick, peer, out);
         }
         self.find_out(tick, peer, &header.untold, out);
@@ -110,17 +110,17 @@ impl Core {
             self.mark_lost(tick, peer, acked, took);
         }
         let is_latest = self.hear_state(tick, (peer, at), header, out);
-        if let Some(trip) = self.link(tick, peer).trip.get() {
+        if let Some(trip) = self.link(peer).trip.get() {
             tick.shared(peer).set_one_way(trip.mean / 2);
         }
-        let answers = was_asked && !self.link(tick, peer).health.is_asked();
+        let answers = was_asked && !self.link(peer).health.is_asked();
         match kind {
             Kind::Ping => self.answer(tick, peer, header, out),
             Kind::Ack if answers => self.hear_answer(tick, peer, header),
             // Its round may be over, and another one begun: that one is tried again. The one that goes on is not begun again
             // for each step that was overtaken.
             Kind::Sync(sync)
-                if !sync.answer && !is_latest && !self.link(tick, peer).comparison.is_answered(sync) => {}
+                if !sync.answer && !is_latest && !self.link(peer).comparison.is_answered(sync) => {}
             // A round with a former incarnation ends when the peer hears of this one.
             Kind::Sync(_) if header.to.is_some_and(|to| to != incarnation) => self.send_ack(tick, peer, out),
             Kind::Sync(sync) => self.compare(tick, peer, sync, out),
@@ -138,7 +138,7 @@ impl Core {
         let (is_neighbour, is_direct) = (self.is_neighbour(peer), self.overlay.is_direct());
         let slots = &tick.shared(peer).slots;
         self.untold.remove(peer);
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         // The peer may not know yet that it is heard.
         link.acks.by(tick.now);
         if !is_neighbour {
@@ -174,15 +174,15 @@ impl Core {
         }
         if self.overlay.is_direct() {
             // It may be of another plan, and rely on this node for what those members tell everybody.
-            self.compare_unless_lately(tick, peer);
+            self.compare_soon(tick, peer);
         }
         let has_children = self.has_children();
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
-            let link = self.link(tick, member);
+            let link = self.link(member);
             if link.answers() {
                 // It may hear of news, and not of all: by the direct plan nobody else passes on what the peer has told all.
-                self.compare_unless_lately(tick, member);
+                self.compare_soon(tick, member);
                 continue;
             }
             let (is_lost, is_lately_asked) =
@@ -198,12 +198,12 @@ impl Core {
         }
     }
 
-    /// Begins to compare with a peer, but with none as often as it may be named.
-    pub(super) fn compare_unless_lately(&mut self, tick: &Tick<'_>, peer: Peer) {
-        let comparison = &self.link(tick, peer).comparison;
-        let is_lately = comparison.tried.is_some_and(|tried| tick.now < tried + ASKED_AGAIN);
-        if comparison.round.is_none() && !is_lately {
-            self.start_round(tick, peer, tick.now);
+    /// Compares with a peer, but with none as often as it may be named.
+    fn compare_soon(&mut self, tick: &Tick<'_>, peer: Peer) {
+        let comparison = &self.link(peer).comparison;
+        if comparison.round.is_none() {
+            let at = comparison.tried.map_or(tick.now, |tried| tick.now.max(tried + ASKED_AGAIN));
+            self.start_round(tick, peer, at);
         }
     }
 
@@ -215,7 +215,7 @@ impl Core {
         header: &Header,
         out: &mut Outbox,
     ) -> bool {
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         if !link.clock.hear(at, header, tick.config.latency_budget, &mut link.trip) {
             return false;
         }
@@ -243,7 +243,7 @@ impl Core {
                 // What others tell everybody was passed over as none of this node's business.
                 self.start_round(tick, peer, tick.now);
             } else {
-                self.link(tick, peer).requeue(&tick.shared(peer).slots);
+                self.link(peer).requeue(&tick.shared(peer).slots);
                 self.flush(tick, peer, out);
             }
             self.doubt_parent(tick, out);
@@ -255,7 +255,7 @@ impl Core {
     fn hear_equal(&mut self, tick: &Tick<'_>, peer: Peer, claim: &Claim) {
         let (len, epoch, nodes) = (self.held.len, self.held.epoch, tick.members.nodes());
         tick.shared(peer).slots.clear();
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         // A peer that has heard of a round by now may have come to hold more since it said this, and leaves that to the round.
         if !link.health.is_asked() || link.comparison.round.is_some_and(|round| !round.is_sent) {
             link.comparison.round = None;
@@ -277,12 +277,12 @@ impl Core {
             && let Some(parent) = self.overlay.parent
         {
             // Others have said that the parent is equal, too.
-            self.link(tick, parent).comparison.explained_until = None;
+            self.link(parent).comparison.explained_until = None;
         }
-        let knows_less = !self.link(tick, peer).told.is_all_but(epoch, unequal);
+        let knows_less = !self.link(peer).told.is_all_but(epoch, unequal);
         if knows_less && self.is_neighbour(peer) && self.knows_all_that_answer() {
             // It has come lately, or was told of more.
-            self.link(tick, peer).acks.by(tick.now);
+            self.link(peer).acks.by(tick.now);
         }
     }
 
@@ -290,7 +290,7 @@ impl Core {
     /// is gone if it had nothing to say to it.
     fn doubt_parent(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let Some(parent) = self.overlay.parent else { return };
-        let link = self.link(tick, parent);
+        let link = self.link(parent);
         if link.clock.silence(tick.now) >= PARENT_SILENT && !link.health.is_asked() {
             self.send_ping(tick, parent, out);
         }
@@ -326,14 +326,14 @@ impl Core {
     fn follow_up(&mut self, tick: &Tick<'_>, peer: Peer, header: &Header, kind: &Kind, out: &mut Outbox) {
         let (digest, matters, is_neighbour) =
             (self.digest(), self.matters(tick, peer), self.is_neighbour(peer));
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         let may_compare = is_neighbour && link.told.heard != Some(digest);
         // By the direct plan others may be bringing what makes the difference.
         let is_explained = may_compare
             && link.push.is_synced
             && (header.more || self.overlay.is_direct() || self.has_more(tick, peer))
             && !self.differs_for_long(tick, peer);
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         if link.health.is_suspected() {
             // It can be heard; it is to show whether it hears this node. If it does, it will say more than a
             // question.
@@ -350,7 +350,7 @@ impl Core {
         if may_compare && !is_explained {
             self.start_round(tick, peer, tick.now);
         }
-        if self.link(tick, peer).push.rest && tick.shared(peer).slots.has_free() {
+        if self.link(peer).push.rest && tick.shared(peer).slots.has_free() {
             self.flush(tick, peer, out);
         }
     }
@@ -359,7 +359,7 @@ impl Core {
     /// what is on its way may be the cause.
     fn differs_for_long(&mut self, tick: &Tick<'_>, peer: Peer) -> bool {
         let is_parent = self.overlay.parent == Some(peer);
-        is_parent && self.link(tick, peer).comparison.due() <= tick.now
+        is_parent && self.link(peer).comparison.due() <= tick.now
     }
 
     /// This node's digest has changed: from then on what is on its way may explain for so long that the parent's is another one.
@@ -367,7 +367,7 @@ impl Core {
         let others_tell = self.overlay.is_direct() && tick.members.nodes() > 2;
         let most = if others_tell { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX };
         if let Some(parent) = self.overlay.parent {
-            let comparison = &mut self.link(tick, parent).comparison;
+            let comparison = &mut self.link(parent).comparison;
             if comparison.explained_until.is_none_or(|until| until > tick.now + most) {
                 comparison.explained_until = Some(tick.now + by_rank(tick, most));
                 self.rearm(tick, parent);
@@ -379,7 +379,7 @@ impl Core {
     pub(super) fn see_to_restart(&mut self, tick: &Tick<'_>) {
         if let Some(parent) = self.overlay.parent {
             let at = tick.now + by_rank(tick, RESTART_SEEN_TO_AFTER);
-            self.link(tick, parent).comparison.restart_seen_to_at = Some(at);
+            self.link(parent).comparison.restart_seen_to_at = Some(at);
             self.rearm(tick, parent);
         }
     }
@@ -387,7 +387,7 @@ impl Core {
     /// It may be time to compare with the parent, which may have had nothing to say to this node for long.
     pub(super) fn compare_if_due(&mut self, tick: &Tick<'_>, peer: Peer) {
         let is_parent = self.overlay.parent == Some(peer);
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         if link.comparison.due() <= tick.now {
             (link.comparison.explained_until, link.comparison.restart_seen_to_at) = (None, None);
             if is_parent && link.answers() {
@@ -399,7 +399,7 @@ impl Core {
     /// Somebody who isn't a natter node has sent or acknowledged values.
     fn hear_foreign(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let len = self.held.len;
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         if link.incarnation != 0 {
             return;
         }
@@ -411,7 +411,7 @@ impl Core {
         link.health = Health::default();
         if self.is_neighbour(peer) {
             self.flush(tick, peer, out);
-            if tick.shared(peer).slots.is_empty() && self.link(tick, peer).push.cursor == len {
+            if tick.shared(peer).slots.is_empty() && self.link(peer).push.cursor == len {
                 self.equals.heard(peer.0, []);
             }
         }

@@ -514,11 +514,11 @@ impl Core {
         }
         self.answer_overdue(tick, peer, out);
         self.compare_if_due(tick, peer);
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         if link.comparison.round.is_some_and(|round| round.retry_at <= tick.now) {
             self.try_round(tick, peer, out);
         }
-        if self.link(tick, peer).acks.due() <= tick.now {
+        if self.link(peer).acks.due() <= tick.now {
             self.send_ack(tick, peer, out);
         }
         self.rearm(tick, peer);

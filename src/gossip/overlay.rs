@@ -122,7 +122,8 @@ impl Overlay {
         let conditions = Conditions { round_trip, jitter, rate };
         let was_direct = self.is_direct();
         let present = self.plan.strategy;
-        self.plan = Plan::derive(members.nodes(), config.latency_budget, config.batch_max, conditions, present);
+        self.plan =
+            Plan::derive(members.nodes(), config.latency_budget, config.batch_max, conditions, present);
         self.is_direct() != was_direct
     }
 

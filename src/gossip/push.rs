@@ -245,7 +245,7 @@ impl Core {
         let is_pushed_to = self.is_pushed_to(peer);
         let slots = &tick.shared(peer).slots;
         let restarts = self.restarts.fingerprint();
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         if link.health.is_suspected() {
             return;
         }
@@ -255,12 +255,12 @@ impl Core {
         let mut sent = false;
         loop {
             if !slots.has_free() {
-                self.link(tick, peer).push.rest = true;
+                self.link(peer).push.rest = true;
                 break;
             }
             let mut gathered = self.next_batch(tick, peer);
             if gathered.values.is_empty() && (sent || !restarts_wait) {
-                self.link(tick, peer).push.rest = false;
+                self.link(peer).push.rest = false;
                 break;
             }
             self.repeat(tick, peer, &mut gathered.values);
@@ -281,20 +281,20 @@ impl Core {
         let is_pushed_to = self.is_pushed_to(peer);
         let end = self.held.len;
         // Of what was in flight by another plan none may be for the peer.
-        while let Some(span) = self.link(tick, peer).push.lacking.pop_front() {
+        while let Some(span) = self.link(peer).push.lacking.pop_front() {
             let gathered = self.gather(tick, peer, span);
             if !gathered.rest.is_empty() {
-                self.link(tick, peer).push.lacking.push_front(gathered.rest);
+                self.link(peer).push.lacking.push_front(gathered.rest);
             }
             if !gathered.values.is_empty() {
                 return gathered;
             }
         }
-        let push = &mut self.link(tick, peer).push;
+        let push = &mut self.link(peer).push;
         let to = if is_pushed_to { end } else { push.cursor };
         let unsent = Span { from: push.cursor, to, whole: false };
         let gathered = self.gather(tick, peer, unsent);
-        self.link(tick, peer).push.cursor = gathered.rest.from;
+        self.link(peer).push.cursor = gathered.rest.from;
         gathered
     }
 
@@ -315,7 +315,7 @@ impl Core {
     /// What a question brings to a suspected peer; nothing if it isn't suspected.
     pub(super) fn values_for_suspected(&mut self, tick: &Tick<'_>, peer: Peer) -> Batch {
         let (len, most) = (self.held.len, tick.config.batch_max);
-        self.link(tick, peer);
+        self.link(peer);
         let Self { links, brought, .. } = self;
         match links.get_mut(&peer).filter(|link| link.health.is_suspected()) {
             Some(link) => {
@@ -377,7 +377,7 @@ impl Core {
         header.all &= !covered.whole;
         let restarts = header.digest.restarts;
         let (answer_delay, _) = self.ack_delays(tick, peer);
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         // An answer is wanted at once to what is sent again.
         let lazily = if again.is_some() { Duration::ZERO } else { answer_delay.after_first };
         // However restless the network seems, or a clock that ran wrong makes it seem.
@@ -410,7 +410,7 @@ impl Core {
     pub(super) fn retry(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let slots = &tick.shared(peer).slots;
         let (answer_delay, _) = self.ack_delays(tick, peer);
-        let link = self.link(tick, peer);
+        let link = self.link(peer);
         let all = link.answer_due(answer_delay) <= tick.now;
         let overdue: SmallVec<[InFlight; SLOTS]> =
             slots.in_flight().filter(|in_flight| all || in_flight.due <= tick.now).collect();
@@ -431,7 +431,7 @@ impl Core {
         let gathered = self.gather(tick, peer, span);
         if !gathered.rest.is_empty() {
             // It was less when it was first sent.
-            let push = &mut self.link(tick, peer).push;
+            let push = &mut self.link(peer).push;
             push.lacking.push_back(gathered.rest);
             push.rest = true;
         }
@@ -445,7 +445,7 @@ impl Core {
     pub(super) fn mark_lost(&mut self, tick: &Tick<'_>, peer: Peer, acked: Acked, took: Duration) {
         let slots: &SlotRing = &tick.shared(peer).slots;
         let (answer_delay, _) = self.ack_delays(tick, peer);
-        let Some(trip) = self.link(tick, peer).trip.get() else { return };
+        let Some(trip) = self.link(peer).trip.get() else { return };
         let reordering = 4 * trip.deviation + Duration::from_millis(10);
         let overtaken = tick.now + answer_delay.after_last + trip.timeout();
         for in_flight in slots.in_flight().filter(|in_flight| in_flight.sent < tick.now.before(took)) {
@@ -466,7 +466,7 @@ impl Core {
             .collect();
         for peer in peers {
             let in_flight: Vec<Span> = tick.shared(peer).slots.in_flight().map(|one| one.span).collect();
-            self.link(tick, peer).push.lacking.extend(in_flight);
+            self.link(peer).push.lacking.extend(in_flight);
             let mut generation = Generation(tick.random.name());
             loop {
                 let values = self.next_batch(tick, peer).values;

@@ -39,11 +39,11 @@ impl Core {
     /// others what they lack: it compares with those that are not its children.
     pub(super) fn push_to_all(&mut self, tick: &Tick<'_>) {
         let parent = self.overlay.parent;
-        let unsent = parent
-            .map_or(self.held.len, |parent| self.link(tick, parent).unacked_from(&tick.shared(parent).slots));
+        let unsent =
+            parent.map_or(self.held.len, |parent| self.link(parent).unacked_from(&tick.shared(parent).slots));
         for peer in tick.members.peers() {
             let is_neighbour = self.is_neighbour(peer);
-            let link = self.link(tick, peer);
+            let link = self.link(peer);
             if is_neighbour || link.push.is_synced || link.health.is_suspected() {
                 continue;
             }
@@ -106,7 +106,7 @@ impl Core {
             if let Some(parent) = parent {
                 out.note(format_args!("{} is the parent now", Excerpt(tick.members.name(parent))));
                 self.join(tick, parent);
-                if self.link(tick, parent).push.is_synced {
+                if self.link(parent).push.is_synced {
                     self.schedule.up_at = tick.now;
                 }
             }
@@ -117,7 +117,7 @@ impl Core {
 
     /// Has a peer pass values on to this node.
     fn join(&mut self, tick: &Tick<'_>, peer: Peer) {
-        if self.link(tick, peer).push.is_synced {
+        if self.link(peer).push.is_synced {
             self.introduce(tick, peer);
         } else {
             self.start_round(tick, peer, tick.now);
@@ -167,7 +167,7 @@ impl Core {
 
     /// The former parent is to know that this node is no child of its any more.
     fn leave(&mut self, tick: &Tick<'_>, former: Option<Peer>) {
-        if let Some(former) = former.filter(|former| !self.link(tick, *former).health.is_suspected()) {
+        if let Some(former) = former.filter(|former| !self.link(*former).health.is_suspected()) {
             self.introduce(tick, former);
         }
     }
@@ -175,7 +175,7 @@ impl Core {
     /// A peer is to know within a period whether this node is a child of its: every message says so.
     fn introduce(&mut self, tick: &Tick<'_>, peer: Peer) {
         let period = self.overlay.plan.period;
-        self.link(tick, peer).acks.by(tick.now + period);
+        self.link(peer).acks.by(tick.now + period);
         self.rearm(tick, peer);
     }
 

@@ -8,7 +8,7 @@ fn a_settled_node_tells_a_neighbour_once_that_is_not() {
         let hear = |core: &mut Core, up: bool, at: u64, out: &mut Outbox| {
             let header = Header { digest: Digest::default(), up, at, ..header(0) };
             core.hear(tick, LEAF, arrival(header, Kind::Ack), out);
-            core.link(tick, LEAF).acks.due()
+            core.link(LEAF).acks.due()
         };
         core.changed(tick);
         core.equals.heard(2, []);
@@ -25,7 +25,7 @@ fn a_settled_node_tells_a_neighbour_once_that_is_not() {
 fn what_is_on_its_way_explains_a_difference_for_a_minute_though_the_parent_is_silent() {
     node("n1", |core, tick, _| {
         core.overlay.parent = Some(HUB);
-        let link = core.link(tick, HUB);
+        let link = core.link(HUB);
         (link.push.is_synced, link.incarnation) = (true, 3);
         // By the direct plan nobody passes on what somebody who dies has told all but one.
         for (strategy, least, most) in [(Strategy::Star, 45, 60), (Strategy::Direct, 6, 8)] {
@@ -33,9 +33,9 @@ fn what_is_on_its_way_explains_a_difference_for_a_minute_though_the_parent_is_si
             core.changed(tick);
             let compares_after = |core: &mut Core, secs: u64| {
                 core.compare_if_due(&Tick { now: NOW + Duration::from_secs(secs), ..*tick }, HUB);
-                core.link(tick, HUB).comparison.round.is_some()
+                core.link(HUB).comparison.round.is_some()
             };
-            assert!(core.link(tick, HUB).due() <= NOW + Duration::from_secs(most));
+            assert!(core.link(HUB).due() <= NOW + Duration::from_secs(most));
             assert!(!compares_after(core, least));
             if strategy == Strategy::Direct {
                 assert!(compares_after(core, most));
@@ -48,13 +48,13 @@ fn what_is_on_its_way_explains_a_difference_for_a_minute_though_the_parent_is_si
 fn who_is_settled_by_others_does_not_compare_with_its_parent_a_minute_later() {
     node("n1", |core, tick, out| {
         core.overlay.parent = Some(HUB);
-        core.link(tick, HUB).incarnation = 3;
+        core.link(HUB).incarnation = 3;
         core.changed(tick);
         let header = Header { claim: Claim::AllBut(vec![]), digest: core.digest(), ..header(0) };
         core.hear(tick, Peer(2), arrival(header, Kind::Ack), out);
         assert!(core.equals.is_settled());
         core.compare_if_due(&Tick { now: NOW + Duration::from_secs(60), ..*tick }, HUB);
-        assert!(core.link(tick, HUB).comparison.round.is_none());
+        assert!(core.link(HUB).comparison.round.is_none());
     });
 }
 
@@ -62,17 +62,17 @@ fn who_is_settled_by_others_does_not_compare_with_its_parent_a_minute_later() {
 fn after_a_restart_it_explains_one_for_two_seconds_whatever_has_been_found_since() {
     node("n1", |core, tick, out| {
         core.overlay.parent = Some(HUB);
-        let link = core.link(tick, HUB);
+        let link = core.link(HUB);
         (link.push.is_synced, link.incarnation) = (true, 3);
         core.learn_restart(tick, Restart { rank: 1, incarnation: 5 });
         core.start_round(tick, HUB, tick.now);
-        core.link(tick, HUB).comparison.round = None;
+        core.link(HUB).comparison.round = None;
         // That the two are equal now doesn't say that the hub has heard of all that the member had told.
         let digest = core.digest();
         core.hear(tick, HUB, arrival(Header { digest, ..header(0) }, Kind::Ack), out);
         let mut compares_after = |ms: u64| {
             core.compare_if_due(&Tick { now: NOW + Duration::from_millis(ms), ..*tick }, HUB);
-            core.link(tick, HUB).comparison.round.is_some()
+            core.link(HUB).comparison.round.is_some()
         };
         assert!(!compares_after(0) && !compares_after(1400) && compares_after(2000));
     });
@@ -96,7 +96,7 @@ const DEAD: Peer = Peer(3);
 fn is_quiet_but_for_the_dead(core: &mut Core, tick: &Tick<'_>, out: &mut Outbox) {
     core.changed(tick);
     core.watch.has_watched(tick.now);
-    core.link(tick, DEAD).clock.stamp(tick.now);
+    core.link(DEAD).clock.stamp(tick.now);
     core.suspect(tick, DEAD, out);
 }
 
@@ -132,7 +132,7 @@ fn what_all_hold_but_the_dead_a_child_takes_up_and_tells_nobody_who_knows_it() {
         core.hear(tick, HUB, claims(HUB, Claim::AllBut(vec![3])), out);
         assert!(core.equals.unequal().eq([3]));
         core.tell_equals(tick, out);
-        assert_eq!((text(out).as_str(), core.link(tick, HUB).acks.due()), ("", Time::NEVER));
+        assert_eq!((text(out).as_str(), core.link(HUB).acks.due()), ("", Time::NEVER));
         // Here that one answers: now all are known to be equal, and the hub does not know.
         core.hear(tick, DEAD, claims(DEAD, Claim::Mine), out);
         core.tell_equals(tick, out);
@@ -163,7 +163,7 @@ fn who_is_known_to_be_equal_and_answers_again_makes_nobody_ask() {
                 core.equals.heard(DEAD.0, []);
             }
             core.watch.ask_at = Time::NEVER;
-            let heard = core.link(tick, DEAD).clock.stamp(tick.now);
+            let heard = core.link(DEAD).clock.stamp(tick.now);
             core.hear(tick, DEAD, arrival(header(heard), Kind::Ack), out);
             assert_eq!(core.watch.ask_at, asks_at);
         });
@@ -174,13 +174,13 @@ fn who_is_known_to_be_equal_and_answers_again_makes_nobody_ask() {
 fn asked_after(core: &mut Core, tick: &Tick<'_>, secs: u64, out: &mut Outbox) -> Vec<Peer> {
     let now = tick.now + Duration::from_secs(secs);
     for peer in tick.members.peers() {
-        core.link(tick, peer).health.take_overdue(now);
+        core.link(peer).health.take_overdue(now);
     }
     for _ in 0..3 {
         core.watch.ask_at = now;
         core.ask_due(&Tick { now, ..*tick }, out);
     }
-    tick.members.peers().filter(|&peer| core.link(tick, peer).health.asked_at == Some(now)).collect()
+    tick.members.peers().filter(|&peer| core.link(peer).health.asked_at == Some(now)).collect()
 }
 
 #[test]

@@ -8,21 +8,21 @@ fn whom_a_node_could_not_tell_what_it_told_all_its_parent_compares_with() {
     node("n1", |core, tick, out| {
         core.overlay.plan.strategy = Strategy::Direct;
         core.overlay.parent = Some(HUB);
-        core.link(tick, HUB).incarnation = 3;
-        core.link(tick, Peer(2)).push.is_synced = true;
+        core.link(HUB).incarnation = 3;
+        core.link(Peer(2)).push.is_synced = true;
         tick.log.append(&[7], Origin::Client, NOW);
         core.absorb(tick);
         core.flush(tick, Peer(2), out);
         core.suspect(tick, Peer(2), out);
-        assert!(core.link(tick, HUB).acks.due() <= NOW + GATHER, "the parent is told at once");
+        assert!(core.link(HUB).acks.due() <= NOW + GATHER, "the parent is told at once");
         core.send_ack(tick, HUB, out);
         said = text(out);
     });
     assert!(said.contains(r#""untold":[2]"#), "{said}");
     node("n0", |core, tick, out| {
-        core.link(tick, Peer(2)).incarnation = 3;
+        core.link(Peer(2)).incarnation = 3;
         core.hear(tick, LEAF, arrival(Header { untold: vec![0, 2, 9], ..header(0) }, Kind::Ack), out);
-        assert!(core.link(tick, Peer(2)).comparison.round.is_some());
+        assert!(core.link(Peer(2)).comparison.round.is_some());
     });
 }
 
@@ -32,14 +32,25 @@ fn whoever_can_not_tell_a_member_is_compared_with_by_a_node_that_passes_nothing_
     for (strategy, compares) in [(Strategy::Direct, true), (Strategy::Star, false)] {
         node("n0", |core, tick, out| {
             core.overlay.plan.strategy = strategy;
-            core.link(tick, Peer(2)).incarnation = 3;
+            core.link(Peer(2)).incarnation = 3;
             core.hear(tick, LEAF, arrival(header(0), Kind::Ack), out);
-            core.link(tick, LEAF).comparison = Comparison::default();
+            core.link(LEAF).comparison = Comparison::default();
             let names = Header { at: 2, untold: vec![2], ..header(0) };
             core.hear(tick, LEAF, arrival(names, Kind::Ack), out);
-            assert_eq!(core.link(tick, LEAF).comparison.round.is_some(), compares);
+            assert_eq!(core.link(LEAF).comparison.round.is_some(), compares);
         });
     }
+}
+
+#[test]
+fn whoever_is_named_soon_after_a_comparison_is_compared_with_again_all_the_same() {
+    node("n0", |core, tick, out| {
+        let other = core.link(Peer(2));
+        (other.incarnation, other.comparison.tried) = (3, Some(NOW));
+        core.hear(tick, LEAF, arrival(Header { untold: vec![2], ..header(0) }, Kind::Ack), out);
+        let round = core.link(Peer(2)).comparison.round;
+        assert_eq!(round.map(|round| round.retry_at), Some(NOW + Duration::from_secs(4)));
+    });
 }
 
 #[test]
@@ -47,14 +58,14 @@ fn a_new_parent_hears_of_those_whom_its_child_can_not_tell() {
     node("n2", |core, tick, out| {
         core.overlay.plan.strategy = Strategy::Direct;
         core.overlay.parent = Some(LEAF);
-        core.link(tick, HUB).clock.stamp(NOW);
+        core.link(HUB).clock.stamp(NOW);
         core.suspect(tick, HUB, out);
         core.reroute(tick, out);
-        core.link(tick, LEAF).incarnation = 3;
+        core.link(LEAF).incarnation = 3;
         assert_eq!(core.header(tick, LEAF).untold, [] as [u64; 0], "there was nothing that the hub lacked");
         core.suspect(tick, LEAF, out);
         core.reroute(tick, out);
-        let heard = core.link(tick, LEAF).clock.stamped();
+        let heard = core.link(LEAF).clock.stamped();
         core.hear(tick, LEAF, arrival(header(heard), Kind::Ack), out);
         core.reroute(tick, out);
         assert_eq!((core.overlay.parent, core.header(tick, LEAF).untold), (Some(LEAF), vec![0]));
@@ -65,7 +76,7 @@ fn a_new_parent_hears_of_those_whom_its_child_can_not_tell() {
 fn a_node_in_a_tree_of_its_own_has_a_bridge_to_one_whose_root_comes_before() {
     node_of(&["n0", "n1", "n2", "n3"], "n1", |core, tick, out| {
         (core.started, core.overlay.parent) = (true, Some(HUB));
-        core.link(tick, HUB).clock.stamp(NOW);
+        core.link(HUB).clock.stamp(NOW);
         let of_tree = |peer, root, at| {
             let header = Header { root, at, ..header(0) };
             (peer, arrival(header, Kind::Ack))
@@ -90,7 +101,7 @@ fn a_node_in_a_tree_of_its_own_has_a_bridge_to_one_whose_root_comes_before() {
         let long_after = Tick { now: NOW + Duration::from_secs(4), ..*tick };
         core.reroute(&long_after, out);
         assert_eq!(core.overlay.bridge, None, "n3 may be in another tree by now");
-        assert!(core.link(tick, Peer(3)).health.is_asked());
+        assert!(core.link(Peer(3)).health.is_asked());
         core.reroute(&later, out);
         assert_eq!(core.overlay.bridge, Some(Peer(3)), "n2 is in a later tree");
         assert!(core.header(tick, Peer(3)).up && core.is_neighbour(Peer(3)));
@@ -118,10 +129,10 @@ fn a_planned_child_that_has_left_is_asked_while_there_is_news() {
         assert_eq!(asks(core, 0), [false, false]);
         core.hear(tick, LEAF, arrival(Header { at: 2, ..header(0) }, Kind::Ack), &mut Outbox::default());
         assert_eq!(asks(core, 10), [true, false]);
-        let heard = core.link(tick, LEAF).clock.stamped();
+        let heard = core.link(LEAF).clock.stamped();
         core.hear(tick, LEAF, arrival(Header { at: 3, ..header(heard) }, Kind::Ack), &mut Outbox::default());
         assert_eq!(asks(core, 1000), [true, false], "it has answered, and is still elsewhere");
-        let heard = core.link(tick, LEAF).clock.stamped();
+        let heard = core.link(LEAF).clock.stamped();
         let back = Header { at: 4, up: true, ..header(heard) };
         core.hear(tick, LEAF, arrival(back, Kind::Ack), &mut Outbox::default());
         assert_eq!(asks(core, 2000), [false, false]);
@@ -132,19 +143,19 @@ fn a_planned_child_that_has_left_is_asked_while_there_is_news() {
 fn others_are_asked_in_turn_to_look_for_a_lost_child() {
     node_of(&["n0", "n1", "n2", "n3"], "n0", |core, tick, out| {
         for peer in [1, 2, 3].map(Peer) {
-            let link = core.link(tick, peer);
+            let link = core.link(peer);
             (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, true, true);
             link.clock.stamp(NOW);
         }
         core.changed(tick);
         core.suspect(tick, LEAF, out);
-        assert!(core.link(tick, Peer(2)).acks.due() <= NOW + GATHER, "the first one is asked at once");
+        assert!(core.link(Peer(2)).acks.due() <= NOW + GATHER, "the first one is asked at once");
         let mut named = |after: u64| {
             let later = Tick { now: NOW + Duration::from_secs(after), ..*tick };
             core.changed(&later);
             let named = [2, 3].map(|peer| core.header(&later, Peer(peer)).untold);
             for peer in [2, 3].map(Peer) {
-                let heard = core.link(tick, peer).clock.stamped();
+                let heard = core.link(peer).clock.stamped();
                 core.hear(
                     &later,
                     peer,
@@ -165,13 +176,13 @@ fn whom_others_look_for_is_named_on_if_it_does_not_answer() {
     node_of(&["n0", "n1", "n2", "n3"], "n1", |core, tick, out| {
         core.overlay.parent = Some(HUB);
         for peer in [0, 2].map(Peer) {
-            let link = core.link(tick, peer);
+            let link = core.link(peer);
             (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, peer == Peer(2), true);
         }
         core.hear(tick, HUB, arrival(Header { untold: vec![3], ..header(0) }, Kind::Ack), out);
         core.suspect(tick, Peer(3), out);
         assert_eq!([0, 2].map(|peer| core.header(tick, Peer(peer)).untold), [vec![3], vec![]]);
-        let heard = core.link(tick, HUB).clock.stamped();
+        let heard = core.link(HUB).clock.stamped();
         let later = Tick { now: NOW + Duration::from_secs(4), ..*tick };
         core.hear(&later, HUB, arrival(Header { at: 2, ..header(heard) }, Kind::Ack), out);
         let last = Tick { now: later.now + Duration::from_secs(4), ..*tick };
@@ -184,7 +195,7 @@ fn whom_others_look_for_is_named_on_if_it_does_not_answer() {
 fn a_new_root_asks_whom_it_has_never_heard_though_news_keeps_coming() {
     node("n1", |core, tick, out| {
         (core.started, core.overlay.parent) = (true, Some(HUB));
-        core.link(tick, HUB).clock.stamp(NOW);
+        core.link(HUB).clock.stamp(NOW);
         core.suspect(tick, HUB, out);
         core.reroute(tick, out);
         let mut asks = |ms: u64| {
@@ -201,6 +212,6 @@ fn a_new_root_asks_whom_it_has_never_heard_though_news_keeps_coming() {
 fn a_stranger_that_does_not_answer_a_peer_is_asked() {
     node("n2", |core, tick, out| {
         core.hear(tick, HUB, arrival(Header { untold: vec![1], ..header(0) }, Kind::Ack), out);
-        assert!(core.link(tick, LEAF).health.is_asked());
+        assert!(core.link(LEAF).health.is_asked());
     });
 }

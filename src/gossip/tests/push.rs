@@ -23,7 +23,7 @@ fn what_a_former_incarnation_says_late_is_passed_on_as_if_a_client_had_said_it()
 fn what_is_said_to_be_told_to_all_a_node_of_another_plan_passes_on() {
     node("n1", |core, tick, out| {
         core.overlay.parent = Some(HUB);
-        core.link(tick, HUB).push.is_synced = true;
+        core.link(HUB).push.is_synced = true;
         tick.log.append(&[7], Origin::Told, NOW);
         core.absorb(tick);
         assert!(core.schedule.up_at < Time::NEVER);
@@ -39,10 +39,10 @@ fn what_is_in_flight_and_for_nobody_any_more_ends_no_flush() {
         tick.log.append(&[8], Origin::Client, NOW);
         core.absorb(tick);
         let spans = (0..2).map(|from| Span { from, to: from + 1, whole: false });
-        core.link(tick, Peer(2)).push.lacking.extend(spans);
+        core.link(Peer(2)).push.lacking.extend(spans);
         core.flush(tick, Peer(2), out);
         assert!(text(out).contains("[8]"));
-        assert!(core.link(tick, Peer(2)).push.lacking.is_empty());
+        assert!(core.link(Peer(2)).push.lacking.is_empty());
     });
 }
 
@@ -51,7 +51,7 @@ fn a_batch_that_is_more_when_it_is_sent_again_is_followed_by_the_rest() {
     node("n1", |core, tick, out| {
         core.overlay.plan.strategy = Strategy::Direct;
         core.overlay.parent = Some(HUB);
-        let link = core.link(tick, Peer(2));
+        let link = core.link(Peer(2));
         (link.push.is_synced, link.incarnation) = (true, 3);
         // By the direct plan the parent tells everybody itself.
         (0..70).for_each(|value| tick.log.append(&[value], Origin::Peer(0), NOW));
@@ -73,17 +73,17 @@ fn a_batch_that_is_more_when_it_is_sent_again_is_followed_by_the_rest() {
 #[test]
 fn a_peer_that_answers_again_is_pushed_nothing_before_it_is_compared_with() {
     node("n0", |core, tick, out| {
-        let link = core.link(tick, LEAF);
+        let link = core.link(LEAF);
         (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, true, true);
         link.clock.stamp(NOW);
         core.suspect(tick, LEAF, out);
         tick.log.append(&[7, 8, 9], Origin::Client, NOW);
-        let heard = core.link(tick, LEAF).clock.stamped();
+        let heard = core.link(LEAF).clock.stamped();
         core.hear(tick, LEAF, arrival(Header { up: true, ..header(heard) }, Kind::Ack), out);
         core.flush(tick, LEAF, out);
         assert!(tick.shared(LEAF).slots.is_empty());
         core.try_round(tick, LEAF, out);
-        let push = &core.link(tick, LEAF).push;
+        let push = &core.link(LEAF).push;
         assert_eq!((push.is_synced, push.cursor), (true, 3), "others may have told it");
     });
 }
@@ -93,15 +93,15 @@ fn a_peer_that_comes_for_a_child_is_compared_with_as_some_was_not_for_it_before(
     node("n1", |core, tick, out| {
         core.overlay.plan.strategy = Strategy::Direct;
         core.overlay.parent = Some(HUB);
-        let link = core.link(tick, Peer(2));
+        let link = core.link(Peer(2));
         (link.push.is_synced, link.incarnation) = (true, 3);
         // By the direct plan the parent tells everybody itself.
         tick.log.append(&[7], Origin::Peer(0), NOW);
         core.absorb(tick);
         core.flush(tick, Peer(2), out);
-        assert_eq!((core.link(tick, Peer(2)).push.cursor, text(out).as_str()), (1, ""));
+        assert_eq!((core.link(Peer(2)).push.cursor, text(out).as_str()), (1, ""));
         core.hear(tick, Peer(2), arrival(Header { up: true, ..header(0) }, Kind::Ack), out);
-        assert!(core.link(tick, Peer(2)).comparison.round.is_some());
+        assert!(core.link(Peer(2)).comparison.round.is_some());
     });
 }
 
@@ -109,14 +109,14 @@ fn a_peer_that_comes_for_a_child_is_compared_with_as_some_was_not_for_it_before(
 fn what_is_in_flight_to_the_parent_goes_to_all_when_the_plan_becomes_direct() {
     node("n1", |core, tick, out| {
         core.overlay.parent = Some(HUB);
-        core.link(tick, HUB).push.is_synced = true;
+        core.link(HUB).push.is_synced = true;
         tick.log.append(&[7], Origin::Client, NOW);
         core.absorb(tick);
         core.flush(tick, HUB, out);
         core.schedule.up_at = Time::NEVER;
         core.push_to_all(tick);
         assert_eq!(core.schedule.next(), NOW);
-        let other = core.link(tick, Peer(2));
+        let other = core.link(Peer(2));
         assert_eq!((other.push.cursor, other.push.is_synced), (0, true));
     });
 }
@@ -126,13 +126,13 @@ fn what_is_in_flight_to_the_parent_goes_to_all_when_the_plan_becomes_direct() {
 fn a_root_compares_with_those_that_were_no_children_when_the_plan_becomes_direct() {
     node("n0", |core, tick, _| {
         core.started = true;
-        core.link(tick, LEAF).push.is_synced = true;
-        let left = core.link(tick, Peer(2));
+        core.link(LEAF).push.is_synced = true;
+        let left = core.link(Peer(2));
         (left.incarnation, left.overlay.is_child) = (3, false);
         tick.log.append(&[7], Origin::Peer(1), NOW);
         core.absorb(tick);
         core.push_to_all(tick);
-        assert_eq!([1, 2].map(|peer| core.link(tick, Peer(peer)).comparison.round.is_some()), [false, true]);
+        assert_eq!([1, 2].map(|peer| core.link(Peer(peer)).comparison.round.is_some()), [false, true]);
     });
 }
 
@@ -140,7 +140,7 @@ fn a_root_compares_with_those_that_were_no_children_when_the_plan_becomes_direct
 fn what_three_later_batches_have_overtaken_is_lost_however_long_round_trips_seem() {
     node("n0", |core, tick, out| {
         let ms = |ms| Tick { now: NOW + Duration::from_millis(ms), ..*tick };
-        let link = core.link(tick, LEAF);
+        let link = core.link(LEAF);
         (link.push.is_synced, link.overlay.is_child, link.incarnation) = (true, true, 3);
         (0..9).for_each(|_| link.trip.sample(Duration::from_secs(2)));
         for (at, value) in [(0, 1), (50, 2), (50, 3), (50, 4)] {
@@ -153,7 +153,7 @@ fn what_three_later_batches_have_overtaken_is_lost_however_long_round_trips_seem
         let mut hear = |later: u32| {
             let acked = Acked { next: first, later };
             slots.on_ack(acked);
-            let heard = core.link(tick, LEAF).clock.stamped();
+            let heard = core.link(LEAF).clock.stamped();
             let header = Header { acked: Some(acked), up: true, at: later.into(), ..header(heard) };
             let what = What::Gossip { header, acked: true, kind: Kind::Ack };
             core.hear(&ms(150), LEAF, Arrival { at: ms(150).now, what }, out);
@@ -169,12 +169,12 @@ fn a_peer_that_answers_again_is_told_by_the_direct_plan_what_it_did_not_get() {
     node("n2", |core, tick, out| {
         core.overlay.plan.strategy = Strategy::Direct;
         core.overlay.parent = Some(HUB);
-        core.link(tick, LEAF).push.is_synced = true;
+        core.link(LEAF).push.is_synced = true;
         tick.log.append(&[7], Origin::Client, NOW);
         core.absorb(tick);
         core.flush(tick, LEAF, out);
         core.suspect(tick, LEAF, out);
-        let heard = core.link(tick, LEAF).clock.stamped();
+        let heard = core.link(LEAF).clock.stamped();
         core.hear(tick, LEAF, arrival(header(heard), Kind::Ack), out);
         let again = tick.shared(LEAF).slots.in_flight().map(|in_flight| in_flight.span.from);
         assert_eq!(again.collect::<Vec<_>>(), [0]);

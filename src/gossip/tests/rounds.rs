@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_round_gives_way_to_a_new_one_and_not_to_one_that_was_answered() {
     node("n1", |core, tick, out| {
-        let runs = |core: &mut Core| core.link(tick, HUB).comparison.round.is_some();
+        let runs = |core: &mut Core| core.link(HUB).comparison.round.is_some();
         begin_round(core, tick, HUB, out);
         core.compare(tick, HUB, &step(9), out);
         assert!(!runs(core), "the hub's goes on");
@@ -20,16 +20,16 @@ fn a_round_gives_way_to_a_new_one_and_not_to_one_that_was_answered() {
 #[test]
 fn a_peer_that_answers_again_is_compared_with_though_it_has_begun_a_round_itself() {
     node("n0", |core, tick, out| {
-        core.link(tick, LEAF).clock.stamp(NOW);
+        core.link(LEAF).clock.stamp(NOW);
         core.suspect(tick, LEAF, out);
-        let heard = core.link(tick, LEAF).clock.stamped();
+        let heard = core.link(LEAF).clock.stamped();
         core.hear(
             tick,
             LEAF,
             arrival(Header { up: true, ..header(heard) }, Kind::Sync(Box::new(step(9)))),
             out,
         );
-        let link = core.link(tick, LEAF);
+        let link = core.link(LEAF);
         assert!(!link.health.is_suspected());
         let round = link.comparison.round.expect("its round may be one that it has given up");
         assert!(round.id != 9 && round.retry_at <= NOW);
@@ -39,14 +39,14 @@ fn a_peer_that_answers_again_is_compared_with_though_it_has_begun_a_round_itself
 #[test]
 fn a_round_with_a_suspected_peer_does_not_give_way_once_that_answers() {
     node("n0", |core, tick, out| {
-        core.link(tick, LEAF).clock.stamp(NOW);
+        core.link(LEAF).clock.stamp(NOW);
         core.suspect(tick, LEAF, out);
-        let heard = core.link(tick, LEAF).clock.stamped();
+        let heard = core.link(LEAF).clock.stamped();
         // The leaf has asked, and is to give up its own round for this one.
         begin_round(core, tick, LEAF, out);
         core.hear(tick, LEAF, arrival(Header { up: true, ..header(heard) }, Kind::Ack), out);
         core.compare(tick, LEAF, &step(9), out);
-        assert!(core.link(tick, LEAF).comparison.round.is_some());
+        assert!(core.link(LEAF).comparison.round.is_some());
     });
 }
 
@@ -54,9 +54,9 @@ fn a_round_with_a_suspected_peer_does_not_give_way_once_that_answers() {
 fn a_neighbour_that_is_compared_with_again_and_again_waits_for_a_timeout() {
     node("n0", |core, tick, out| {
         begin_round(core, tick, LEAF, out);
-        core.link(tick, LEAF).comparison.round = None;
+        core.link(LEAF).comparison.round = None;
         core.start_round(tick, LEAF, tick.now);
-        let link = core.link(tick, LEAF);
+        let link = core.link(LEAF);
         let round = link.comparison.round.expect("it is only put off");
         assert_eq!(round.retry_at, NOW + link.trip.timeout());
     });
@@ -72,7 +72,7 @@ fn who_has_a_node_compare_again_and_again_gets_its_share_of_the_time() {
             begin_round(core, tick, LEAF, out);
         }
         assert_eq!(text(out).matches(r#""type":"sync""#).count(), 9);
-        let round = core.link(tick, LEAF).comparison.round.expect("it goes on later");
+        let round = core.link(LEAF).comparison.round.expect("it goes on later");
         assert!(round.retry_at > NOW);
     });
 }
@@ -82,7 +82,7 @@ fn a_round_that_has_not_been_sent_gives_way_to_any() {
     node("n0", |core, tick, out| {
         core.start_round(tick, LEAF, NOW + Duration::from_secs(1));
         core.compare(tick, LEAF, &step(9), out);
-        let link = core.link(tick, LEAF);
+        let link = core.link(LEAF);
         assert!(link.comparison.round.is_none() && link.push.is_synced, "the leaf's goes on");
     });
 }
@@ -94,7 +94,7 @@ fn a_round_that_is_begun_anew_gives_way_no_more_than_the_one_before() {
         core.start_round(tick, LEAF, tick.now);
         // The leaf had sent that before it gave its round up for the first one.
         core.compare(tick, LEAF, &step(9), out);
-        assert!(core.link(tick, LEAF).comparison.round.is_some());
+        assert!(core.link(LEAF).comparison.round.is_some());
     });
 }
 
@@ -102,10 +102,10 @@ fn a_round_that_is_begun_anew_gives_way_no_more_than_the_one_before() {
 fn goes_on(name: &str, peer: Peer, heard: impl IntoIterator<Item = (Header, Kind)>) -> bool {
     let mut goes_on = false;
     node(name, |core, tick, out| {
-        let link = core.link(tick, peer);
+        let link = core.link(peer);
         (link.incarnation, link.overlay.is_child) = (3, true);
         begin_round(core, tick, peer, out);
-        let id = |core: &mut Core| core.link(tick, peer).comparison.round.map(|round| round.id);
+        let id = |core: &mut Core| core.link(peer).comparison.round.map(|round| round.id);
         let before = id(core);
         for (header, kind) in heard {
             core.hear(tick, peer, arrival(header, kind), out);
@@ -135,11 +135,11 @@ fn equality_ends_a_round_only_if_the_peer_has_heard_of_it() {
 fn a_neighbour_is_compared_with_once_somebody_tells_that_it_was_started_again() {
     node("n1", |core, tick, out| {
         core.overlay.parent = Some(HUB);
-        let link = core.link(tick, HUB);
+        let link = core.link(HUB);
         (link.incarnation, link.push.is_synced) = (3, true);
         let restarts = vec![Restart { rank: 0, incarnation: 4 }];
         core.hear(tick, Peer(2), arrival(Header { restarts, ..header(0) }, Kind::Ack), out);
-        assert!(core.link(tick, HUB).comparison.round.is_some());
+        assert!(core.link(HUB).comparison.round.is_some());
     });
 }
 
@@ -148,10 +148,9 @@ fn a_round_that_was_put_off_goes_on_when_the_peer_answers_again() {
     node("n1", |core, tick, out| {
         begin_round(core, tick, Peer(2), out);
         core.suspect(tick, Peer(2), out);
-        let round =
-            |core: &mut Core| core.link(tick, Peer(2)).comparison.round.expect("the peer may rely on it");
+        let round = |core: &mut Core| core.link(Peer(2)).comparison.round.expect("the peer may rely on it");
         assert_eq!(round(core).retry_at, Time::NEVER);
-        let heard = core.link(tick, Peer(2)).clock.stamped();
+        let heard = core.link(Peer(2)).clock.stamped();
         core.hear(tick, Peer(2), arrival(header(heard), Kind::Ack), out);
         assert!(round(core).retry_at < Time::NEVER);
     });
@@ -162,14 +161,14 @@ fn who_hears_its_parent_is_not_compared_with_by_others_of_its_tree() {
     node("n1", |core, tick, out| {
         core.overlay.parent = Some(HUB);
         core.overlay.root = 0;
-        let link = core.link(tick, HUB);
+        let link = core.link(HUB);
         (link.incarnation, link.push.is_synced) = (3, true);
         core.hear(tick, HUB, arrival(Header { more: true, ..header(0) }, Kind::Ack), out);
         let mut compares = |after: u64, root| {
             let later = Tick { now: NOW + Duration::from_millis(after), ..*tick };
             let asks = Header { at: 1 + after + root, root, ..header(0) };
             core.hear(&later, Peer(2), arrival(asks, Kind::Ping), out);
-            core.link(tick, Peer(2)).comparison.round.take().is_some()
+            core.link(Peer(2)).comparison.round.take().is_some()
         };
         assert!(!compares(0, 0) && compares(0, 2) && compares(1000, 0));
     });
@@ -180,11 +179,11 @@ fn who_asks_and_does_not_hear_its_parent_compares() {
     node("n1", |core, tick, out| {
         core.overlay.parent = Some(HUB);
         core.overlay.root = 0;
-        core.link(tick, Peer(2)).incarnation = 3;
+        core.link(Peer(2)).incarnation = 3;
         core.send_ping(tick, Peer(2), out);
-        let heard = core.link(tick, Peer(2)).clock.stamped();
+        let heard = core.link(Peer(2)).clock.stamped();
         core.hear(tick, Peer(2), arrival(header(heard), Kind::Ack), out);
-        assert!(core.link(tick, Peer(2)).comparison.round.is_some());
+        assert!(core.link(Peer(2)).comparison.round.is_some());
     });
 }
 
@@ -206,12 +205,12 @@ fn a_later_step_of_the_round_that_goes_on_is_answered_though_it_was_overtaken() 
 fn a_round_that_takes_anothers_place_has_a_link_be_pushed_to_that_is_not_synced() {
     node("n0", |core, tick, out| {
         begin_round(core, tick, LEAF, out);
-        core.link(tick, LEAF).push.is_synced = false;
+        core.link(LEAF).push.is_synced = false;
         begin_round(core, tick, LEAF, out);
-        let id = |core: &mut Core| core.link(tick, LEAF).comparison.round.expect("it goes on").id;
+        let id = |core: &mut Core| core.link(LEAF).comparison.round.expect("it goes on").id;
         let before = id(core);
         core.hear(tick, LEAF, arrival(Header { up: true, more: true, ..header(0) }, Kind::Ack), out);
-        assert!(core.link(tick, LEAF).push.is_synced && id(core) == before, "its answer is still awaited");
+        assert!(core.link(LEAF).push.is_synced && id(core) == before, "its answer is still awaited");
     });
 }
 
@@ -222,13 +221,13 @@ fn a_peer_gets_what_it_lacks_while_another_one_brings_many_values() {
         core.absorb(tick);
         assert!(core.reconciliation.fetches.may_begin(NOW, Peer(2), Duration::from_secs(1)));
         begin_round(core, tick, LEAF, out);
-        let round = core.link(tick, LEAF).comparison.round.expect("it has begun").id;
+        let round = core.link(LEAF).comparison.round.expect("it has begun").id;
         let range = |first, last, count| Range { first, last, count, fingerprint: 77 };
         let ranges = vec![range(Value::MIN, 7, 0), range(8, Value::MAX, 1000)];
         core.compare(tick, LEAF, &Sync { answer: true, ranges, ..step(round) }, out);
         let said = text(out);
         assert!(said.contains(r#""values":[7]"#) && !said.contains("wants"), "{said}");
-        assert!(core.link(tick, LEAF).comparison.round.is_some(), "it is tried again");
+        assert!(core.link(LEAF).comparison.round.is_some(), "it is tried again");
     });
 }
 
@@ -240,15 +239,15 @@ fn what_a_peer_lacks_here_and_there_comes_in_one_step() {
             tick.log.append(values, Origin::Client, NOW);
         });
         core.absorb(tick);
-        core.link(tick, LEAF).incarnation = 3;
+        core.link(LEAF).incarnation = 3;
         begin_round(core, tick, LEAF, out);
-        let round = core.link(tick, LEAF).comparison.round.expect("it has begun").id;
+        let round = core.link(LEAF).comparison.round.expect("it has begun").id;
         let empty = |value| Range { first: value, last: value, count: 0, fingerprint: 0 };
         let ranges = [0, 100, 199].map(empty).to_vec();
         core.compare(tick, LEAF, &Sync { answer: true, ranges, ..step(round) }, out);
         assert!(text(out).contains(r#""values":[0,100,199]"#) && tick.shared(LEAF).slots.is_empty());
-        assert!(core.link(tick, LEAF).comparison.round.is_some(), "it ends when that has come");
+        assert!(core.link(LEAF).comparison.round.is_some(), "it ends when that has come");
         core.compare(tick, LEAF, &Sync { answer: true, ..step(round) }, out);
-        assert!(core.link(tick, LEAF).comparison.round.is_none());
+        assert!(core.link(LEAF).comparison.round.is_none());
     });
 }
