@@ -27,8 +27,11 @@ impl Core {
     /// and again. It takes the place of one that goes on, for which the peer may have given up its own: so it gives way no more
     /// than that one. A link that is not synced is from when the first step is sent.
     pub(super) fn start_round(&mut self, tick: &Tick<'_>, peer: Peer, at: Time) {
-        let id = tick.random.name();
         let link = self.link(peer);
+        if link.overlay.is_foreign {
+            return;
+        }
+        let id = tick.random.name();
         let again = link.comparison.tried.map(|tried| tried + link.trip.timeout());
         let begins = at.max(again.unwrap_or_default());
         let former = link.comparison.round;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ask::ASKED_AGAIN;
 use super::clock::Clock;
 use super::core::{Core, Tick};
-use super::link::{Health, Push};
+use super::link::{Comparison, Health, Push};
 use super::membership::{Arrival, Kind, Peer, What};
 use super::plan;
 use crate::node::{Outbox, Time};
@@ -61,7 +61,8 @@ impl Core {
         if known != 0 && header.incarnation > known {
             self.learn_restart(tick, Restart { rank: peer.0 as u64, incarnation: header.incarnation });
         }
-        self.link(peer).incarnation = header.incarnation;
+        let link = self.link(peer);
+        (link.incarnation, link.overlay.is_foreign) = (header.incarnation, false);
         true
     }
 
@@ -396,14 +397,16 @@ impl Core {
         }
     }
 
-    /// Somebody who isn't a natter node has sent or acknowledged values.
+    /// Somebody who isn't a natter node has sent or acknowledged values, or doesn't understand this node.
     fn hear_foreign(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let len = self.held.len;
         let link = self.link(peer);
         if link.incarnation != 0 {
             return;
         }
-        if !std::mem::replace(&mut link.overlay.is_foreign, true) {
+        // It doesn't know how to compare.
+        link.comparison = Comparison::default();
+        if !std::mem::replace(&mut link.overlay.is_foreign, true) || !link.push.is_synced {
             // Some of what was passed over as none of this node's business may be by now.
             link.push = Push { is_synced: true, ..Push::default() };
             tick.shared(peer).slots.clear();

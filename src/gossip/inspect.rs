@@ -122,9 +122,7 @@ impl Core {
             if !link.push.lacking.is_empty() && !goes_on {
                 return Err(format!("would not send what {name} lacks"));
             }
-            // Foreign peers don't know how to compare.
-            let is_compared =
-                link.push.is_synced || link.comparison.round.is_some() || link.overlay.is_foreign;
+            let is_compared = link.push.is_synced || link.comparison.round.is_some();
             if self.is_neighbour(peer) && !link.health.is_suspected() && !is_compared {
                 return Err(format!("does not know what {name} lacks, and does not find out"));
             }

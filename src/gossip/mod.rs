@@ -356,6 +356,9 @@ impl Node for LockFree {
             }
             Ok(Body::Reply { kind: "error" }) => {
                 out.note(format_args!("{} answered with an error", Excerpt(message.src)));
+                if let Some((members, peer)) = sender {
+                    self.pass_on(now + GATHER, members, peer, Arrival { at: now, what: What::Foreign });
+                }
             }
             Ok(Body::Reply { .. }) => {}
             Err(refusal) => {

@@ -69,7 +69,7 @@ impl Core {
         }
         for peer in tick.members.peers() {
             if !self.is_neighbour(peer)
-                && let Some(link) = self.links.get_mut(&peer)
+                && let Some(link) = self.links.get_mut(&peer).filter(|link| !link.overlay.is_foreign)
             {
                 link.push.is_synced = false;
             }

@@ -374,6 +374,13 @@ impl Simple {
             }
             // Its sender will ask again.
             "recall" | "recall_ok" if state.cluster.is_none() => Ok(None),
+            // A node of another design doesn't know what a recall is.
+            "error" if is_peer => {
+                if let Some(peer) = state.peers.get_mut(src) {
+                    peer.answered(Sent::is_recall, &self.config, now);
+                }
+                Ok(None)
+            }
             // An error is answered by none, or two nodes that can't make sense of each other would never end.
             _ if kind == "error" || present(body, "in_reply_to").is_some() => Ok(None),
             "init" | "topology" | "echo" | "generate" | "broadcast" | "read" => {

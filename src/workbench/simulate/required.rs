@@ -3,9 +3,9 @@
 //! | what | how much |
 //! | --- | --- |
 //! | every node holds every value of the nodes that it can reach | 4 s + 12 one-way delays after the first of them held it or the last change of the network, three times that after something lasted for more than a minute |
-//! | … while nodes are dead or links cut | 2 s × nodes × hops more, where a value needs so many hops at most |
+//! | … while nodes are dead or links cut | 2 s × nodes × hops more, where a value needs so many hops at most; for more than 50 nodes at least 0.8 s for each ordered pair |
 //! | … after a node was started again | its start grace more |
-//! | silence, where everybody can be reached | 5 s after the last value or change, or after the last node learnt something; 15 s where it may take three times as long |
+//! | silence, where everybody can be reached | 5 s or, if that is longer, 12 one-way delays after the last value or change, or after the last node learnt something; 15 s where it may take three times as long |
 //! | little noise, where not | a message a second of all nodes together with one dead member, four of all that can reach each other where more is wrong, on average over the minute that begins a minute after |
 //!
 //! The simple design is no product. It sends each neighbour one batch after the other, along the topology it is given, and
@@ -31,6 +31,9 @@ const LONG: Duration = Duration::from_secs(60);
 const AFTER_LONG: u32 = 3;
 /// What each node that may have to be asked adds for each hop of a path around what is cut or dead.
 const DETOUR: Duration = Duration::from_secs(2);
+/// What each ordered pair of nodes adds if there are more nodes than so many, should that be longer.
+const PAIR: Duration = Duration::from_millis(800);
+const PAIRS_FROM: u32 = 50;
 /// What silence may take.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long a cluster is watched after it should have fallen silent.
@@ -116,7 +119,11 @@ impl Required {
         let factor = if after.long { AFTER_LONG } else { 1 };
         let grace = if after.restart { self.start_grace } else { Duration::ZERO };
         let hops = if reach.is_whole() { 0 } else { u32::try_from(reach.hops()).unwrap_or(u32::MAX) };
-        let detour = DETOUR.saturating_mul(self.nodes.saturating_mul(hops));
+        let by_hops = DETOUR.saturating_mul(self.nodes.saturating_mul(hops));
+        // Each pair may be the one that a link joins, and the noise is limited however many pairs there are.
+        let pairs =
+            if hops > 0 && self.nodes > PAIRS_FROM { self.nodes.saturating_mul(self.nodes) } else { 0 };
+        let detour = by_hops.max(PAIR.saturating_mul(pairs));
         (factor * self.prompt() + grace).saturating_add(detour).saturating_add(self.allowance)
     }
 
@@ -124,7 +131,7 @@ impl Required {
     pub(super) fn silence(&self, after: After) -> Duration {
         let factor = if after.long { AFTER_LONG } else { 1 };
         let grace = if after.restart { self.start_grace } else { Duration::ZERO };
-        (factor * SILENCE + grace + self.late).saturating_add(self.allowance)
+        (factor * SILENCE.max(DELAYS * self.delay_max) + grace + self.late).saturating_add(self.allowance)
     }
 
     /// How long a cluster that falls silent has to be watched after the last value or change.
