@@ -598,4 +598,25 @@ mod tests {
         }
         assert_eq!(peer.incarnations.len(), INCARNATIONS_MAX);
     }
+
+    #[test]
+    fn a_peer_that_does_not_know_what_a_recall_is_gets_what_waits_behind_it() {
+        let node = Simple::new(Config::default(), 1);
+        let mut out = Outbox::default();
+        let mut hear = |src: &str, body: Json| {
+            let line = json!({ "src": src, "dest": "n0", "body": body }).to_string();
+            node.message(Time::ZERO, &serde_json::from_str(&line).expect("JSON"), &mut out)
+                .expect("a message");
+        };
+        hear("c1", json!({ "type": "init", "msg_id": 1, "node_id": "n0", "node_ids": ["n0", "n1"] }));
+        node.start_without_topology(&mut node.lock(), Time::ZERO);
+        hear("c1", json!({ "type": "broadcast", "msg_id": 2, "message": 7 }));
+        node.tick(Time::ZERO, &mut Outbox::default());
+        hear("n1", json!({ "type": "error", "code": 10, "text": "recall is unknown" }));
+        let mut sent = Outbox::default();
+        let at = node.next_deadline().expect("a value waits");
+        node.tick(at, &mut sent);
+        let sent = String::from_utf8_lossy(&sent.lines()).into_owned();
+        assert!(sent.contains(r#""type":"delta""#) && sent.contains('7'), "{sent}");
+    }
 }

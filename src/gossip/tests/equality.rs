@@ -89,6 +89,20 @@ fn an_incarnation_after_which_none_could_be_said_is_not_believed() {
     });
 }
 
+#[test]
+fn of_the_last_incarnation_a_node_takes_no_later_one() {
+    node("n0", |core, tick, _| {
+        let last = 1 << 62;
+        core.learn_restart(tick, Restart { rank: 0, incarnation: last });
+        assert_eq!(tick.incarnation.load(Ordering::Relaxed), last);
+        assert_eq!(
+            core.restarts.all(),
+            [Restart { rank: 0, incarnation: last }],
+            "as everybody else knows it"
+        );
+    });
+}
+
 const MEMBERS: [&str; 4] = ["n0", "n1", "n2", "n3"];
 const DEAD: Peer = Peer(3);
 

@@ -215,3 +215,37 @@ fn a_stranger_that_does_not_answer_a_peer_is_asked() {
         assert!(core.link(LEAF).health.is_asked());
     });
 }
+
+/// Or else a leaf of a tree would think that the network is larger than a leaf of a star does, and each plan make the other one
+/// the better.
+#[test]
+fn a_hub_of_a_tree_tells_its_children_how_far_the_farthest_is_from_the_root() {
+    let names: Vec<String> = (0..200).map(|index| format!("n{index}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    node_of(&names, "n1", |core, tick, out| {
+        core.overlay.plan.strategy = Strategy::Tree;
+        core.overlay.parent = Some(HUB);
+        let millis = |ms: u64| Duration::from_millis(ms);
+        let plan = HubPlan { next: None, margin: 2000, every: 300_000, far: 70_000 };
+        core.hear(tick, HUB, arrival(Header { plan: Some(plan), ..header(0) }, Kind::Ack), out);
+        (0..9).for_each(|_| core.link(HUB).trip.sample(millis(140)));
+        let child = Peer(15);
+        assert!(core.overlay.planned_parent(tick.members) == Some(HUB));
+        core.link(child).overlay.is_child = true;
+        core.overlay.measured = Some(millis(140));
+        let told = core.header(tick, child).plan.expect("a child is told");
+        assert_eq!(told.far, 70_000);
+    });
+}
+
+#[test]
+fn a_tree_that_is_there_stays_for_longer_than_one_would_be_made() {
+    let plan = |round_trip, present| {
+        let conditions =
+            Conditions { round_trip: Duration::from_millis(round_trip), jitter: Duration::ZERO, rate: 0.0 };
+        Plan::derive(200, Duration::from_millis(565), 64, conditions, present).strategy
+    };
+    let changes = |present| (100..300).find(|&round_trip| plan(round_trip, present) == Strategy::Star);
+    let (made, kept) = (changes(Strategy::Star).expect("a star"), changes(Strategy::Tree).expect("a star"));
+    assert!(kept > made + made / 10, "{made} {kept}");
+}

@@ -251,3 +251,28 @@ fn what_a_peer_lacks_here_and_there_comes_in_one_step() {
         assert!(core.link(LEAF).comparison.round.is_none());
     });
 }
+
+/// It would answer none, and be suspected for that.
+#[test]
+fn a_peer_of_another_design_is_compared_with_no_more_and_pushed_everything() {
+    node("n0", |core, tick, out| {
+        (core.started, core.link(LEAF).overlay.is_child) = (true, true);
+        tick.log.append(&[7], Origin::Client, NOW);
+        core.absorb(tick);
+        begin_round(core, tick, LEAF, out);
+        core.suspect(tick, LEAF, out);
+        assert!(!core.link(LEAF).push.is_synced);
+        let foreign = || Arrival { at: NOW, what: What::Foreign };
+        for _ in 0..2 {
+            out.lines_mut().clear();
+            core.hear(tick, LEAF, foreign(), out);
+            core.start_round(tick, LEAF, NOW);
+            let link = core.link(LEAF);
+            assert!(link.push.is_synced && link.comparison.round.is_none() && !link.health.is_suspected());
+        }
+        assert!(tick.shared(LEAF).slots.in_flight().next().is_some(), "the value is on its way");
+        core.overlay.plan.strategy = Strategy::Direct;
+        core.hear(tick, LEAF, arrival(header(0), Kind::Ack), out);
+        assert!(!core.link(LEAF).overlay.is_foreign, "it has been of this design all along");
+    });
+}
