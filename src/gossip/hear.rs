@@ -24,6 +24,9 @@ const EXPLAINED_MAX_IF_DIRECT: Duration = Duration::from_secs(8);
 /// others a value but one, and has forgotten it.
 const RESTART_SEEN_TO_AFTER: Duration = Duration::from_secs(2);
 
+/// A peer that others name again and again is compared with no more often.
+const COMPARED_AGAIN: Duration = Duration::from_secs(2);
+
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
 const PARENT_SILENT: Duration = Duration::from_secs(1);
 
@@ -199,11 +202,12 @@ impl Core {
         }
     }
 
-    /// Compares with a peer, but with none as often as it may be named.
+    /// Compares with a peer that is not known to be equal, but with none as often as it may be named.
     fn compare_soon(&mut self, tick: &Tick<'_>, peer: Peer) {
+        let is_equal = self.equals.has(peer.0);
         let comparison = &self.link(peer).comparison;
-        if comparison.round.is_none() {
-            let at = comparison.tried.map_or(tick.now, |tried| tick.now.max(tried + ASKED_AGAIN));
+        if !is_equal && comparison.round.is_none() {
+            let at = comparison.tried.map_or(tick.now, |tried| tick.now.max(tried + COMPARED_AGAIN));
             self.start_round(tick, peer, at);
         }
     }

@@ -82,7 +82,8 @@ impl Overlay {
         self.measured.unwrap_or(ROUND_TRIP_UNKNOWN) / 2
     }
 
-    /// Derives the plan anew from what has been measured, now and then. True if it has changed between direct and not.
+    /// Derives the plan anew from what has been measured, now and then. True if it has changed between direct and not. When all
+    /// is quiet, nobody takes another parent by plan: what nodes say of that would be all that is measured.
     pub(super) fn replan(
         &mut self,
         now: Time,
@@ -90,6 +91,7 @@ impl Overlay {
         config: &Config,
         links: &mut BTreeMap<Peer, Link>,
         rate: f64,
+        is_quiet: bool,
     ) -> bool {
         if self.replan_at > now {
             return false;
@@ -121,9 +123,10 @@ impl Overlay {
         let jitter = if steady > 0 { deviations / steady } else { JITTER_UNKNOWN };
         let conditions = Conditions { round_trip, jitter, rate };
         let was_direct = self.is_direct();
-        let present = self.plan.strategy;
-        self.plan =
-            Plan::derive(members.nodes(), config.latency_budget, config.batch_max, conditions, present);
+        let plan = Plan::derive(members.nodes(), config.latency_budget, config.batch_max, conditions);
+        if !(is_quiet && moves(self.plan.strategy, plan.strategy)) {
+            self.plan = plan;
+        }
         self.is_direct() != was_direct
     }
 
@@ -184,4 +187,9 @@ impl Overlay {
     pub(super) fn ack_delay_of_child(config: &Config, period: Duration) -> Duration {
         config.ack_delay.max(period * 11 / 5)
     }
+}
+
+/// Whether nodes have other parents by the one strategy than by the other.
+fn moves(one: Strategy, other: Strategy) -> bool {
+    (one == Strategy::Tree) != (other == Strategy::Tree)
 }

@@ -61,15 +61,9 @@ pub struct Conditions {
 
 impl Plan {
     /// The plan with the fewest messages that brings values to all of `nodes` within `budget`, in batches of at most
-    /// `batch_max`. A tree that is there stays for longer than one would be made.
+    /// `batch_max`.
     #[must_use]
-    pub fn derive(
-        nodes: usize,
-        budget: Duration,
-        batch_max: usize,
-        conditions: Conditions,
-        present: Strategy,
-    ) -> Self {
+    pub fn derive(nodes: usize, budget: Duration, batch_max: usize, conditions: Conditions) -> Self {
         let Conditions { round_trip, rate, .. } = conditions;
         // What is left after the hops is for waiting.
         let left = |hops: Duration| budget.saturating_sub(hops);
@@ -78,13 +72,11 @@ impl Plan {
             Self::gathering(Strategy::Star, nodes, left(round_trip), conditions).fitted(rate, batch_max);
         let tree =
             Self::gathering(Strategy::Tree, nodes, left(2 * round_trip), conditions).fitted(rate, batch_max);
-        // Estimates vary, and each change has nodes take other parents.
-        let tree_lasts = if present == Strategy::Tree { 3 } else { 2 };
         // At most n (n − 1) messages a direct period, or 2 (n − 1) a star's.
         let star_is_cheaper = star.period.as_nanos() * nodes as u128 > 2 * direct.period.as_nanos();
         if nodes <= 2 || star.period.is_zero() || !star_is_cheaper {
             direct
-        } else if nodes > FAN_OUT + 1 && tree_lasts * tree.period >= star.period {
+        } else if nodes > FAN_OUT + 1 && 2 * tree.period >= star.period {
             tree
         } else {
             star
@@ -177,7 +169,7 @@ mod tests {
 
     fn at_rate(nodes: usize, budget: u64, round_trip: u64, jitter: u64, rate: f64) -> Plan {
         let conditions = Conditions { round_trip: ms(round_trip), jitter: ms(jitter), rate };
-        Plan::derive(nodes, ms(budget), 64, conditions, Strategy::Star)
+        Plan::derive(nodes, ms(budget), 64, conditions)
     }
 
     fn derive(nodes: usize, budget: u64, round_trip: u64) -> (Strategy, u64) {

@@ -19,8 +19,9 @@ const ROOT_KNOWN_AFTER: Duration = Duration::from_secs(2);
 impl Core {
     /// Derives the plan and the parent anew.
     pub(super) fn replan(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
+        let is_quiet = self.started && (self.equals.is_settled() || self.watch.is_quiet());
         let Self { overlay, schedule, links, .. } = self;
-        let turned = overlay.replan(tick.now, tick.members, tick.config, links, schedule.rate);
+        let turned = overlay.replan(tick.now, tick.members, tick.config, links, schedule.rate, is_quiet);
         if turned && self.started {
             if self.overlay.is_direct() {
                 self.push_to_all(tick);

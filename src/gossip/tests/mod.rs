@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::core::{Core, Tick};
 use super::link::Comparison;
 use super::membership::{Arrival, Kind, Membership, Peer, What};
-use super::plan::{Conditions, Plan, Strategy};
+use super::plan::Strategy;
 use super::rule::Equals;
 use super::schedule::GATHER;
 use super::{Brought, LockFree, start};

@@ -21,6 +21,7 @@ fn whom_a_node_could_not_tell_what_it_told_all_its_parent_compares_with() {
     assert!(said.contains(r#""untold":[2]"#), "{said}");
     node("n0", |core, tick, out| {
         core.link(Peer(2)).incarnation = 3;
+        core.changed(tick);
         core.hear(tick, LEAF, arrival(Header { untold: vec![0, 2, 9], ..header(0) }, Kind::Ack), out);
         assert!(core.link(Peer(2)).comparison.round.is_some());
     });
@@ -47,9 +48,14 @@ fn whoever_is_named_soon_after_a_comparison_is_compared_with_again_all_the_same(
     node("n0", |core, tick, out| {
         let other = core.link(Peer(2));
         (other.incarnation, other.comparison.tried) = (3, Some(NOW));
+        core.changed(tick);
         core.hear(tick, LEAF, arrival(Header { untold: vec![2], ..header(0) }, Kind::Ack), out);
         let round = core.link(Peer(2)).comparison.round;
-        assert_eq!(round.map(|round| round.retry_at), Some(NOW + Duration::from_secs(4)));
+        assert_eq!(round.map(|round| round.retry_at), Some(NOW + Duration::from_secs(2)));
+        core.link(Peer(2)).comparison.round = None;
+        core.equals.heard(2, []);
+        core.hear(tick, LEAF, arrival(Header { at: 2, untold: vec![2], ..header(0) }, Kind::Ack), out);
+        assert!(core.link(Peer(2)).comparison.round.is_none(), "it lacks nothing");
     });
 }
 
@@ -239,13 +245,16 @@ fn a_hub_of_a_tree_tells_its_children_how_far_the_farthest_is_from_the_root() {
 }
 
 #[test]
-fn a_tree_that_is_there_stays_for_longer_than_one_would_be_made() {
-    let plan = |round_trip, present| {
-        let conditions =
-            Conditions { round_trip: Duration::from_millis(round_trip), jitter: Duration::ZERO, rate: 0.0 };
-        Plan::derive(200, Duration::from_millis(565), 64, conditions, present).strategy
-    };
-    let changes = |present| (100..300).find(|&round_trip| plan(round_trip, present) == Strategy::Star);
-    let (made, kept) = (changes(Strategy::Star).expect("a star"), changes(Strategy::Tree).expect("a star"));
-    assert!(kept > made + made / 10, "{made} {kept}");
+fn when_all_is_quiet_nobody_takes_another_parent_by_plan() {
+    let names: Vec<String> = (0..200).map(|index| format!("n{index}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    node_of(&names, "n20", |core, tick, out| {
+        (core.started, core.overlay.parent) = (true, Some(HUB));
+        (0..9).for_each(|_| core.link(HUB).trip.sample(Duration::from_millis(20)));
+        core.replan(tick, out);
+        assert_eq!(core.overlay.plan.strategy, Strategy::Star, "it is settled");
+        core.changed(tick);
+        core.replan(&Tick { now: NOW + Duration::from_secs(1), ..*tick }, out);
+        assert_eq!(core.overlay.plan.strategy, Strategy::Tree);
+    });
 }
