@@ -24,7 +24,7 @@ const EXPLAINED_MAX_IF_DIRECT: Duration = Duration::from_secs(8);
 /// others a value but one, and has forgotten it.
 const RESTART_SEEN_TO_AFTER: Duration = Duration::from_secs(2);
 
-/// A peer that others name again and again is compared with no more often.
+/// By the direct plan a peer that others name again and again is compared with no more often.
 const COMPARED_AGAIN: Duration = Duration::from_secs(2);
 
 /// A parent that has been silent for so long may be gone, if somebody comes who can't reach its own.
@@ -202,12 +202,14 @@ impl Core {
         }
     }
 
-    /// Compares with a peer that is not known to be equal, but with none as often as it may be named.
+    /// Compares with a peer that is not known to be equal, but with none as often as it may be named. By the direct plan that is
+    /// put off, as nobody else passes on what the peer was not told.
     fn compare_soon(&mut self, tick: &Tick<'_>, peer: Peer) {
-        let is_equal = self.equals.has(peer.0);
+        let (is_equal, is_direct) = (self.equals.has(peer.0), self.overlay.is_direct());
+        let rest = if is_direct { COMPARED_AGAIN } else { ASKED_AGAIN };
         let comparison = &self.link(peer).comparison;
-        if !is_equal && comparison.round.is_none() {
-            let at = comparison.tried.map_or(tick.now, |tried| tick.now.max(tried + COMPARED_AGAIN));
+        let at = comparison.tried.map_or(tick.now, |tried| tick.now.max(tried + rest));
+        if !is_equal && comparison.round.is_none() && (is_direct || at == tick.now) {
             self.start_round(tick, peer, at);
         }
     }

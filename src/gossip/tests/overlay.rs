@@ -48,6 +48,7 @@ fn whoever_is_named_soon_after_a_comparison_is_compared_with_again_all_the_same(
     node("n0", |core, tick, out| {
         let other = core.link(Peer(2));
         (other.incarnation, other.comparison.tried) = (3, Some(NOW));
+        core.overlay.plan.strategy = Strategy::Direct;
         core.changed(tick);
         core.hear(tick, LEAF, arrival(Header { untold: vec![2], ..header(0) }, Kind::Ack), out);
         let round = core.link(Peer(2)).comparison.round;
