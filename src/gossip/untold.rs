@@ -10,8 +10,10 @@ use std::time::Duration;
 use super::membership::Peer;
 use crate::node::Time;
 
-/// Another peer is asked to look for them after so long, or after as long as nobody has been added to them.
+/// Another peer is asked to look for them after so long, or after as long as nobody has been added to them,
 const NAMED_AGAIN: Duration = Duration::from_secs(4);
+/// but after no longer than that: which peers can reach them may change, and nothing shows it.
+const NAMED_AGAIN_MAX: Duration = Duration::from_secs(8);
 
 /// Members that others are to look for.
 #[derive(Debug, Default)]
@@ -80,7 +82,7 @@ impl Untold {
     pub(super) fn heard(&mut self, now: Time, peer: Peer, stamp: u64) {
         if self.helper == Some(peer) && self.said.is_some_and(|said| said <= stamp) {
             (self.helper, self.said, self.last) = (None, None, Some(peer));
-            self.again_at = now + now.since(self.since).max(NAMED_AGAIN);
+            self.again_at = now + now.since(self.since).clamp(NAMED_AGAIN, NAMED_AGAIN_MAX);
         }
     }
 }
@@ -137,5 +139,15 @@ mod tests {
         untold.seek(Peer(4));
         [3, 4].into_iter().for_each(|member| untold.remove(Peer(member)));
         assert_eq!((untold.seeks_helper(at(9)), untold.is_sought(Peer(4))), (None, false));
+    }
+
+    #[test]
+    fn however_long_members_have_been_lost_they_are_named_again_after_eight_seconds() {
+        let mut untold = Untold::default();
+        untold.add(at(0), Peer(2));
+        untold.choose(Some(PARENT));
+        assert_eq!(untold.say(PARENT, 1), [2]);
+        untold.heard(at(100), PARENT, 1);
+        assert_eq!([107, 108].map(|secs| untold.seeks_helper(at(secs))), [None, Some(Some(PARENT))]);
     }
 }

@@ -259,3 +259,23 @@ fn when_all_is_quiet_nobody_takes_another_parent_by_plan() {
         assert_eq!(core.overlay.plan.strategy, Strategy::Tree);
     });
 }
+
+#[test]
+fn when_all_is_quiet_a_root_asks_for_none_that_it_can_not_reach_and_knows_to_be_equal() {
+    node_of(&["n0", "n1", "n2"], "n2", |core, tick, out| {
+        (core.started, core.overlay.parent) = (true, None);
+        core.changed(tick);
+        for peer in [HUB, LEAF] {
+            core.link(peer).clock.stamp(NOW);
+            core.suspect(tick, peer, out);
+        }
+        core.equals.heard(1, []);
+        core.watch.has_watched(NOW);
+        for turn in [1, 2] {
+            core.watch.asked = turn;
+            let later = Tick { now: NOW + Duration::from_secs(100 * turn as u64), ..*tick };
+            core.ask_due(&later, out);
+            assert_eq!([0, 1].map(|peer| core.links[&Peer(peer)].health.is_asked()), [true, false]);
+        }
+    });
+}
