@@ -79,10 +79,10 @@ impl Core {
         // When all is quiet, a root that has a bridge to another tree leaves the asking to the root of that.
         let is_root = self.overlay.parent.is_none() && (self.overlay.bridge.is_none() || !is_quiet);
         let mut missing = self.missing(tick);
-        if is_quiet {
-            // Those known to be equal lack nothing, whoever they can reach.
+        if is_quiet && !is_root {
+            // It asks seldom, and those known to be equal lack nothing, whoever they can reach.
             missing.retain(|peer| !self.equals.has(peer.0));
-        } else if missing.is_empty() {
+        } else if !is_quiet && missing.is_empty() {
             self.watch.ask_at = Time::NEVER;
             return;
         }

@@ -261,15 +261,15 @@ fn when_all_is_quiet_nobody_takes_another_parent_by_plan() {
 }
 
 #[test]
-fn when_all_is_quiet_a_root_asks_for_none_that_it_can_not_reach_and_knows_to_be_equal() {
-    node_of(&["n0", "n1", "n2"], "n2", |core, tick, out| {
-        (core.started, core.overlay.parent) = (true, None);
+fn when_all_is_quiet_a_root_with_a_bridge_asks_for_none_that_it_knows_to_be_equal() {
+    node_of(&["n0", "n1", "n2", "n3"], "n2", |core, tick, out| {
+        (core.started, core.overlay.parent, core.overlay.bridge) = (true, None, Some(Peer(3)));
         core.changed(tick);
         for peer in [HUB, LEAF] {
             core.link(peer).clock.stamp(NOW);
             core.suspect(tick, peer, out);
         }
-        core.equals.heard(1, []);
+        core.equals.heard(1, [3]);
         core.watch.has_watched(NOW);
         for turn in [1, 2] {
             core.watch.asked = turn;
