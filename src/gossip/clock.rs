@@ -37,7 +37,7 @@ struct Flushes {
     /// How long before that it wants to have what is for it.
     margin: Duration,
     every: Duration,
-    /// One way to the farthest of those that it flushes to.
+    /// One way to the farthest of those that it flushes to, or from the root to the farthest of its own.
     far: Duration,
 }
 
@@ -118,7 +118,7 @@ impl Clock {
         self.flushes.map(|flushes| flushes.every)
     }
 
-    /// How far those that the peer flushes to are from it.
+    /// How far the farthest is from the peer, or from the root.
     pub(super) fn far(&self) -> Option<Duration> {
         self.flushes.map(|flushes| flushes.far)
     }

@@ -121,7 +121,7 @@ pub struct HubPlan {
     pub margin: u64,
     /// From flush to flush.
     pub every: u64,
-    /// To the farthest of those that it sends to, one way.
+    /// To the farthest of those that it sends to, or from the root to the farthest of its own, one way.
     pub far: u64,
 }
 

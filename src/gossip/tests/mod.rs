@@ -46,6 +46,13 @@ fn node_of(names: &[&str], name: &str, test: impl FnOnce(&mut Core, &Tick<'_>, &
     test(&mut Core::new(&members), &tick, &mut Outbox::default());
 }
 
+/// The same of a cluster that is large enough for a tree.
+fn node_of_200(name: &str, test: impl FnOnce(&mut Core, &Tick<'_>, &mut Outbox)) {
+    let names: Vec<String> = (0..200).map(|index| format!("n{index}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    node_of(&names, name, test);
+}
+
 /// A message of a peer that holds one value more than this node, and has heard its message of the stamp `heard`.
 fn header(heard: u64) -> Header {
     let digest = Digest { count: 1, sum: 77, ..Digest::default() };

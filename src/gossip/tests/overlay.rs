@@ -227,9 +227,7 @@ fn a_stranger_that_does_not_answer_a_peer_is_asked() {
 /// the better.
 #[test]
 fn a_hub_of_a_tree_tells_its_children_how_far_the_farthest_is_from_the_root() {
-    let names: Vec<String> = (0..200).map(|index| format!("n{index}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    node_of(&names, "n1", |core, tick, out| {
+    node_of_200("n1", |core, tick, out| {
         core.overlay.plan.strategy = Strategy::Tree;
         core.overlay.parent = Some(HUB);
         let millis = |ms: u64| Duration::from_millis(ms);
@@ -247,9 +245,7 @@ fn a_hub_of_a_tree_tells_its_children_how_far_the_farthest_is_from_the_root() {
 
 #[test]
 fn when_all_is_quiet_nobody_takes_another_parent_by_plan() {
-    let names: Vec<String> = (0..200).map(|index| format!("n{index}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    node_of(&names, "n20", |core, tick, out| {
+    node_of_200("n20", |core, tick, out| {
         (core.started, core.overlay.parent) = (true, Some(HUB));
         (0..9).for_each(|_| core.link(HUB).trip.sample(Duration::from_millis(20)));
         core.replan(tick, out);
