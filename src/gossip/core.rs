@@ -253,7 +253,7 @@ impl Core {
             || self.untold.is_sought(peer);
         self.untold.say_anew();
         if is_lost {
-            self.untold.add(tick.now, peer);
+            self.untold.add(peer);
             self.choose_helper(tick);
         }
         self.watch.hurry(tick.now);

@@ -183,16 +183,19 @@ impl Core {
         let has_children = self.has_children();
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
+            let is_told_all = !self.overlay.is_direct() && self.is_pushed_to(member);
             let link = self.link(member);
             if link.answers() {
                 // It may hear of news, and not of all: by the direct plan nobody else passes on what the peer has told all.
-                self.compare_soon(tick, member);
+                if !is_told_all {
+                    self.compare_soon(tick, member);
+                }
                 continue;
             }
             let (is_lost, is_lately_asked) =
                 (link.health.is_suspected(), link.health.was_asked(tick.now, ASKED_AGAIN));
             if is_lost && has_children {
-                self.untold.add(tick.now, member);
+                self.untold.add(member);
             } else if has_children {
                 self.untold.seek(member);
             }

@@ -76,9 +76,9 @@ impl Core {
             news.from_others = true;
             self.schedule.oldest = self.schedule.oldest.min(born);
         }
-        if (news.told.is_some() || news.from_parent)
-            && self.links.keys().any(|&peer| self.stands_in_for(tick.members, peer))
-        {
+        let is_passed_all =
+            |&peer: &Peer| self.stands_in_for(tick.members, peer) || self.overlay.bridge == Some(peer);
+        if (news.told.is_some() || news.from_parent) && self.links.keys().any(is_passed_all) {
             news.from_others = true;
         }
         self.changed(tick);
@@ -344,11 +344,13 @@ impl Core {
 
     /// Whether a peer has to be told of a value of that origin, by this node. By the direct plan the parent tells
     /// everybody itself, and so does whoever says that it does. What a foreign peer holds is known by its
-    /// acknowledgements alone, so it is told everything; so is whoever comes because it can't reach the planned parent.
+    /// acknowledgements alone, so it is told everything; so are whoever comes because it can't reach the planned parent, and a
+    /// bridge: its tree hears of this one by nobody else.
     pub(super) fn is_for(&self, members: &Membership, peer: Peer, origin: Origin) -> bool {
         let is_foreign = self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign);
         let is_relayed = origin == Origin::Told && !self.overlay.is_direct();
-        if is_foreign || is_relayed || self.stands_in_for(members, peer) {
+        if is_foreign || is_relayed || self.overlay.bridge == Some(peer) || self.stands_in_for(members, peer)
+        {
             return origin != Origin::Peer(peer.0);
         }
         let is_told = |Peer(parent)| self.overlay.is_direct() && origin == Origin::Peer(parent);

@@ -26,7 +26,7 @@ impl Core {
             if self.overlay.is_direct() {
                 self.push_to_all(tick);
             } else {
-                self.name_untold(tick.now);
+                self.name_untold();
                 self.push_to_neighbours(tick, out);
             }
         }
@@ -88,7 +88,7 @@ impl Core {
         if parent != former {
             self.overlay.parent = parent;
             if self.overlay.is_direct() {
-                self.name_untold(tick.now);
+                self.name_untold();
             }
             self.untold.say_anew();
             self.leave(tick, former);
@@ -161,15 +161,17 @@ impl Core {
 
     /// What this node has told everybody but for those whom it can't tell may have come to nobody who passes it on: whoever
     /// passes on what this node says has changed, or will.
-    fn name_untold(&mut self, now: Time) {
+    fn name_untold(&mut self) {
         let Self { links, untold, .. } = self;
-        links.iter().filter(|(_, link)| !link.is_told()).for_each(|(&peer, _)| untold.add(now, peer));
+        links.iter().filter(|(_, link)| !link.is_told()).for_each(|(&peer, _)| untold.add(peer));
     }
 
-    /// The former parent is to know that this node is no child of its any more.
+    /// The former parent is to know at once that this node is no child of its any more: nothing else will be sent to it, and it
+    /// may be about to pass on much.
     fn leave(&mut self, tick: &Tick<'_>, former: Option<Peer>) {
         if let Some(former) = former.filter(|former| !self.link(*former).health.is_suspected()) {
-            self.introduce(tick, former);
+            self.link(former).acks.by(tick.now);
+            self.rearm(tick, former);
         }
     }
 

@@ -10,17 +10,14 @@ use std::time::Duration;
 use super::membership::Peer;
 use crate::node::Time;
 
-/// Another peer is asked to look for them after so long, or after as long as nobody has been added to them,
+/// Another peer is asked to look for them after so long, again and again: which peers can reach them may change, and nothing
+/// shows it.
 const NAMED_AGAIN: Duration = Duration::from_secs(4);
-/// but after no longer than that: which peers can reach them may change, and nothing shows it.
-const NAMED_AGAIN_MAX: Duration = Duration::from_secs(16);
 
 /// Members that others are to look for.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
     members: BTreeSet<Peer>,
-    /// When the last of these was added.
-    since: Time,
     /// Members that a peer has asked this node to look for.
     sought: BTreeSet<Peer>,
     /// The helper, whom messages name the members, and the stamp of the first message that has named it all of them.
@@ -33,9 +30,8 @@ pub(super) struct Untold {
 
 impl Untold {
     /// A member that lacks something does not answer.
-    pub(super) fn add(&mut self, now: Time, member: Peer) {
+    pub(super) fn add(&mut self, member: Peer) {
         if self.members.insert(member) {
-            self.since = now;
             self.say_anew();
         }
     }
@@ -82,7 +78,7 @@ impl Untold {
     pub(super) fn heard(&mut self, now: Time, peer: Peer, stamp: u64) {
         if self.helper == Some(peer) && self.said.is_some_and(|said| said <= stamp) {
             (self.helper, self.said, self.last) = (None, None, Some(peer));
-            self.again_at = now + now.since(self.since).clamp(NAMED_AGAIN, NAMED_AGAIN_MAX);
+            self.again_at = now + NAMED_AGAIN;
         }
     }
 }
@@ -100,12 +96,12 @@ mod tests {
     #[test]
     fn members_are_named_until_the_helper_has_heard_of_all_of_them() {
         let mut untold = Untold::default();
-        untold.add(at(1), Peer(3));
+        untold.add(Peer(3));
         untold.choose(Some(PARENT));
         assert_eq!((untold.say(PARENT, 10), untold.say(PARENT, 11)), (vec![3], vec![3]));
         untold.heard(at(1), PARENT, 9);
         assert_eq!(untold.say(PARENT, 12), [3], "the parent has not heard of it");
-        untold.add(at(1), Peer(4));
+        untold.add(Peer(4));
         untold.choose(Some(PARENT));
         assert_eq!(untold.say(PARENT, 13), [3, 4]);
         untold.heard(at(1), PARENT, 12);
@@ -121,7 +117,7 @@ mod tests {
     #[test]
     fn another_helper_hears_of_them_anew() {
         let mut untold = Untold::default();
-        untold.add(at(1), Peer(3));
+        untold.add(Peer(3));
         untold.choose(Some(PARENT));
         assert_eq!((untold.say(PARENT, 10), untold.say(Peer(1), 11)), (vec![3], vec![]));
         untold.say_anew();
@@ -135,19 +131,19 @@ mod tests {
     #[test]
     fn whoever_answers_again_is_named_to_nobody() {
         let mut untold = Untold::default();
-        untold.add(at(1), Peer(3));
+        untold.add(Peer(3));
         untold.seek(Peer(4));
         [3, 4].into_iter().for_each(|member| untold.remove(Peer(member)));
         assert_eq!((untold.seeks_helper(at(9)), untold.is_sought(Peer(4))), (None, false));
     }
 
     #[test]
-    fn however_long_members_have_been_lost_they_are_named_again_after_sixteen_seconds() {
+    fn however_long_members_have_been_lost_they_are_named_again_after_four_seconds() {
         let mut untold = Untold::default();
-        untold.add(at(0), Peer(2));
+        untold.add(Peer(2));
         untold.choose(Some(PARENT));
         assert_eq!(untold.say(PARENT, 1), [2]);
         untold.heard(at(100), PARENT, 1);
-        assert_eq!([115, 116].map(|secs| untold.seeks_helper(at(secs))), [None, Some(Some(PARENT))]);
+        assert_eq!([103, 104].map(|secs| untold.seeks_helper(at(secs))), [None, Some(Some(PARENT))]);
     }
 }

@@ -119,6 +119,32 @@ fn a_node_in_a_tree_of_its_own_has_a_bridge_to_one_whose_root_comes_before() {
     });
 }
 
+/// It may be about to pass on much.
+#[test]
+fn a_parent_that_is_left_is_told_at_once() {
+    node_of(&["n0", "n1", "n2", "n3"], "n2", |core, tick, out| {
+        (core.started, core.overlay.parent) = (true, Some(LEAF));
+        core.overlay.plan.period = Duration::from_millis(300);
+        core.hear(tick, LEAF, arrival(header(0), Kind::Ack), out);
+        core.link(LEAF).comparison = Comparison::default();
+        core.reroute(tick, out);
+        assert_eq!((core.overlay.parent, core.link(LEAF).acks.due()), (Some(HUB), NOW));
+    });
+}
+
+#[test]
+fn whoever_is_passed_everything_on_is_not_compared_with_when_it_is_named() {
+    for (is_child, compares) in [(true, false), (false, true)] {
+        node("n0", |core, tick, out| {
+            let link = core.link(Peer(2));
+            (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, is_child, true);
+            core.changed(tick);
+            core.hear(tick, LEAF, arrival(Header { untold: vec![2], ..header(0) }, Kind::Ack), out);
+            assert_eq!(core.link(Peer(2)).comparison.round.is_some(), compares);
+        });
+    }
+}
+
 /// It may be in a tree that no news comes to, settled, and out of this node's reach by now.
 #[test]
 fn a_planned_child_that_has_left_is_asked_while_there_is_news() {

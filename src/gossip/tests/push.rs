@@ -32,6 +32,34 @@ fn what_is_said_to_be_told_to_all_a_node_of_another_plan_passes_on() {
     });
 }
 
+/// By the direct plan it takes what its parent says for told to all, but the parent may be of another plan, and its tree ends
+/// there.
+#[test]
+fn a_bridge_is_passed_on_what_the_parent_says() {
+    node_of(&["n0", "n1", "n2", "n3"], "n2", |core, tick, _| {
+        core.overlay.plan.strategy = Strategy::Direct;
+        (core.overlay.parent, core.overlay.bridge) = (Some(LEAF), Some(Peer(3)));
+        let is_for = |peer, origin| core.is_for(tick.members, Peer(peer), origin);
+        assert!(is_for(3, Origin::Peer(1)) && is_for(3, Origin::Told) && is_for(3, Origin::Client));
+        assert!(!is_for(3, Origin::Peer(3)), "it has said so itself");
+        assert!(!is_for(0, Origin::Peer(1)), "the parent tells everybody");
+    });
+}
+
+#[test]
+fn what_the_parent_says_is_flushed_to_a_bridge_at_once() {
+    for (bridge, flushed) in [(None, Time::NEVER), (Some(Peer(3)), NOW)] {
+        node_of(&["n0", "n1", "n2", "n3"], "n2", |core, tick, _| {
+            core.overlay.plan.strategy = Strategy::Direct;
+            (core.overlay.parent, core.overlay.bridge) = (Some(LEAF), bridge);
+            core.link(Peer(3)).push.is_synced = true;
+            tick.log.append(&[7], Origin::Peer(1), NOW);
+            core.absorb(tick);
+            assert_eq!(core.schedule.down_at, flushed);
+        });
+    }
+}
+
 #[test]
 fn what_is_in_flight_and_for_nobody_any_more_ends_no_flush() {
     node("n1", |core, tick, out| {
