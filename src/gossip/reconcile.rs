@@ -2,7 +2,7 @@
 //!
 //! Range-based set reconciliation (Meyer, *Range-Based Set Reconciliation*, SRDS 2023): the node that begins sends
 //! fingerprints of ranges of values that hold about as many each. Where its peer's differ, the peer sends what it holds
-//! if that is little, and asks for the other's; or else fingerprints of smaller ranges. Each message is answered from
+//! if that is little, and asks for the other's; or else fingerprints of smaller ranges, down to single values. Each message is answered from
 //! what a node holds as it comes, so nothing is remembered but the number of the round, and a message lost costs a try.
 
 use std::time::Duration;
@@ -18,8 +18,15 @@ use crate::random::scatter;
 /// million in two.
 const RANGES: usize = 128;
 
-/// A range of so few values is sent rather than divided.
+/// A range of so few values is not divided by size any more.
 const FEW: usize = 32;
+
+/// So many values of such ranges may be sent though they are not missing. If there may be more of them, what is missing is found
+/// out first, value by value.
+const SENT_UNSEEN_MAX: usize = 2 * FEW;
+
+/// No more values than that are singled out by a message: of so many, a batch of all is as long as what would tell which are missing.
+const SINGLED_OUT_MAX: usize = 1024;
 
 /// With so many ranges in a message, of 50 bytes each, the others are not divided but compared again as they are: the
 /// peer divides them.
@@ -104,9 +111,7 @@ impl Reconciliation {
 /// How many values there are, and what they look like to who hasn't got them: values that differ give fingerprints
 /// that differ, but for one chance in 2^64: a sum of random-looking numbers is as random. Enemies may find sets that look alike.
 fn fingerprint(places: &[Place]) -> (u64, u64) {
-    places.iter().fold((0, 0), |(count, sum), place| {
-        (count + 1, scatter(place.value.cast_unsigned()).wrapping_add(sum))
-    })
+    places.iter().fold((0, 0), |(count, sum), place| (count + 1, place.fingerprint().wrapping_add(sum)))
 }
 
 /// Divides the values from `first` to `last` into ranges that hold about as many each, and cover all between them.
@@ -125,6 +130,20 @@ pub(super) fn divide(places: &[Place], first: Value, last: Value) -> Vec<Range> 
         }
         from = to + 1;
     }
+}
+
+/// Divides the values from `first` to `last` into ranges that begin with a value and hold no other one, and a range before them
+/// that holds none.
+fn single_out(places: &[Place], first: Value, last: Value) -> impl Iterator<Item = Range> {
+    let before = places.first().map(|place| place.value).filter(|&value| value > first);
+    let none = before.map(|value| Range { first, last: value - 1, count: 0, fingerprint: 0 });
+    let ends = places.iter().skip(1).map(|next| next.value - 1).chain([last]);
+    none.into_iter().chain(places.iter().zip(ends).map(|(place, last)| Range {
+        first: place.value,
+        last,
+        count: 1,
+        fingerprint: place.fingerprint(),
+    }))
 }
 
 /// Those of sorted values that are from `first` to `last`.
@@ -149,21 +168,24 @@ impl Difference {
     pub(super) fn between(mine: &[Place], theirs: &Sync) -> Self {
         let mut found = Self::default();
         let mut before = None;
+        let mut few = Vec::new();
         for &Range { first, last, count, fingerprint: theirs } in &theirs.ranges {
             let places = between(mine, first, last);
             if !is_next(&mut before, first, last) || (count, theirs) == fingerprint(places) {
                 continue;
             }
             // Many values are only sent to who asks for them: it may be getting them from somebody else.
-            if places.is_empty() || count.max(places.len() as u64) <= FEW as u64 {
-                found.send.extend(places);
-                if count > 0 {
-                    found.ask.push(Want { first, last, count });
-                }
-            } else {
+            if places.is_empty() && count > 0 {
+                found.ask.push(Want { first, last, count });
+            } else if count.max(places.len() as u64) > FEW as u64 {
                 found.compare_more(places, first, last);
+            } else if count == 1 {
+                found.single(places, first, last, theirs);
+            } else {
+                few.push((places, Want { first, last, count }));
             }
         }
+        found.send_or_single_out(&few);
         let mut before = None;
         for &Want { first, last, count } in &theirs.wants {
             let places = between(mine, first, last);
@@ -178,6 +200,7 @@ impl Difference {
             }
         }
         found.compare.sort_unstable_by_key(|range| range.first);
+        found.ask.sort_unstable_by_key(|want| want.first);
         found
     }
 
@@ -189,6 +212,36 @@ impl Difference {
     /// How many values the peer is asked for.
     pub(super) fn asked(&self) -> u64 {
         self.ask.iter().fold(0, |sum, want| sum.saturating_add(want.count))
+    }
+
+    /// The other holds one value of a range, of that fingerprint.
+    fn single(&mut self, places: &[Place], first: Value, last: Value, theirs: u64) {
+        let others = places.iter().filter(|place| place.fingerprint() != theirs);
+        let sent = self.send.len();
+        self.send.extend(others);
+        if self.send.len() - sent == places.len() {
+            let is_first = scatter(first.cast_unsigned()) == theirs;
+            self.ask.push(Want { first, last: if is_first { first } else { last }, count: 1 });
+        }
+    }
+
+    /// What to do about ranges that differ, and of which both hold few values.
+    fn send_or_single_out(&mut self, ranges: &[(&[Place], Want)]) {
+        let sent: usize = ranges.iter().map(|(places, _)| places.len()).sum();
+        let asked: u64 = ranges.iter().map(|(_, want)| want.count).sum();
+        // No more than the lesser of the two may be sent for nothing, either way.
+        let is_little = sent.min(usize::try_from(asked).unwrap_or(usize::MAX)) <= SENT_UNSEEN_MAX;
+        let singles_out = !is_little && sent <= SINGLED_OUT_MAX;
+        for &(places, want) in ranges {
+            if want.count == 0 {
+                self.send.extend(places);
+            } else if singles_out {
+                self.compare.extend(single_out(places, want.first, want.last));
+            } else {
+                self.send.extend(places);
+                self.ask.push(want);
+            }
+        }
     }
 
     /// Leaves a range to be compared, divided if there is room.
@@ -226,6 +279,10 @@ pub(super) fn spans(send: &[Place], most: usize) -> Vec<Span> {
 }
 
 impl Place {
+    fn fingerprint(&self) -> u64 {
+        scatter(self.value.cast_unsigned())
+    }
+
     pub(super) fn value(&self) -> Value {
         self.value
     }
@@ -309,6 +366,30 @@ mod tests {
         assert!(a == b && a.len() == 100_000, "{} and {}", a.len(), b.len());
         // Of a few that are asked for, those that have just been sent come back.
         assert!(messages <= 6 && sent <= 150_000, "{messages} messages, {sent} values");
+    }
+
+    #[test]
+    fn of_many_values_that_differ_here_and_there_little_more_is_sent_than_is_missing() {
+        let every_third = |rest: Value| (0..300).map(|v| 3 * v + rest).collect::<Vec<_>>();
+        for (a, b) in
+            [(every_third(1), every_third(2)), (every_third(1), Vec::new()), (Vec::new(), every_third(1))]
+        {
+            let (mut one, mut other) = sets(every_third(0).into_iter(), &a, &b);
+            let (messages, sent) = repair(&mut one, &mut other);
+            let missing = a.len() + b.len();
+            assert!(one == other && (missing..=missing + 64).contains(&sent), "{sent} values");
+            assert!(messages <= 6, "{messages} messages");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_in_order_whatever_the_reason() {
+        // A range that is empty here comes after one of which both hold a few.
+        let range = |first, last, count| Range { first, last, count, fingerprint: 1 };
+        let theirs =
+            Sync { ranges: vec![range(0, 9, 5), range(10, 19, 1), range(20, 29, 40)], ..Sync::default() };
+        let found = Difference::between(&places([3, 4, 12]), &theirs);
+        assert_eq!(found.ask.iter().map(|want| want.first).collect::<Vec<_>>(), [0, 10, 20]);
     }
 
     #[test]
