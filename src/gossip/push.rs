@@ -76,9 +76,9 @@ impl Core {
             news.from_others = true;
             self.schedule.oldest = self.schedule.oldest.min(born);
         }
-        let is_passed_all =
-            |&peer: &Peer| self.stands_in_for(tick.members, peer) || self.overlay.bridge == Some(peer);
-        if (news.told.is_some() || news.from_parent) && self.links.keys().any(is_passed_all) {
+        if (news.told.is_some() || news.from_parent)
+            && self.links.keys().any(|&peer| self.is_passed_all(tick.members, peer))
+        {
             news.from_others = true;
         }
         self.changed(tick);
@@ -349,18 +349,18 @@ impl Core {
     pub(super) fn is_for(&self, members: &Membership, peer: Peer, origin: Origin) -> bool {
         let is_foreign = self.links.get(&peer).is_some_and(|link| link.overlay.is_foreign);
         let is_relayed = origin == Origin::Told && !self.overlay.is_direct();
-        if is_foreign || is_relayed || self.overlay.bridge == Some(peer) || self.stands_in_for(members, peer)
-        {
+        if is_foreign || is_relayed || self.is_passed_all(members, peer) {
             return origin != Origin::Peer(peer.0);
         }
         let is_told = |Peer(parent)| self.overlay.is_direct() && origin == Origin::Peer(parent);
         origin.concerns(peer.0) && !self.overlay.parent.is_some_and(is_told)
     }
 
-    /// Whether a peer has taken this node for its parent, which the plan doesn't.
-    fn stands_in_for(&self, members: &Membership, peer: Peer) -> bool {
-        !self.overlay.is_planned_child(members, peer)
-            && self.links.get(&peer).is_some_and(|link| link.overlay.is_child)
+    /// Whether a peer is a bridge, or has taken this node for its parent, which the plan doesn't.
+    fn is_passed_all(&self, members: &Membership, peer: Peer) -> bool {
+        let is_unplanned = !self.overlay.is_planned_child(members, peer);
+        let is_child = self.links.get(&peer).is_some_and(|link| link.overlay.is_child);
+        is_unplanned && is_child || self.overlay.bridge == Some(peer)
     }
 
     /// Sends a batch, under a name that it may have already.
