@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ask::ASKED_AGAIN;
 use super::clock::Clock;
 use super::core::{Core, Tick};
-use super::link::{Comparison, Health, Push};
+use super::link::{Comparison, Health, Link, Push};
 use super::membership::{Arrival, Kind, Peer, What};
 use super::plan;
 use crate::node::{Outbox, Time};
@@ -183,7 +183,7 @@ impl Core {
         let has_children = self.has_children();
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
-            let is_told_all = !self.overlay.is_direct() && self.is_pushed_to(member);
+            let is_told_all = self.is_told_all(member);
             let link = self.link(member);
             if link.answers() {
                 // It may hear of news, and not of all: by the direct plan nobody else passes on what the peer has told all.
@@ -203,6 +203,15 @@ impl Core {
                 self.ask_one(tick, member, out);
             }
         }
+    }
+
+    /// Whether this node passes on to a peer all that it hears, and has compared with it since it did not: by the direct plan.
+    fn is_told_all(&self, peer: Peer) -> bool {
+        let has_compared =
+            |link: &Link| link.comparison.tried.unwrap_or_default() >= self.overlay.direct_until;
+        !self.overlay.is_direct()
+            && self.is_pushed_to(peer)
+            && self.links.get(&peer).is_some_and(has_compared)
     }
 
     /// Compares with a peer that is not known to be equal, but with none as often as it may be named. By the direct plan that is

@@ -40,6 +40,8 @@ pub(super) struct Overlay {
     pub(super) root_since: Time,
     /// The longest round trip to any peer, if any has been measured.
     pub(super) measured: Option<Duration>,
+    /// When the plan was direct last. What others told everybody until then, this node did not pass on.
+    pub(super) direct_until: Time,
     replan_at: Time,
 }
 
@@ -54,6 +56,7 @@ impl Overlay {
             root: rank,
             root_since: Time::ZERO,
             measured: None,
+            direct_until: Time::ZERO,
             replan_at: Time::ZERO,
         }
     }
@@ -126,6 +129,9 @@ impl Overlay {
         let plan = Plan::derive(members.nodes(), config.latency_budget, config.batch_max, conditions);
         if !(is_quiet && moves(self.plan.strategy, plan.strategy)) {
             self.plan = plan;
+        }
+        if was_direct {
+            self.direct_until = now;
         }
         self.is_direct() != was_direct
     }

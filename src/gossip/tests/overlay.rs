@@ -132,12 +132,21 @@ fn a_parent_that_is_left_is_told_at_once() {
     });
 }
 
+/// What others told everybody while the plan was direct, nobody has passed on.
 #[test]
 fn whoever_is_passed_everything_on_is_not_compared_with_when_it_is_named() {
-    for (is_child, compares) in [(true, false), (false, true)] {
+    let before = NOW.before(Duration::from_millis(4500));
+    for (is_child, direct_until, tried, compares) in [
+        (true, Time::ZERO, None, false),
+        (false, Time::ZERO, None, true),
+        (true, before, None, true),
+        (true, before, Some(before), false),
+    ] {
         node("n0", |core, tick, out| {
+            core.overlay.direct_until = direct_until;
             let link = core.link(Peer(2));
             (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, is_child, true);
+            link.comparison.tried = tried;
             core.changed(tick);
             core.hear(tick, LEAF, arrival(Header { untold: vec![2], ..header(0) }, Kind::Ack), out);
             assert_eq!(core.link(Peer(2)).comparison.round.is_some(), compares);
