@@ -91,7 +91,11 @@ fn brief(message: &Message) -> String {
 
 impl Net {
     fn new(nodes: usize, config: &Config, seed: u64) -> Self {
-        let mut cluster = Cluster::started(nodes, config);
+        Self::around(Cluster::started(nodes, config), seed)
+    }
+
+    fn around(mut cluster: Cluster<LockFree>, seed: u64) -> Self {
+        let nodes = cluster.nodes.len();
         let seen = Rc::new(RefCell::new(Seen { told: vec![HashMap::new(); nodes], ..Seen::default() }));
         let network = Rc::clone(&seen);
         cluster.admits = Box::new(move |now, message| {
@@ -129,6 +133,16 @@ impl Net {
         self.born.insert(value, (self.now(), node));
         self.seen.borrow_mut().told[node].insert(value, self.now());
         value
+    }
+
+    /// Lets time pass, in which a node is told one value after another; returns the first one.
+    fn tell(&mut self, node: usize, time: Duration) -> i64 {
+        let (until, first) = (self.now() + time, self.broadcast(node));
+        while self.now() < until {
+            self.cluster.run_for(ms(100));
+            self.broadcast(node);
+        }
+        first
     }
 
     /// Lets time pass, in which a value is broadcast to some node every so often.
@@ -559,6 +573,67 @@ fn a_settled_node_whose_way_to_others_is_lost_hears_of_news_by_the_other_way_the
     let heard = net.spread(first, &[1]).since(cut);
     println!("the other way: {heard:?}");
     assert!(heard <= secs(53), "{heard:?}");
+}
+
+/// By the direct plan the hub passes on nothing that others tell everybody; by the plan of one member it brings that one everything.
+#[test]
+fn what_a_dead_member_told_all_but_one_of_another_plan_gets_to_that_one_by_its_parent() {
+    const TELLER: usize = 2;
+    for nodes in [5, 12] {
+        let budget = |ms_| Config { latency_budget: ms(ms_), ..Config::default() };
+        let leaf = nodes - 1;
+        let mut cluster = Cluster::<LockFree>::fresh(nodes, &budget(20));
+        cluster.nodes[leaf] = LockFree::new(budget(600), 99);
+        (0..nodes).for_each(|node| drop(cluster.init(node)));
+        (0..nodes).for_each(|node| drop(cluster.ask(node, json!({ "type": "topology", "topology": {} }))));
+        let mut net = Net::around(cluster, 1);
+        net.run(secs(15));
+        net.cut([(TELLER, leaf), (leaf, TELLER)]);
+        let told = net.broadcast(TELLER);
+        net.tell(0, ms(200));
+        net.cut(isolated(TELLER, nodes));
+        let died = net.now();
+        net.tell(0, secs(40));
+        let took = net.spread(told, &[leaf]).since(died);
+        println!("told to all but one of {nodes}: {took:?}");
+        assert!(took <= secs(12), "{took:?}");
+    }
+}
+
+/// The new root has heard everybody, but long ago, and they have nothing to say.
+#[test]
+fn settled_members_of_a_dead_hub_hear_of_news_though_the_new_root_has_heard_them_before() {
+    for (nodes, latency) in [(25, ms(100)), (25, ms(500))] {
+        let config = Config { latency_budget: 3 * latency, ..Config::default() };
+        let mut net = Net::new(nodes, &config, 1);
+        net.cluster.latency = latency;
+        net.run(secs(10));
+        net.cut(isolated(0, nodes));
+        net.run(secs(15));
+        net.heal();
+        net.run(secs(10));
+        net.quiet(secs(30));
+        net.cut(isolated(0, nodes));
+        let died = net.now();
+        let first = net.tell(1, secs(60));
+        let took = net.spread(first, &net.all_but(0)).since(died);
+        println!("a dead hub's leaves at {latency:?}: {took:?}");
+        assert!(took <= secs(6) + 12 * latency, "{took:?}");
+    }
+}
+
+/// Nobody but the inner node itself had anything to do with its children, and these have nothing to say.
+#[test]
+fn children_of_a_dead_inner_node_hear_of_news_while_clients_go_on() {
+    const NODES: usize = 140;
+    let mut net = Net::settled(NODES, &Config { latency_budget: ms(1400), ..Config::default() }, 1);
+    net.quiet(secs(40));
+    net.cut(isolated(2, NODES));
+    let died = net.now();
+    let first = net.tell(0, secs(60));
+    let took = net.spread(first, &net.all_but(2)).since(died);
+    println!("children of a dead inner node: {took:?}");
+    assert!(took <= secs(20), "{took:?}");
 }
 
 // 6.

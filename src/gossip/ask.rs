@@ -6,7 +6,8 @@ use super::core::{Core, Tick};
 use super::link::{Health, Link};
 use super::membership::{Membership, Peer};
 use super::overlay::Overlay;
-use super::plan::Strategy;
+use super::plan::{self, Strategy};
+use super::route::ROOT_KNOWN_AFTER;
 use super::watch::{INTERVAL, INTERVAL_WITH_NEWS, Urgency, shared_interval};
 use crate::node::{Outbox, Time};
 
@@ -35,10 +36,15 @@ impl Core {
         }
     }
 
-    /// Asks all whom this node has never heard: a new root finds those who have not noticed that the former one is gone.
+    /// Asks all whom this node has not heard since it became a root: so it finds those who have not noticed that the former one
+    /// is gone. Who is known not to answer is asked in turn.
     fn ask_strangers(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
-        let is_heard = |peer: &Peer| self.links.get(peer).is_some_and(|link| link.clock.heard_at().is_some());
-        for peer in tick.members.peers().filter(|peer| !is_heard(peer)).collect::<Vec<_>>() {
+        let is_silent = |peer: &Peer| {
+            self.links.get(peer).is_none_or(|link| {
+                !link.health.is_suspected() && link.clock.silence(tick.now) >= ROOT_KNOWN_AFTER
+            })
+        };
+        for peer in tick.members.peers().filter(is_silent).collect::<Vec<_>>() {
             self.ask_one(tick, peer, out);
         }
     }
@@ -144,8 +150,8 @@ impl Core {
     }
 
     /// Whom this node would have for a neighbour if they answered: the parent that the plan gives it, its
-    /// children, and for a root everybody; and children that the plan gives it, and that have left: they may be where no news
-    /// comes to.
+    /// children, and for a root everybody; children that the plan gives it, and that have left: they may be where no news
+    /// comes to; and who may have lost their parent.
     fn missing(&self, tick: &Tick<'_>) -> Vec<Peer> {
         let Overlay { parent, .. } = self.overlay;
         let is_everybodys = parent.is_none() || self.overlay.is_direct();
@@ -155,7 +161,24 @@ impl Core {
         };
         let planned = self.overlay.planned_parent(tick.members).filter(|&planned| parent != Some(planned));
         let lost = self.links.iter().filter(is_mine).map(|(&peer, _)| peer);
-        planned.into_iter().chain(lost.filter(|&peer| Some(peer) != planned)).collect()
+        let lost = lost.chain(self.orphans(tick)).filter(|&peer| Some(peer) != planned);
+        planned.into_iter().chain(lost).collect()
+    }
+
+    /// Whom a tree has below children of this node that don't answer. They may have nothing to say, and then don't notice that
+    /// their parent is gone; nobody else knows that nothing is passed on to them.
+    fn orphans(&self, tick: &Tick<'_>) -> impl Iterator<Item = Peer> {
+        let is_lost = |(_, link): &(&Peer, &Link)| link.overlay.is_child && link.health.is_suspected();
+        let is_tree = self.overlay.plan.strategy == Strategy::Tree;
+        let lost = self.links.iter().filter(move |entry| is_tree && is_lost(entry)).map(|(&peer, _)| peer);
+        let is_orphan = |peer: &Peer| {
+            let is_silent = |link: &Link| {
+                let is_lately_heard = link.clock.silence(tick.now) < ASKED_AGAIN;
+                !link.overlay.is_child && !link.health.is_suspected() && !is_lately_heard
+            };
+            !self.equals.has(peer.0) && self.links.get(peer).is_none_or(is_silent)
+        };
+        lost.flat_map(|Peer(lost)| plan::below(tick.members.nodes(), lost)).map(Peer).filter(is_orphan)
     }
 
     /// Whether the plan has a peer below this node, and it has gone elsewhere.

@@ -241,6 +241,7 @@ impl Core {
         let was_child = std::mem::replace(&mut link.overlay.is_child, header.up);
         let (joined, left) = (header.up && !was_child, was_child && !header.up);
         link.overlay.root = usize::try_from(header.root).ok();
+        link.overlay.is_direct = header.plan.is_none();
         link.told.heard = Some(header.digest);
         if header.plan.is_some() && self.overlay.parent == Some(peer) {
             self.flush_up_anew(tick.now);
@@ -383,9 +384,11 @@ impl Core {
 
     /// This node's digest has changed: from then on what is on its way may explain for so long that the parent's is another one.
     pub(super) fn explain(&mut self, tick: &Tick<'_>) {
-        let others_tell = self.overlay.is_direct() && tick.members.nodes() > 2;
-        let most = if others_tell { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX };
         if let Some(parent) = self.overlay.parent {
+            // A parent whose plan is direct, if this node's is not, passes on no more than that.
+            let is_direct = self.overlay.is_direct() || self.link(parent).overlay.is_direct;
+            let others_tell = is_direct && tick.members.nodes() > 2;
+            let most = if others_tell { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX };
             let comparison = &mut self.link(parent).comparison;
             if comparison.explained_until.is_none_or(|until| until > tick.now + most) {
                 comparison.explained_until = Some(tick.now + by_rank(tick, most));

@@ -57,6 +57,8 @@ pub(super) struct Standing {
     pub(super) is_child: bool,
     /// The first node among its parent, that one's parent and so on.
     pub(super) root: Option<usize>,
+    /// Whether it says nothing of when it flushes: by the direct plan nobody does to a child.
+    pub(super) is_direct: bool,
     /// Whether it speaks otherwise than natter nodes do.
     pub(super) is_foreign: bool,
 }
@@ -102,7 +104,7 @@ impl Link {
             push: Push { is_synced, ..Push::default() },
             blind: Blind::default(),
             health: Health::default(),
-            overlay: Standing { is_child, root: None, is_foreign: false },
+            overlay: Standing { is_child, root: None, is_direct: false, is_foreign: false },
             told: Told::default(),
             comparison: Comparison::default(),
             queued: Time::NEVER,

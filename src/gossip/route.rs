@@ -14,7 +14,7 @@ use crate::protocol::Excerpt;
 const TRIED_AT_ONCE: usize = 2;
 
 /// When a link fails, its ends find that out at different times, and each of them tells whom it has to do with.
-const ROOT_KNOWN_AFTER: Duration = Duration::from_secs(2);
+pub(super) const ROOT_KNOWN_AFTER: Duration = Duration::from_secs(2);
 
 impl Core {
     /// Derives the plan and the parent anew.

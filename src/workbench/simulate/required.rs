@@ -3,7 +3,7 @@
 //! | what | how much |
 //! | --- | --- |
 //! | every node holds every value of the nodes that it can reach | 4 s + 12 one-way delays after the first of them held it or the last change of the network, three times that after something lasted for more than a minute |
-//! | … while nodes are dead or links cut | 2 s × nodes × hops more, where a value needs so many hops at most; for more than 50 nodes at least 0.8 s for each ordered pair |
+//! | … while nodes are dead or links cut | 2 s × nodes × hops more, where a value needs so many hops at most; for more than 50 nodes at least 0.8 s for each ordered pair, where it needs more than one hop |
 //! | … after a node was started again | its start grace more |
 //! | silence, where everybody can be reached | 5 s or, if that is longer, 12 one-way delays after the last value or change, or after the last node learnt something; 15 s where it may take three times as long |
 //! | little noise, where not | a message a second of all nodes together with one dead member, four of all that can reach each other where more is wrong, on average over the minute that begins a minute after |
@@ -120,9 +120,9 @@ impl Required {
         let grace = if after.restart { self.start_grace } else { Duration::ZERO };
         let hops = if reach.is_whole() { 0 } else { u32::try_from(reach.hops()).unwrap_or(u32::MAX) };
         let by_hops = DETOUR.saturating_mul(self.nodes.saturating_mul(hops));
-        // Each pair may be the one that a link joins, and the noise is limited however many pairs there are.
+        // Each pair may be the one that joins two parts, and the noise is limited however many pairs there are.
         let pairs =
-            if hops > 0 && self.nodes > PAIRS_FROM { self.nodes.saturating_mul(self.nodes) } else { 0 };
+            if hops > 1 && self.nodes > PAIRS_FROM { self.nodes.saturating_mul(self.nodes) } else { 0 };
         let detour = by_hops.max(PAIR.saturating_mul(pairs));
         (factor * self.prompt() + grace).saturating_add(detour).saturating_add(self.allowance)
     }
