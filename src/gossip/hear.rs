@@ -205,7 +205,7 @@ impl Core {
         }
     }
 
-    /// Whether this node passes on to a peer all that it hears, and has compared with it since it did not: by the direct plan.
+    /// Whether this node passes on to a peer all that it hears, and has begun to compare with it since it did not: by the direct plan.
     fn is_told_all(&self, peer: Peer) -> bool {
         let has_compared =
             |link: &Link| link.comparison.tried.unwrap_or_default() >= self.overlay.direct_until;
