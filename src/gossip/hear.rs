@@ -214,14 +214,16 @@ impl Core {
             && self.links.get(&peer).is_some_and(has_compared)
     }
 
-    /// Compares with a peer that is not known to be equal, but with none as often as it may be named. By the direct plan that is
-    /// put off, as nobody else passes on what the peer was not told.
+    /// Compares with a peer that is not known to be equal, but with none as often as it may be named. If the plan is direct, or has been
+    /// since the two were compared, that is put off: nobody else passes on what the peer was not told then.
     fn compare_soon(&mut self, tick: &Tick<'_>, peer: Peer) {
         let (is_equal, is_direct) = (self.equals.has(peer.0), self.overlay.is_direct());
-        let rest = if is_direct { COMPARED_AGAIN } else { ASKED_AGAIN };
+        let direct_until = self.overlay.direct_until;
         let comparison = &self.link(peer).comparison;
+        let is_needed = is_direct || comparison.tried.unwrap_or_default() < direct_until;
+        let rest = if is_needed { COMPARED_AGAIN } else { ASKED_AGAIN };
         let at = comparison.tried.map_or(tick.now, |tried| tick.now.max(tried + rest));
-        if !is_equal && comparison.round.is_none() && (is_direct || at == tick.now) {
+        if !is_equal && comparison.round.is_none() && (is_needed || at == tick.now) {
             self.start_round(tick, peer, at);
         }
     }

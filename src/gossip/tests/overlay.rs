@@ -154,6 +154,21 @@ fn whoever_is_passed_everything_on_is_not_compared_with_when_it_is_named() {
     }
 }
 
+#[test]
+fn whoever_is_named_soon_after_the_plan_was_direct_is_compared_with_in_two_seconds() {
+    let (tried, direct_until) = (NOW.before(Duration::from_secs(1)), NOW.before(Duration::from_millis(500)));
+    for (direct_until, begins) in [(direct_until, Some(tried + Duration::from_secs(2))), (Time::ZERO, None)] {
+        node("n0", |core, tick, out| {
+            core.overlay.direct_until = direct_until;
+            let link = core.link(Peer(2));
+            (link.incarnation, link.comparison.tried) = (3, Some(tried));
+            core.changed(tick);
+            core.hear(tick, LEAF, arrival(Header { untold: vec![2], ..header(0) }, Kind::Ack), out);
+            assert_eq!(core.link(Peer(2)).comparison.round.map(|round| round.retry_at), begins);
+        });
+    }
+}
+
 /// It may be in a tree that no news comes to, settled, and out of this node's reach by now.
 #[test]
 fn a_planned_child_that_has_left_is_asked_while_there_is_news() {
