@@ -137,7 +137,7 @@ impl Core {
         let kept = former.filter(leads_on);
         let is_known = tick.now >= root_since + ROOT_KNOWN_AFTER;
         let seeks = root != PLANNED_ROOT && is_known && !self.equals.is_settled();
-        // Nobody, and then none of the links is looked at: this is each tick.
+        // If it seeks nobody, it looks at no link: this runs in each tick.
         let peers = seeks.then(|| self.links.keys().copied());
         let mut candidates = peers.into_iter().flatten().filter(leads_on);
         let has_just_said_so = |peer: &Peer| self.links[peer].clock.silence(tick.now) < INTERVAL_WITH_NEWS;
