@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ask::ASKED_AGAIN;
 use super::clock::Clock;
 use super::core::{Core, Tick};
-use super::link::{Comparison, Health, Link, Push};
+use super::link::{Comparison, Health, Push};
 use super::membership::{Arrival, Kind, Peer, What};
 use super::plan;
 use crate::node::{Outbox, Time};
@@ -183,7 +183,7 @@ impl Core {
         let has_children = self.has_children();
         let ranks = untold.iter().filter_map(|&rank| usize::try_from(rank).ok());
         for member in ranks.filter_map(|rank| tick.members.at(rank)) {
-            let is_told_all = self.is_told_all(member);
+            let is_told_all = self.has_compared_since(member) && self.is_pushed_to(member);
             let link = self.link(member);
             if link.answers() {
                 // It may hear of news, and not of all: by the direct plan nobody else passes on what the peer has told all.
@@ -205,23 +205,19 @@ impl Core {
         }
     }
 
-    /// Whether this node passes on to a peer all that it hears, and has begun to compare with it since it did not: by the direct plan.
-    fn is_told_all(&self, peer: Peer) -> bool {
-        let has_compared =
-            |link: &Link| link.comparison.tried.unwrap_or_default() >= self.overlay.direct_until;
-        !self.overlay.is_direct()
-            && self.is_pushed_to(peer)
-            && self.links.get(&peer).is_some_and(has_compared)
+    /// Whether this node has begun to compare with a peer since its plan was direct: what others told everybody until then, it did not
+    /// pass on to the peer.
+    fn has_compared_since(&self, peer: Peer) -> bool {
+        let tried = self.links.get(&peer).and_then(|link| link.comparison.tried);
+        !self.overlay.is_direct() && tried.unwrap_or_default() >= self.overlay.direct_until
     }
 
     /// Compares with a peer that is not known to be equal, but with none as often as it may be named. If the plan is direct, or has been
     /// since the two were compared, that is put off: nobody else passes on what the peer was not told then.
     fn compare_soon(&mut self, tick: &Tick<'_>, peer: Peer) {
-        let (is_equal, is_direct) = (self.equals.has(peer.0), self.overlay.is_direct());
-        let direct_until = self.overlay.direct_until;
-        let comparison = &self.link(peer).comparison;
-        let is_needed = is_direct || comparison.tried.unwrap_or_default() < direct_until;
+        let (is_equal, is_needed) = (self.equals.has(peer.0), !self.has_compared_since(peer));
         let rest = if is_needed { COMPARED_AGAIN } else { ASKED_AGAIN };
+        let comparison = &self.link(peer).comparison;
         let at = comparison.tried.map_or(tick.now, |tried| tick.now.max(tried + rest));
         if !is_equal && comparison.round.is_none() && (is_needed || at == tick.now) {
             self.start_round(tick, peer, at);
@@ -387,7 +383,7 @@ impl Core {
     /// This node's digest has changed: from then on what is on its way may explain for so long that the parent's is another one.
     pub(super) fn explain(&mut self, tick: &Tick<'_>) {
         if let Some(parent) = self.overlay.parent {
-            // A parent whose plan is direct, if this node's is not, passes on no more than that.
+            // A parent whose plan is direct passes on nothing that others tell everybody, whatever this node's plan.
             let is_direct = self.overlay.is_direct() || self.link(parent).overlay.is_direct;
             let others_tell = is_direct && tick.members.nodes() > 2;
             let most = if others_tell { EXPLAINED_MAX_IF_DIRECT } else { EXPLAINED_MAX };
