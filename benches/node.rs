@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use natter::config::Config;
@@ -259,8 +259,15 @@ fn broadcasts_with_flushes<N: Node>(
     group.finish();
 }
 
-/// What a tick costs a hub that does nothing, as all its peers may still answer what it has just told them.
-fn idle_tick<N: Node>(criterion: &mut Criterion, design: &str, new: fn(Config, u64) -> N, nodes: usize) {
+/// What a tick costs a hub that does nothing, as all its peers may still answer what it has just told them; and how long one
+/// may take at most.
+fn idle_tick<N: Node>(
+    criterion: &mut Criterion,
+    design: &str,
+    new: fn(Config, u64) -> N,
+    nodes: usize,
+    limit: Duration,
+) {
     let hub = star_node(new, nodes, 0);
     handle(&hub, &[line("c1", &json!({ "type": "broadcast", "msg_id": 3, "message": 1 }))]);
     let (mut out, mut now) = (Outbox::default(), Time::ZERO);
@@ -273,9 +280,23 @@ fn idle_tick<N: Node>(criterion: &mut Criterion, design: &str, new: fn(Config, u
     assert!(hub.next_deadline().is_some_and(|due| due > now), "nothing is due");
     let mut group = criterion.benchmark_group(format!("tick with nothing due, hub of {nodes}"));
     group.sample_size(20);
-    group.bench_function(design, |bencher| bencher.iter(|| hub.tick(now, &mut out)));
+    let mut least = None;
+    group.bench_function(design, |bencher| {
+        bencher.iter_custom(|times| {
+            let begun = Instant::now();
+            (0..times).for_each(|_| hub.tick(now, &mut out));
+            let took = begun.elapsed();
+            // A few ticks take less than looking at the clock, and as a test there is one.
+            if times >= 100 {
+                let each = took.div_f64(times as f64);
+                least = Some(least.map_or(each, |least: Duration| least.min(each)));
+            }
+            took
+        });
+    });
     group.finish();
     assert!(out.is_empty());
+    assert!(least.is_none_or(|least| least <= limit), "a tick takes {least:?}, and may take {limit:?}");
 }
 
 fn hubs(criterion: &mut Criterion) {
@@ -284,8 +305,10 @@ fn hubs(criterion: &mut Criterion) {
         broadcasts_with_flushes(criterion, "simple", Simple::new, nodes, rate);
     }
     for nodes in [25, 1000, 10_000] {
-        idle_tick(criterion, "lock-free", LockFree::new, nodes);
-        idle_tick(criterion, "simple", Simple::new, nodes);
+        // However many links there are.
+        idle_tick(criterion, "lock-free", LockFree::new, nodes, Duration::from_micros(1));
+        // It looks at each neighbour.
+        idle_tick(criterion, "simple", Simple::new, nodes, Duration::from_micros(1) * nodes as u32);
     }
 }
 

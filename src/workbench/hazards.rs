@@ -6,7 +6,8 @@
 //! A [lull](Hazard::Lull) follows the time in which clients make requests, and has incidents of its own: a value here and
 //! there, and just after it a cut or a death. Most mistakes of a cluster in which much is said are made good by what is
 //! said next; in a lull nobody says anything next. An [aftermath](Hazard::Aftermath) comes before it, in which nothing
-//! strikes and clients go on: what nodes never lack all of, they don't miss.
+//! strikes and clients go on: what nodes never lack all of, they don't miss. And in the midst of a lull clients may
+//! [go on](Hazard::Return): what has died or been cut in silence is found out under load.
 
 use std::fmt;
 use std::str::FromStr;
@@ -58,6 +59,10 @@ pub enum Hazard {
     Aftermath,
     /// Clients talk to one or two nodes only: others hear nothing but from their peers
     FewContacts,
+    /// Some links take from a sixteenth of the latency to eight times as long, perhaps one way only
+    UnequalLinks,
+    /// In the midst of a lull, if there is one, clients go on for up to a minute
+    Return,
 }
 
 /// Which hazards a run has.
@@ -126,6 +131,17 @@ impl Hazards {
         self.length(Hazard::Aftermath, seed, |rng| ms_between(rng, 16_384, 65_536))
     }
 
+    /// When clients go on in the midst of the lull, after its beginning, and for how long; no time if they don't.
+    #[must_use]
+    pub fn clients_return(&self, seed: u64) -> (Duration, Duration) {
+        let (mut rng, lull) = (Hazard::Return.stream(seed), self.lull(seed));
+        if !self.strikes(Hazard::Return, &mut rng) {
+            return (lull, Duration::ZERO);
+        }
+        let at = lull.mul_f64(rng.random());
+        (at, ms_between(&mut rng, 8192, 65_536).min(lull - at))
+    }
+
     fn length(&self, hazard: Hazard, seed: u64, draw: impl Fn(&mut Pcg64) -> Duration) -> Duration {
         let mut rng = hazard.stream(seed);
         let strikes = self.strikes(hazard, &mut rng);
@@ -145,6 +161,11 @@ impl Hazards {
                 hazard.episodes(nodes, time_limit + after, &mut rng, &mut steps);
             }
         }
+        let (at, length) = self.clients_return(seed);
+        if !length.is_zero() {
+            let at = time_limit + self.aftermath(seed) + at;
+            steps.extend([(at, Step::Return), (at + length, Step::Lull)]);
+        }
         steps.sort_by_key(|(after, _)| *after);
         steps
     }
@@ -155,7 +176,11 @@ impl Hazards {
         // clients talk to all nodes, more can go wrong with what each of them is told.
         let is_rare = matches!(
             hazard,
-            Hazard::LastingCut | Hazard::KillForGood | Hazard::Aftermath | Hazard::FewContacts
+            Hazard::LastingCut
+                | Hazard::KillForGood
+                | Hazard::Aftermath
+                | Hazard::FewContacts
+                | Hazard::UnequalLinks
         );
         let drawn = if is_rare { rng.random_ratio(1, 4) } else { rng.random() };
         match self {
@@ -184,10 +209,11 @@ impl Hazard {
             Hazard::SuddenCut => return sudden_cuts(nodes, limit, rng, steps),
             Hazard::KillForGood => return deaths(nodes, limit, rng, steps),
             Hazard::Lull => return lull(nodes, limit, rng, steps),
-            Hazard::Aftermath => return,
+            Hazard::Aftermath | Hazard::Return => return,
             Hazard::FewContacts => {
                 return steps.push((Duration::ZERO, Step::TalkTo(few_contacts(nodes, rng))));
             }
+            Hazard::UnequalLinks => return steps.push((Duration::ZERO, unequal_links(nodes, rng))),
             _ => {}
         }
         // A burst is over at once, and a few of them make as many values as all else.
@@ -244,7 +270,9 @@ impl Hazard {
             | Hazard::KillForGood
             | Hazard::Lull
             | Hazard::Aftermath
-            | Hazard::FewContacts => (vec![], vec![]),
+            | Hazard::FewContacts
+            | Hazard::UnequalLinks
+            | Hazard::Return => (vec![], vec![]),
         }
     }
 }
@@ -340,6 +368,32 @@ fn few_contacts(nodes: usize, rng: &mut Pcg64) -> Vec<usize> {
     let mut contacts = shuffled(nodes, rng, |rng| rng.random());
     contacts.truncate(rng.random_range(1..=2));
     contacts
+}
+
+/// Links of one node, or those between two groups, or any, are nearer or farther than others.
+fn unequal_links(nodes: usize, rng: &mut Pcg64) -> Step {
+    let mut links = match rng.random_range(0..3) {
+        0 => some_links(if rng.random() { 0 } else { rng.random_range(0..nodes) }, nodes, rng),
+        1 => {
+            let group: Vec<bool> = (0..nodes).map(|_| rng.random()).collect();
+            pairs(nodes).filter(|&(a, b)| group[a] != group[b]).collect()
+        }
+        _ => one_way(nodes, rng),
+    };
+    if rng.random() {
+        let there: Vec<_> = links.clone();
+        links.extend(there.iter().map(|&(a, b)| (b, a)));
+        links.sort_unstable();
+        links.dedup();
+    }
+    // In hundredths: numbers that people can read.
+    let sixteenths = 1 << rng.random_range(0..=6);
+    let factor = f64::from(rng.random_range(sixteenths..=2 * sixteenths) * 100 / 16) / 100.0;
+    Step::Stretch { links, factor }
+}
+
+fn pairs(nodes: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..nodes).flat_map(move |a| (0..nodes).map(move |b| (a, b))).filter(|(a, b)| a != b)
 }
 
 fn lull_length(rng: &mut Pcg64) -> Duration {
@@ -440,8 +494,7 @@ fn one_way(nodes: usize, rng: &mut Pcg64) -> Vec<(usize, usize)> {
         1 => others.map(|other| (other, node)).collect(),
         _ => {
             let chance = rng.random_range(0.02..0.3);
-            let pairs = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
-            pairs.filter(|(a, b)| a != b && rng.random::<f64>() < chance).collect()
+            pairs(nodes).filter(|_| rng.random::<f64>() < chance).collect()
         }
     }
 }
@@ -476,8 +529,7 @@ fn lasting_cut(nodes: usize, rng: &mut Pcg64) -> Vec<(usize, usize)> {
             }
         }
     }
-    let pairs = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
-    pairs.filter(|&(a, b)| a != b && !linked[a][b]).collect()
+    pairs(nodes).filter(|&(a, b)| !linked[a][b]).collect()
 }
 
 #[cfg(test)]
@@ -511,11 +563,14 @@ mod tests {
             let struck = Hazards::Drawn.of(seed);
             assert_eq!(Hazards::These(struck.clone()).steps(seed, 5, LIMIT), all);
             for &hazard in &struck {
-                // A lull comes after the aftermath, if there is one.
+                // A lull comes after the aftermath, if there is one, and clients return from a lull.
+                let needed: &[Hazard] = match hazard {
+                    Hazard::Lull => &[Hazard::Aftermath],
+                    Hazard::Return => &[Hazard::Aftermath, Hazard::Lull],
+                    _ => &[],
+                };
                 let mut hazards = vec![hazard];
-                hazards.extend(
-                    struck.iter().filter(|&&other| hazard == Hazard::Lull && other == Hazard::Aftermath),
-                );
+                hazards.extend(struck.iter().filter(|other| needed.contains(other)));
                 let alone = these(&hazards).steps(seed, 5, LIMIT);
                 let mut rest = all.iter();
                 assert!(alone.iter().all(|step| rest.any(|other| other == step)), "{hazard:?} of {seed}");
@@ -608,6 +663,37 @@ mod tests {
             assert!(steps.contains(&(LIMIT + after, Step::Lull)));
             assert_eq!(these(&[Hazard::Loss]).aftermath(seed), Duration::ZERO);
         }
+    }
+
+    #[test]
+    fn clients_return_in_a_lull_and_fall_silent_again() {
+        let both = these(&[Hazard::Lull, Hazard::Return]);
+        for seed in 0..50 {
+            let steps = both.steps(seed, 5, LIMIT);
+            let clients = steps.iter().filter(|(_, step)| matches!(step, Step::Lull | Step::Return));
+            let [(silent, Step::Lull), (again, Step::Return), (at_last, Step::Lull)] =
+                clients.collect::<Vec<_>>()[..]
+            else {
+                panic!("seed {seed}: {steps:?}");
+            };
+            assert!(*silent == LIMIT && silent <= again && again < at_last);
+            assert!(*at_last <= LIMIT + both.lull(seed) && *at_last - *again <= Duration::from_secs(66));
+            assert_eq!(these(&[Hazard::Return]).steps(seed, 5, LIMIT), [], "there is no lull");
+        }
+    }
+
+    #[test]
+    fn unequal_links_are_of_all_sizes_and_often_one_way() {
+        let mut rng = Hazard::UnequalLinks.stream(1);
+        let (mut nearest, mut farthest, mut one_way) = (1.0_f64, 1.0_f64, 0);
+        for _ in 0..200 {
+            let Step::Stretch { links, factor } = unequal_links(5, &mut rng) else { panic!("a stretch") };
+            assert!(links.iter().all(|&(a, b)| a != b && a < 5 && b < 5));
+            assert!((0.06..=8.0).contains(&factor), "{factor}");
+            (nearest, farthest) = (nearest.min(factor), farthest.max(factor));
+            one_way += usize::from(links.iter().any(|&(a, b)| !links.contains(&(b, a))));
+        }
+        assert!(nearest < 0.1 && farthest > 6.0 && (40..160).contains(&one_way));
     }
 
     #[test]

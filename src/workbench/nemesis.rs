@@ -187,8 +187,17 @@ pub enum Step {
     KillForGood(usize),
     /// Let clients say nothing more until the run ends, but for [bursts](Step::Burst).
     Lull,
+    /// Let clients go on.
+    Return,
     /// Have all clients talk to these nodes until the run ends, but for bursts.
     TalkTo(Vec<usize>),
+    /// Let what goes over these links take so many times the latency, until the run ends.
+    Stretch {
+        /// The pairs (receiver, source).
+        links: Vec<(usize, usize)>,
+        /// What the latency is multiplied by.
+        factor: f64,
+    },
 }
 
 /// What may befall a node.
@@ -238,8 +247,9 @@ impl Step {
             Step::CutForGood(_) => (11, 0),
             Step::StartSudden { .. } | Step::StopSudden => (12, 0),
             Step::KillForGood(node) => (13, *node),
-            Step::Lull => (14, 0),
+            Step::Lull | Step::Return => (14, 0),
             Step::TalkTo(_) => (15, 0),
+            Step::Stretch { .. } => (16, 0),
         }
     }
 
@@ -263,7 +273,9 @@ impl Step {
             | Step::Disturb(_, Trouble::Resume | Trouble::Restart)
             | Step::Burst(..)
             | Step::Lull
-            | Step::TalkTo(_) => false,
+            | Step::Return
+            | Step::TalkTo(_)
+            | Step::Stretch { .. } => false,
         }
     }
 
@@ -292,7 +304,9 @@ impl Step {
             | Step::StartSudden { for_good: true, .. }
             | Step::KillForGood(_)
             | Step::Lull
-            | Step::TalkTo(_) => return None,
+            | Step::Return
+            | Step::TalkTo(_)
+            | Step::Stretch { .. } => return None,
         })
     }
 }
@@ -347,6 +361,10 @@ impl fmt::Display for Step {
             Step::StopSudden => f.write_str("the sudden cut is healed"),
             Step::KillForGood(node) => write!(f, "n{node} is killed for good"),
             Step::Lull => f.write_str("clients fall silent"),
+            Step::Return => f.write_str("clients go on"),
+            Step::Stretch { links, factor } => {
+                write!(f, "links that take {factor} of the latency: {}", links.len())
+            }
             Step::TalkTo(nodes) => {
                 let names: Vec<String> = nodes.iter().map(|node| format!("n{node}")).collect();
                 write!(f, "clients talk to {} only", names.join(" and "))

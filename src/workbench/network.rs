@@ -252,6 +252,8 @@ pub struct Network {
     /// The layers in which the node of the row takes nothing from the node of the column, one bit each. Empty until the
     /// first cut.
     cut: Vec<u8>,
+    /// What the latency of each link is multiplied by, in the same order. Empty while all are alike.
+    factors: Vec<f64>,
     nodes: usize,
     /// Which nodes are dead.
     down: Vec<bool>,
@@ -272,6 +274,7 @@ impl Network {
             next_id: 0,
             under_way: BinaryHeap::new(),
             cut: Vec::new(),
+            factors: Vec::new(),
             nodes,
             down: vec![false; nodes],
             weather: Weather::default(),
@@ -303,17 +306,29 @@ impl Network {
         }
         if duplication > 0.0 && self.rng.random::<f64>() < duplication {
             self.note(now, Fate::Doubled, src, dest, &body);
-            let due = now + self.delay() + COPY_DELAY.sample(&mut self.rng);
+            let due = now + self.delay(src, dest) + COPY_DELAY.sample(&mut self.rng);
             self.dispatch(due, src, dest, body.clone());
         }
-        let due = now + self.delay();
+        let due = now + self.delay(src, dest);
         self.dispatch(due, src, dest, body);
     }
 
-    fn delay(&mut self) -> Duration {
+    fn delay(&mut self, src: Endpoint, dest: Endpoint) -> Duration {
         let Weather { reordering, delay, .. } = self.weather;
         let extras = [reordering, delay].into_iter().flatten();
-        extras.fold(self.latency.sample(&mut self.rng), |sum, extra| sum + extra.sample(&mut self.rng))
+        let latency = self.latency.sample(&mut self.rng);
+        let factor = self.link(src, dest).and_then(|link| self.factors.get(link));
+        extras.fold(factor.map_or(latency, |&factor| latency.mul_f64(factor)), |sum, extra| {
+            sum + extra.sample(&mut self.rng)
+        })
+    }
+
+    /// The index of the link between two nodes: the receiver's row, the source's column.
+    fn link(&self, src: Endpoint, dest: Endpoint) -> Option<usize> {
+        match (src, dest) {
+            (Endpoint::Node(source), Endpoint::Node(receiver)) => Some(receiver * self.nodes + source),
+            _ => None,
+        }
     }
 
     fn dispatch(&mut self, due: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
@@ -373,6 +388,14 @@ impl Network {
         self.cut[receiver * self.nodes + source] |= layer as u8;
     }
 
+    /// From now on, what `source` sends to `receiver` takes so many times the latency.
+    pub fn stretch(&mut self, receiver: usize, source: usize, factor: f64) {
+        if self.factors.is_empty() {
+            self.factors = vec![1.0; self.nodes * self.nodes];
+        }
+        self.factors[receiver * self.nodes + source] = factor;
+    }
+
     /// From now on, what arrives at a node vanishes, or no longer does.
     pub fn set_down(&mut self, node: usize, down: bool) {
         self.down[node] = down;
@@ -386,12 +409,7 @@ impl Network {
     }
 
     fn is_cut(&self, src: Endpoint, dest: Endpoint) -> bool {
-        match (src, dest) {
-            (Endpoint::Node(source), Endpoint::Node(receiver)) => {
-                self.cut.get(receiver * self.nodes + source).is_some_and(|&layers| layers > 0)
-            }
-            _ => false,
-        }
+        self.link(src, dest).and_then(|link| self.cut.get(link)).is_some_and(|&layers| layers > 0)
     }
 }
 
@@ -488,6 +506,20 @@ mod tests {
         assert!(extras.iter().all(|&extra| extra <= jitter));
         let average = extras.iter().sum::<Duration>() / 10_000;
         assert!((2400..2600).contains(&average.as_micros()), "{average:?}");
+    }
+
+    #[test]
+    fn a_stretched_link_takes_longer_one_way_and_draws_nothing() {
+        let mut network = network(100, LatencyDist::Uniform);
+        network.stretch(1, 0, 8.0);
+        let [stretched, other] = [("n0", "n1"), ("n1", "n0")].map(|(src, dest)| {
+            network.rng = Pcg64::seed_from_u64(1);
+            send(&mut network, 0, src, dest);
+            let arrival = network.next_due().expect("under way").since(Time::ZERO);
+            while network.receive(Time::NEVER).is_some() {}
+            arrival
+        });
+        assert_eq!(stretched, other.mul_f64(8.0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A run has two phases, or up to four. *Safety*: clients broadcast and read while [hazards](super::hazards) strike; nothing
 //! may be wrong at any step. Then, in some runs, an *aftermath*: nothing strikes any more, and clients go on. Then, in some, a
-//! *lull*: clients say next to nothing for minutes, while nodes die and links are cut. *Liveness*: all faults end, but for cuts and deaths that are for good; the cluster must heal in time and then fall
+//! *lull*: clients say next to nothing for minutes, but perhaps go on for one in its midst, while nodes die and links are cut. *Liveness*: all faults end, but for cuts and deaths that are for good; the cluster must heal in time and then fall
 //! silent. What that means in figures is said in terms of a user, who knows nothing of a node's insides, in `required.rs`.
 //!
 //! | checked | when | by |
@@ -139,7 +139,7 @@ impl Simulation {
     ) -> Run {
         let Simulation { config, design, .. } = self;
         let (scenario, steps) = (self.scenario(seed), self.steps(seed));
-        let required = Required::of(&self.scenario_without_lull(seed), *design, config, &steps);
+        let required = Required::of(&self.scenario_without_silence(seed), *design, config, &steps);
         let reach = self.reach();
         let at_the_end = after_all(reach.clone(), &steps);
         let disturbed = steps.iter().any(|(_, step)| {
@@ -252,16 +252,17 @@ impl Simulation {
     }
 
     /// The scenario of a seed, as far as clients make requests.
-    fn scenario_without_lull(&self, seed: u64) -> Scenario {
+    fn scenario_without_silence(&self, seed: u64) -> Scenario {
         let mut scenario = self.scenario.clone();
-        scenario.time_limit += self.hazards.aftermath(seed).as_secs_f64();
+        let (_, return_length) = self.hazards.clients_return(seed);
+        scenario.time_limit += (self.hazards.aftermath(seed) + return_length).as_secs_f64();
         scenario
     }
 
     /// The scenario of a seed. In a mixed cluster everyone is everyone's neighbour, as the lock-free design has it anyway.
     fn scenario(&self, seed: u64) -> Scenario {
-        let mut scenario = self.scenario_without_lull(seed);
-        scenario.time_limit += self.hazards.lull(seed).as_secs_f64();
+        let mut scenario = self.scenario.clone();
+        scenario.time_limit += (self.hazards.aftermath(seed) + self.hazards.lull(seed)).as_secs_f64();
         if self.design == Designs::Mixed {
             scenario.topology = TopologyKind::Total;
         }

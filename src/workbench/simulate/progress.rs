@@ -75,7 +75,7 @@ impl Progress {
     /// The nemesis has done something, where each node holds what it was `told`.
     pub(super) fn struck(&mut self, now: Time, step: &Step, told: &[Values]) {
         self.since = now;
-        if !matches!(step, Step::Burst(..) | Step::Lull | Step::TalkTo(_)) {
+        if !matches!(step, Step::Burst(..) | Step::Lull | Step::Return | Step::TalkTo(_)) {
             self.changed = now;
         }
         self.restarted |= matches!(step, Step::Disturb(_, Trouble::Restart));

@@ -72,7 +72,7 @@ impl Required {
             delays || matches!(step, Step::Duplicate(part) if *part > 0.0)
         });
         let mut required = Self {
-            delay_max: delay_max(scenario),
+            delay_max: delay_max(scenario).mul_f64(farthest(steps)),
             nodes: scenario.node_count,
             start_grace: config.start_grace,
             allowance: Duration::ZERO,
@@ -178,6 +178,13 @@ fn delay_max(scenario: &Scenario) -> Duration {
     Duration::from_secs_f64((factor * scenario.latency + scenario.latency_jitter) / 1000.0)
 }
 
+/// How many times as long as others the farthest links take.
+fn farthest(steps: &[(Duration, Step)]) -> f64 {
+    let factors =
+        steps.iter().map(|(_, step)| if let Step::Stretch { factor, .. } = step { *factor } else { 1.0 });
+    factors.fold(1.0, f64::max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::reach::Paths;
@@ -199,6 +206,17 @@ mod tests {
         assert_eq!(ms(After { long: false, restart: true }), 6000);
         reach.strike(&Step::KillForGood(0));
         assert_eq!(required.healing(&reach, After::default()).as_millis(), 15_200, "one hop, five nodes");
+    }
+
+    #[test]
+    fn the_farthest_link_counts_and_a_nearer_one_does_not() {
+        let scenario = Scenario { node_count: 5, latency: 100.0, ..Scenario::new(WorkloadKind::Broadcast) };
+        for (factor, ms) in [(0.5, 5200), (2.0, 6400)] {
+            let steps = [(Duration::ZERO, Step::Stretch { links: vec![(0, 1)], factor })];
+            let required = Required::of(&scenario, Designs::LockFree, &Config::default(), &steps);
+            let healing = required.healing(&Reach::new(5, Paths::Any), After::default());
+            assert_eq!(healing.as_millis(), ms);
+        }
     }
 
     #[test]

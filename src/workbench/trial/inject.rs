@@ -95,6 +95,14 @@ impl Trial {
                 self.lull = true;
                 ("lull", Json::Null)
             }
+            Step::Return => {
+                (self.lull, self.next_op) = (false, now);
+                ("return", Json::Null)
+            }
+            Step::Stretch { links, factor } => {
+                links.iter().for_each(|&(to, from)| self.network.stretch(to, from, factor));
+                ("stretch", json!([factor, by_receiver(&links)]))
+            }
             Step::TalkTo(nodes) => {
                 self.clients.talk_to(&nodes);
                 ("talk-to", json!(nodes.into_iter().map(name).collect::<Vec<_>>()))
@@ -123,13 +131,8 @@ impl Trial {
     /// Puts cuts in the place of a layer's earlier ones; returns whom each node no longer hears.
     fn cut(&mut self, layer: Layer, cuts: &[(usize, usize)]) -> BTreeMap<String, Vec<String>> {
         self.network.mend(layer);
-        let name = |index| Endpoint::Node(index).to_string();
-        let mut deaf: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for &(receiver, source) in cuts {
-            self.network.cut(layer, receiver, source);
-            deaf.entry(name(receiver)).or_default().push(name(source));
-        }
-        deaf
+        cuts.iter().for_each(|&(receiver, source)| self.network.cut(layer, receiver, source));
+        by_receiver(cuts)
     }
 
     fn burst(&mut self, now: Time, node: usize, count: usize) {
@@ -138,4 +141,14 @@ impl Trial {
             self.invoke(now, worker, op);
         }
     }
+}
+
+/// The sources of each receiver, of pairs (receiver, source).
+fn by_receiver(pairs: &[(usize, usize)]) -> BTreeMap<String, Vec<String>> {
+    let name = |index| Endpoint::Node(index).to_string();
+    let mut sources: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for &(receiver, source) in pairs {
+        sources.entry(name(receiver)).or_default().push(name(source));
+    }
+    sources
 }
