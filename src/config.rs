@@ -21,6 +21,9 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// How long to wait for a `topology` message before starting without.
     pub start_grace: Duration,
+    /// The most peers that one node flushes to at a time, if the budget allows a tree. For those who test trees of fewer nodes than
+    /// need them. Lock-free design only.
+    pub fan_out: usize,
     /// The most values in one message, from 1 to [`BATCH_MAX`].
     pub batch_max: usize,
     /// The most values that wait for one peer. What it lacks beyond them is found out later. Simple design only.
@@ -51,6 +54,8 @@ impl Default for Config {
             retry: RetryPolicy::default(),
             // Maelstrom sends the topology well within that of `init`.
             start_grace: Duration::from_millis(800),
+            // At two microseconds for each message, the last of them waits a quarter of a millisecond for the first.
+            fan_out: 128,
             batch_max: BATCH_MAX,
             // 64 Ki values are 1 MiB of queue.
             queue_limit: 1 << 16,

@@ -636,6 +636,29 @@ fn children_of_a_dead_inner_node_hear_of_news_while_clients_go_on() {
     assert!(took <= secs(20), "{took:?}");
 }
 
+/// By the plans of others a node has children all the time; by its own only once it has measured the network. And they have nothing
+/// to say.
+#[test]
+fn children_of_an_inner_node_that_was_started_again_hear_of_news_while_clients_go_on() {
+    const NODES: usize = 140;
+    for latency in [ms(2), ms(20)] {
+        let config = Config::default();
+        let mut net = Net::new(NODES, &config, 1);
+        net.cluster.latency = latency;
+        net.run(secs(10));
+        net.quiet(secs(40));
+        net.cut(isolated(2, NODES));
+        net.quiet(secs(1));
+        net.heal();
+        restart(&mut net, &config, 2, 1000);
+        net.quiet(secs(1));
+        let first = net.tell(0, secs(20));
+        let took = net.spread(first, &net.all()).since(net.born[&first].0);
+        println!("children of an inner node that was started again, at {latency:?}: {took:?}");
+        assert!(took <= secs(5), "{took:?}");
+    }
+}
+
 // 6.
 
 /// No node waits for an acknowledgement, nor has anything to send.

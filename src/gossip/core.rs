@@ -322,7 +322,7 @@ impl Core {
                 next.map(|(&peer, _)| peer)
             }
         };
-        self.untold.choose(helper);
+        self.untold.choose(tick.now, helper);
         if let Some(helper) = helper
             && last.is_none()
         {

@@ -101,7 +101,7 @@ impl Core {
             link.health.answered();
         }
         if let Some(echo) = echo {
-            self.untold.heard(tick.now, peer, echo.at);
+            self.untold.heard(peer, echo.at);
         }
         let was_asked = self.link(peer).health.is_asked();
         if echo.is_some_and(|echo| self.link(peer).health.heard(echo.at)) {

@@ -126,7 +126,7 @@ impl Overlay {
         let jitter = if steady > 0 { deviations / steady } else { JITTER_UNKNOWN };
         let conditions = Conditions { round_trip, jitter, rate };
         let was_direct = self.is_direct();
-        let plan = Plan::derive(members.nodes(), config.latency_budget, config.batch_max, conditions);
+        let plan = Plan::derive(members.nodes(), config, conditions);
         if !(is_quiet && moves(self.plan.strategy, plan.strategy)) {
             self.plan = plan;
         }

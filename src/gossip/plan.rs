@@ -8,10 +8,7 @@
 
 use std::time::Duration;
 
-/// The most peers that one node flushes to at a time, if the budget allows a tree. At two microseconds for each
-/// message, the last of them waits a quarter of a millisecond for the first.
-const FAN_OUT: usize = 128;
-
+use crate::config::Config;
 /// What a plan leaves for delays that no measurement foresees: timers that fire late, processes that wait for a core.
 const SPARE: Duration = Duration::from_millis(2);
 
@@ -60,11 +57,12 @@ pub struct Conditions {
 }
 
 impl Plan {
-    /// The plan with the fewest messages that brings values to all of `nodes` within `budget`, in batches of at most
-    /// `batch_max`.
+    /// The plan with the fewest messages that brings values to all of `nodes` within the budget, in batches of the size that
+    /// the settings allow.
     #[must_use]
-    pub fn derive(nodes: usize, budget: Duration, batch_max: usize, conditions: Conditions) -> Self {
+    pub fn derive(nodes: usize, config: &Config, conditions: Conditions) -> Self {
         let Conditions { round_trip, rate, .. } = conditions;
+        let &Config { latency_budget: budget, batch_max, fan_out, .. } = config;
         // What is left after the hops is for waiting.
         let left = |hops: Duration| budget.saturating_sub(hops);
         let direct = Self::leaving(SPARE, Strategy::Direct, left(round_trip / 2));
@@ -76,7 +74,7 @@ impl Plan {
         let star_is_cheaper = star.period.as_nanos() * nodes as u128 > 2 * direct.period.as_nanos();
         if nodes <= 2 || star.period.is_zero() || !star_is_cheaper {
             direct
-        } else if nodes > FAN_OUT + 1 && 2 * tree.period >= star.period {
+        } else if nodes > fan_out + 1 && 2 * tree.period >= star.period {
             tree
         } else {
             star
@@ -169,7 +167,7 @@ mod tests {
 
     fn at_rate(nodes: usize, budget: u64, round_trip: u64, jitter: u64, rate: f64) -> Plan {
         let conditions = Conditions { round_trip: ms(round_trip), jitter: ms(jitter), rate };
-        Plan::derive(nodes, ms(budget), 64, conditions)
+        Plan::derive(nodes, &Config { latency_budget: ms(budget), ..Config::default() }, conditions)
     }
 
     fn derive(nodes: usize, budget: u64, round_trip: u64) -> (Strategy, u64) {

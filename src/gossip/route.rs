@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::core::{Core, Tick};
+use super::link::Link;
 use super::membership::Peer;
 use super::overlay::{Overlay, PLANNED_ROOT};
 use super::plan::Strategy;
@@ -21,6 +22,7 @@ impl Core {
     pub(super) fn replan(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let is_quiet = self.started && (self.equals.is_settled() || self.watch.is_quiet());
         let Self { overlay, schedule, links, .. } = self;
+        let former = overlay.plan.strategy;
         let turned = overlay.replan(tick.now, tick.members, tick.config, links, schedule.rate, is_quiet);
         if turned && self.started {
             if self.overlay.is_direct() {
@@ -32,6 +34,24 @@ impl Core {
         }
         if self.started {
             self.reroute(tick, out);
+            if self.overlay.plan.strategy != former {
+                self.call_children(tick);
+            }
+        }
+    }
+
+    /// The plan has changed after this node was started again. By the plans of others it may have had children all the time: they
+    /// don't come, as their plans have not changed, and if they have nothing to say, they don't miss it.
+    fn call_children(&mut self, tick: &Tick<'_>) {
+        if self.restarts.latest(tick.members.rank()) == 0 {
+            return;
+        }
+        let is_called = |peer: &Peer| {
+            let comes = |link: &Link| link.overlay.is_child || link.health.is_suspected();
+            self.overlay.is_planned_child(tick.members, *peer) && !self.links.get(peer).is_some_and(comes)
+        };
+        for peer in tick.members.peers().filter(is_called).collect::<Vec<_>>() {
+            self.start_round(tick, peer, tick.now);
         }
     }
 

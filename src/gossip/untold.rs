@@ -61,8 +61,11 @@ impl Untold {
         (!self.members.is_empty() && self.helper.is_none() && self.again_at <= now).then_some(self.last)
     }
 
-    pub(super) fn choose(&mut self, helper: Option<Peer>) {
+    pub(super) fn choose(&mut self, now: Time, helper: Option<Peer>) {
         self.helper = helper;
+        if helper.is_some() {
+            self.again_at = now + NAMED_AGAIN;
+        }
     }
 
     /// Whom a message of that stamp names to a peer: their places among all members.
@@ -75,10 +78,9 @@ impl Untold {
     }
 
     /// A peer has heard the message of that stamp, or a later one.
-    pub(super) fn heard(&mut self, now: Time, peer: Peer, stamp: u64) {
+    pub(super) fn heard(&mut self, peer: Peer, stamp: u64) {
         if self.helper == Some(peer) && self.said.is_some_and(|said| said <= stamp) {
             (self.helper, self.said, self.last) = (None, None, Some(peer));
-            self.again_at = now + NAMED_AGAIN;
         }
     }
 }
@@ -97,19 +99,19 @@ mod tests {
     fn members_are_named_until_the_helper_has_heard_of_all_of_them() {
         let mut untold = Untold::default();
         untold.add(Peer(3));
-        untold.choose(Some(PARENT));
+        untold.choose(at(1), Some(PARENT));
         assert_eq!((untold.say(PARENT, 10), untold.say(PARENT, 11)), (vec![3], vec![3]));
-        untold.heard(at(1), PARENT, 9);
+        untold.heard(PARENT, 9);
         assert_eq!(untold.say(PARENT, 12), [3], "the parent has not heard of it");
         untold.add(Peer(4));
-        untold.choose(Some(PARENT));
+        untold.choose(at(1), Some(PARENT));
         assert_eq!(untold.say(PARENT, 13), [3, 4]);
-        untold.heard(at(1), PARENT, 12);
+        untold.heard(PARENT, 12);
         assert_eq!(untold.say(PARENT, 14), [3, 4], "the parent has not heard of the second");
         untold.remove(Peer(3));
-        untold.heard(at(1), Peer(5), 13);
+        untold.heard(Peer(5), 13);
         assert_eq!(untold.say(PARENT, 15), [4]);
-        untold.heard(at(1), PARENT, 13);
+        untold.heard(PARENT, 13);
         assert_eq!(untold.say(PARENT, 16), Vec::<u64>::new());
         assert_eq!((untold.seeks_helper(at(4)), untold.seeks_helper(at(5))), (None, Some(Some(PARENT))));
     }
@@ -118,13 +120,13 @@ mod tests {
     fn another_helper_hears_of_them_anew() {
         let mut untold = Untold::default();
         untold.add(Peer(3));
-        untold.choose(Some(PARENT));
+        untold.choose(at(1), Some(PARENT));
         assert_eq!((untold.say(PARENT, 10), untold.say(Peer(1), 11)), (vec![3], vec![]));
         untold.say_anew();
         assert_eq!(untold.seeks_helper(at(1)), Some(None));
-        untold.choose(Some(Peer(1)));
+        untold.choose(at(1), Some(Peer(1)));
         assert_eq!((untold.say(Peer(3), 19), untold.say(Peer(1), 20)), (vec![], vec![3]), "not to itself");
-        untold.heard(at(1), PARENT, 20);
+        untold.heard(PARENT, 20);
         assert_eq!(untold.say(Peer(1), 21), [3]);
     }
 
@@ -141,9 +143,11 @@ mod tests {
     fn however_long_members_have_been_lost_they_are_named_again_after_four_seconds() {
         let mut untold = Untold::default();
         untold.add(Peer(2));
-        untold.choose(Some(PARENT));
+        untold.choose(at(99), None);
+        assert_eq!(untold.seeks_helper(at(99)), Some(None), "nobody answers");
+        untold.choose(at(99), Some(PARENT));
         assert_eq!(untold.say(PARENT, 1), [2]);
-        untold.heard(at(100), PARENT, 1);
-        assert_eq!([103, 104].map(|secs| untold.seeks_helper(at(secs))), [None, Some(Some(PARENT))]);
+        untold.heard(PARENT, 1);
+        assert_eq!([102, 103].map(|secs| untold.seeks_helper(at(secs))), [None, Some(Some(PARENT))]);
     }
 }

@@ -63,6 +63,8 @@ pub enum Hazard {
     UnequalLinks,
     /// In the midst of a lull, if there is one, clients go on for up to a minute
     Return,
+    /// Nodes make a tree of five already, and have the time for it
+    Trees,
 }
 
 /// Which hazards a run has.
@@ -181,6 +183,7 @@ impl Hazards {
                 | Hazard::Aftermath
                 | Hazard::FewContacts
                 | Hazard::UnequalLinks
+                | Hazard::Trees
         );
         let drawn = if is_rare { rng.random_ratio(1, 4) } else { rng.random() };
         match self {
@@ -209,7 +212,7 @@ impl Hazard {
             Hazard::SuddenCut => return sudden_cuts(nodes, limit, rng, steps),
             Hazard::KillForGood => return deaths(nodes, limit, rng, steps),
             Hazard::Lull => return lull(nodes, limit, rng, steps),
-            Hazard::Aftermath | Hazard::Return => return,
+            Hazard::Aftermath | Hazard::Return | Hazard::Trees => return,
             Hazard::FewContacts => {
                 return steps.push((Duration::ZERO, Step::TalkTo(few_contacts(nodes, rng))));
             }
@@ -272,7 +275,8 @@ impl Hazard {
             | Hazard::Aftermath
             | Hazard::FewContacts
             | Hazard::UnequalLinks
-            | Hazard::Return => (vec![], vec![]),
+            | Hazard::Return
+            | Hazard::Trees => (vec![], vec![]),
         }
     }
 }

@@ -72,7 +72,8 @@ impl Setting {
     pub fn predict(&self, budget: Duration) -> Prediction {
         let conditions =
             Conditions { round_trip: 2 * self.delay(), jitter: Duration::ZERO, rate: self.broadcasts() };
-        let plan = Plan::derive(self.nodes(), budget, Config::default().batch_max, conditions);
+        let config = Config { latency_budget: budget, ..Config::default() };
+        let plan = Plan::derive(self.nodes(), &config, conditions);
         let (median, max) = self.latencies(plan);
         Prediction {
             strategy: match (plan.strategy, plan.aligned) {

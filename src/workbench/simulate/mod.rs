@@ -50,7 +50,7 @@ use self::failure::{duplicated, lost, set_full, unanswered};
 use self::progress::{Healing, Progress};
 use self::reach::{Paths, Reach};
 use self::required::{After, NOISE_WINDOW, Required};
-use super::hazards::Hazards;
+use super::hazards::{Hazard, Hazards};
 use super::history::History;
 use super::nemesis::{Nemesis, Step, Trouble};
 use super::network::Passage;
@@ -64,6 +64,10 @@ use crate::gossip::LockFree;
 use crate::node::{Inspect, Time};
 use crate::protocol::{Generation, Value};
 use crate::simple::Simple;
+
+/// Of how many nodes a [tree](Hazard::Trees) is made, the root not counted, and how many latencies there are for it.
+const TREE_FAN_OUT: usize = 3;
+const TREE_BUDGET: f64 = 8.0;
 
 /// What is simulated, but for the seed.
 #[derive(Clone, Debug)]
@@ -137,8 +141,8 @@ impl Simulation {
         keep: Keep,
         new_node: impl Fn(usize, Config, u64) -> N,
     ) -> Run {
-        let Simulation { config, design, .. } = self;
-        let (scenario, steps) = (self.scenario(seed), self.steps(seed));
+        let Simulation { design, .. } = self;
+        let (scenario, steps, config) = (self.scenario(seed), self.steps(seed), &self.config_of(seed));
         let required = Required::of(&self.scenario_without_silence(seed), *design, config, &steps);
         let reach = self.reach();
         let at_the_end = after_all(reach.clone(), &steps);
@@ -232,6 +236,18 @@ impl Simulation {
             percent_of_bound,
             failure,
         }
+    }
+
+    /// The settings of the nodes.
+    fn config_of(&self, seed: u64) -> Config {
+        let Simulation { scenario, hazards, config, .. } = self;
+        if !hazards.of(seed).contains(&Hazard::Trees) {
+            return config.clone();
+        }
+        // Two hops more than a star, and a period of about as long.
+        let latency_budget =
+            config.latency_budget.max(Duration::from_secs_f64(TREE_BUDGET * scenario.latency / 1000.0));
+        Config { fan_out: TREE_FAN_OUT, latency_budget, ..config.clone() }
     }
 
     /// What the nemesis does.

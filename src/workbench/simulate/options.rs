@@ -55,7 +55,7 @@ pub struct Options {
     pub latency_dist: LatencyDist,
 
     /// Kinds of faults, separated by commas: partition, one-way, loss, duplication, reordering, delay, pause,
-    /// clock, slow, burst, kill, lasting-cut, sudden-cut, kill-for-good, lull, aftermath, few-contacts, unequal-links, return; or `all` (each seed draws some of them), or `none`
+    /// clock, slow, burst, kill, lasting-cut, sudden-cut, kill-for-good, lull, aftermath, few-contacts, unequal-links, return, trees; or `all` (each seed draws some of them), or `none`
     #[arg(long, value_name = "LIST", default_value_t = Hazards::Drawn)]
     pub faults: Hazards,
 
