@@ -263,7 +263,8 @@ impl Core {
             let Some(link) = self.links.get(&parent).filter(|link| !link.health.is_suspected()) else {
                 return;
             };
-            if link.told.claimed_below != Some(epoch) && self.holds_below(tick.members) {
+            let knows = link.told.claimed_below == Some(epoch) || link.told.is_all_but(epoch, unequal);
+            if !knows && self.holds_below(tick.members) {
                 self.send_ack(tick, parent, out);
             }
         }

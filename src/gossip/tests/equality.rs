@@ -156,6 +156,24 @@ fn what_all_hold_but_the_dead_a_child_takes_up_and_tells_nobody_who_knows_it() {
 }
 
 #[test]
+fn an_inner_node_of_a_tree_tells_its_parent_no_more_than_once_that_all_below_it_hold_the_same() {
+    for parent_knows in [false, true] {
+        node_of_200("n1", |core, tick, out| {
+            core.overlay.plan.strategy = Strategy::Tree;
+            core.overlay.parent = Some(HUB);
+            is_quiet_but_for_the_dead(core, tick, out);
+            core.equals.heard(2, (0..200).filter(|&member| member != 3));
+            if parent_knows {
+                core.hear(tick, HUB, claims(HUB, Claim::AllBut(vec![3])), out);
+            }
+            (0..3).for_each(|_| core.tell_equals(tick, out));
+            let told = text(out).lines().filter(|line| line.contains(r#""dest":"n0""#)).count();
+            assert_eq!(told, usize::from(!parent_knows));
+        });
+    }
+}
+
+#[test]
 fn while_news_is_under_way_nobody_speaks_for_others() {
     node_of(&MEMBERS, "n0", |core, tick, out| {
         is_quiet_but_for_the_dead(core, tick, out);
