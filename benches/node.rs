@@ -261,6 +261,7 @@ fn broadcasts_with_flushes<N: Node>(
 
 /// What a tick costs a hub that does nothing, as all its peers may still answer what it has just told them; and how long one
 /// may take at most.
+#[expect(clippy::disallowed_methods, reason = "it is time that is measured")]
 fn idle_tick<N: Node>(
     criterion: &mut Criterion,
     design: &str,
