@@ -354,15 +354,16 @@ fn a_node_that_nobody_listens_to_ends_on_sigterm_all_the_same() {
         let mut node = Session::start(design, &[]);
         node.send(&init(&["n0"]));
         node.receive();
-        let echo = request("c1", &json!({ "type": "echo", "msg_id": 2, "echo": "x".repeat(1000) }));
-        let mut stdin = node.stdin.take().expect("open");
-        // A pipe holds 64 KiB, so when all this is written, the node has read a third of it and will answer it;
-        // and its own pipe holds next to nothing.
-        rustix::pipe::fcntl_setpipe_size(node.stdout.get_ref(), 4096).expect("a smaller pipe");
-        stdin.write_all(echo.repeat(100).as_bytes()).expect("it listens");
+        // The answer is longer than the pipe holds: once that is full, the node can't write the rest.
+        let stdout = node.stdout.get_ref();
+        let held = rustix::pipe::fcntl_setpipe_size(stdout, 4096).expect("a smaller pipe");
+        node.send(&request("c1", &json!({ "type": "echo", "msg_id": 2, "echo": "x".repeat(2 * held) })));
+        let stdout = node.stdout.get_ref();
+        while rustix::io::ioctl_fionread(stdout).expect("a pipe") < held as u64 {
+            std::thread::yield_now();
+        }
         terminate(&node.child);
         assert_eq!(node.child.wait().expect("it ends").code(), Some(143), "{design}");
-        drop((stdin, node.stdout));
     }
 }
 
