@@ -267,7 +267,7 @@ fn stories_tell_of_values_that_travel_in_repairs() {
 fn a_failing_simulation_is_status_1_and_tells_all() {
     let simulate = |more: &str| {
         let options = format!("--seeds 10 --first-seed 3 {OPTIONS} {more}");
-        let output = simulate(&WITH_BUGS, Some("first-is-enough"), &options);
+        let output = simulate(&WITH_BUGS, Some("repair-asks-nothing"), &options);
         assert_eq!(output.status.code(), Some(1));
         output.stdout
     };
@@ -281,7 +281,7 @@ fn a_failing_simulation_is_status_1_and_tells_all() {
     }
     let summary: Json = serde_json::from_slice(&simulate("--json")).expect("nothing but JSON");
     let found_by = &summary["failures"][0]["found-by"];
-    // A node that is settled too early is seen to be silent, or to leave a value where it is.
+    // A node that asks for nothing is seen to be silent, or to lack a value.
     assert_eq!(summary["valid"], Json::Bool(false));
     assert!(found_by == "invariant" || found_by == "bound", "{found_by}");
     assert!(summary["minimised"]["story"].is_array());
@@ -290,7 +290,7 @@ fn a_failing_simulation_is_status_1_and_tells_all() {
 #[test]
 #[ignore = "builds a copy of the crate"]
 fn a_minimised_command_shows_the_same_again() {
-    for bug in ["first-is-enough", "wrap-off-by-one", "read-repeats"] {
+    for bug in ["repair-asks-nothing", "wrap-off-by-one", "read-repeats"] {
         let (found, _) = minimised(bug, &format!("--first-seed 1 --seeds 20 {OPTIONS}"));
         let command = found["command"].as_str().expect("a command");
         let options = command.strip_prefix("natter simulate ").expect("the command's name");
