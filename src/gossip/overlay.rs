@@ -85,8 +85,7 @@ impl Overlay {
         self.measured.unwrap_or(ROUND_TRIP_UNKNOWN) / 2
     }
 
-    /// Derives the plan anew from what has been measured, now and then. True if it has changed between direct and not. When all
-    /// is quiet, nobody takes another parent by plan: what nodes say of that would be all that is measured.
+    /// Derives the plan anew from what has been measured, now and then. When all is quiet, nobody takes another parent by plan: what nodes say of that would be all that is measured.
     pub(super) fn replan(
         &mut self,
         now: Time,
@@ -95,9 +94,9 @@ impl Overlay {
         links: &mut BTreeMap<Peer, Link>,
         rate: f64,
         is_quiet: bool,
-    ) -> bool {
+    ) {
         if self.replan_at > now {
-            return false;
+            return;
         }
         self.replan_at = now + REPLAN_INTERVAL;
         let alive = || links.values().filter(|link| !link.health.is_suspected());
@@ -133,7 +132,6 @@ impl Overlay {
         if was_direct {
             self.direct_until = now;
         }
-        self.is_direct() != was_direct
     }
 
     /// Where the peers of this node's parent have it flush: what to tell a child of when to send, so that it arrives before

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
+
 /// What a plan leaves for delays that no measurement foresees: timers that fire late, processes that wait for a core.
 const SPARE: Duration = Duration::from_millis(2);
 

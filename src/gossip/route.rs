@@ -23,8 +23,11 @@ impl Core {
         let is_quiet = self.started && (self.equals.is_settled() || self.watch.is_quiet());
         let Self { overlay, schedule, links, .. } = self;
         let former = overlay.plan.strategy;
-        let turned = overlay.replan(tick.now, tick.members, tick.config, links, schedule.rate, is_quiet);
-        if turned && self.started {
+        overlay.replan(tick.now, tick.members, tick.config, links, schedule.rate, is_quiet);
+        if !self.started {
+            return;
+        }
+        if (former == Strategy::Direct) != self.overlay.is_direct() {
             if self.overlay.is_direct() {
                 self.push_to_all(tick);
             } else {
@@ -32,11 +35,9 @@ impl Core {
                 self.push_to_neighbours(tick, out);
             }
         }
-        if self.started {
-            self.reroute(tick, out);
-            if self.overlay.plan.strategy != former {
-                self.call_children(tick);
-            }
+        self.reroute(tick, out);
+        if self.overlay.plan.strategy != former {
+            self.call_children(tick);
         }
     }
 
