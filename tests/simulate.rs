@@ -72,7 +72,7 @@ macro_rules! designs {
 
 designs! {
     fn runs_hold(design) {
-        holds(&format!("--design {design}"), 20);
+        holds(&format!("--design {design}"), 5);
     }
 
     fn runs_hold_with_other_options_too(design) {
@@ -86,13 +86,13 @@ designs! {
             "--node-count 7 -- --latency-budget 1400",
             "--node-count 7 --faults lasting-cut",
         ] {
-            holds(&format!("--design {design} --time-limit 8 {more}"), 10);
+            holds(&format!("--design {design} --time-limit 8 {more}"), 4);
         }
     }
 
     /// Where little is said, who is cut off doesn't notice, and somebody else has to tell it what it lacks.
     fn quiet_nodes_behind_lasting_cuts_get_everything(design) {
-        holds(&format!("--design {design} --rate 2 --node-count 9 --faults lasting-cut"), 30);
+        holds(&format!("--design {design} --rate 2 --node-count 9 --faults lasting-cut"), 20);
     }
 
     /// Nobody says anything any more that would show what others lack.
