@@ -4,7 +4,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use natter::protocol::link::{Acked, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Sync};
-use natter::protocol::{Generation, LineBuf, Rope, Scratch, Value, encode, parse};
+use natter::protocol::{Echoed, Generation, LineBuf, Rope, Scratch, Value, encode, parse};
 
 const ROUTE: encode::Route<'_> = encode::Route { src: "n0", dest: "c12", in_reply_to: Some(1234) };
 
@@ -42,7 +42,7 @@ fn encoders() -> Vec<Encoder> {
     let read: Vec<Value> = (0..10_000).collect();
     vec![
         ("broadcast_ok", Box::new(|out| encode::ok(out, ROUTE, "broadcast_ok"))),
-        ("echo_ok", Box::new(|out| encode::echo_ok(out, ROUTE, &"Please echo 12".into()))),
+        ("echo_ok", Box::new(|out| encode::echo_ok(out, ROUTE, &Echoed::Text(r#""Please echo 12""#)))),
         ("generate_ok", Box::new(|out| encode::generate_ok(out, ROUTE, "n0-821779212715609-17"))),
         ("read_ok of 10000 values", Box::new(move |out| encode::read_ok(out, ROUTE, read.iter().copied()))),
         (

@@ -10,7 +10,7 @@ mod process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use common::{Cluster, Design, Fate};
+use common::{ALL, Cluster, Design, Fate, UP, link, named};
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::Inspect;
@@ -41,24 +41,24 @@ fn number(rng: &mut Pcg64) -> u64 {
     rng.random::<u64>() >> rng.random_range(1..64)
 }
 
-/// What messages say of the link, true or not.
-fn link(rng: &mut Pcg64, incarnation: u64) -> Json {
+/// What messages say of the link, true or not, by names.
+fn fields(rng: &mut Pcg64, incarnation: u64) -> Json {
     json!({ "incarnation": 7, "at": number(rng), "to": incarnation, "ack": number(rng), "later": number(rng) & 0xffff_ffff })
 }
 
 const LIES: [(&str, Lie); 12] = [
     (
         "generations from the future",
-        |rng, incarnation, _| json!({ "type": "delta", "generation": number(rng), "base": number(rng), "values": [1], "link": link(rng, incarnation) }),
+        |rng, incarnation, _| json!({ "type": "delta", "generation": number(rng), "base": number(rng), "values": [1], "link": link(&fields(rng, incarnation)) }),
     ),
     ("acknowledgements that were never earned", |rng, incarnation, heard| {
         let generation = heard["generation"].as_u64().unwrap_or(0);
         let ack = generation.wrapping_add(number(rng)) >> 11;
-        json!({ "type": "delta_ok", "generation": ack, "incarnation": incarnation, "link": { "incarnation": 7, "at": number(rng), "to": incarnation, "ack": ack } })
+        json!({ "type": "delta_ok", "generation": ack, "incarnation": incarnation, "link": link(&json!({ "incarnation": 7, "at": number(rng), "to": incarnation, "ack": ack })) })
     }),
     ("the same acknowledgement again and again", |_, incarnation, heard| {
         let generation = heard["generation"].as_u64().unwrap_or(0);
-        json!({ "type": "delta_ok", "generation": generation, "incarnation": incarnation, "link": { "incarnation": 7, "at": 7, "to": incarnation, "ack": generation } })
+        json!({ "type": "delta_ok", "generation": generation, "incarnation": incarnation, "link": link(&json!({ "incarnation": 7, "at": 7, "to": incarnation, "ack": generation })) })
     }),
     ("values of wrong types", |rng, incarnation, _| {
         let wrong = [
@@ -74,52 +74,54 @@ const LIES: [(&str, Lie); 12] = [
         json!({
             "type": if incarnation % 2 == 0 { "delta" } else { "sync" },
             "generation": pick(), "base": pick(), "values": [pick(), pick()], "round": pick(), "ranges": pick(),
-            "wants": [pick()], "link": { "incarnation": pick(), "at": pick(), "ack": pick(), "untold": pick(), "holders": 2, "but": pick() },
+            "wants": [pick()], "link": link(&json!({ "incarnation": pick(), "at": pick(), "ack": pick(), "untold": [pick()], "flags": 16, "but": [pick()] })),
         })
     }),
     ("another incarnation with every message", |rng, incarnation, _| {
-        let mut link = link(rng, incarnation);
-        link["incarnation"] = json!(1 + number(rng));
-        json!({ "type": "delta", "generation": number(rng), "values": [1], "link": link })
+        let mut fields = fields(rng, incarnation);
+        fields["incarnation"] = json!(1 + number(rng));
+        json!({ "type": "delta", "generation": number(rng), "values": [1], "link": link(&fields) })
     }),
     ("a hub with a period of its own", |rng, incarnation, _| {
-        let mut link = link(rng, incarnation);
-        for field in ["next", "margin", "every", "far"] {
-            link[field] = json!(number(rng));
+        let mut fields = fields(rng, incarnation);
+        for field in ["next", "margin", "every", "far", "root"] {
+            fields[field] = json!(number(rng));
         }
-        link["root"] = json!(number(rng));
-        json!({ "type": "delta", "generation": number(rng), "values": [], "link": link })
+        json!({ "type": "delta", "generation": number(rng), "values": [], "link": link(&fields) })
     }),
     ("holdings that nobody has", |rng, incarnation, _| {
         let ranges: Vec<i64> = (0..40).map(|_| number(rng).cast_signed()).collect();
-        json!({ "type": "sync", "round": 1 + number(rng), "ranges": ranges, "link": link(rng, incarnation) })
+        json!({ "type": "sync", "round": 1 + number(rng), "ranges": ranges, "link": link(&fields(rng, incarnation)) })
     }),
     ("wishes for everything there is", |rng, incarnation, _| {
         let wants = [i64::MIN, i64::MAX, i64::MAX];
-        json!({ "type": "sync", "round": 1 + number(rng), "wants": wants, "link": link(rng, incarnation) })
+        json!({ "type": "sync", "round": 1 + number(rng), "wants": wants, "link": link(&fields(rng, incarnation)) })
     }),
     ("answers that nobody has asked for", |rng, incarnation, _| {
         let wants = [i64::MIN, i64::MAX, i64::MAX];
-        json!({ "type": "sync", "round": number(rng), "answer": true, "wants": wants, "link": link(rng, incarnation) })
+        json!({ "type": "sync", "round": number(rng), "answer": true, "wants": wants, "link": link(&fields(rng, incarnation)) })
     }),
     (
         "incarnations that nobody has asked for",
         |rng, incarnation, _| json!({ "type": "recall_ok", "by": number(rng), "incarnation": incarnation }),
     ),
     ("equality of others", |rng, incarnation, heard| {
-        let mut link = link(rng, incarnation);
+        let (mut fields, heard) = (fields(rng, incarnation), named(&heard["link"]));
         // What the other one holds.
         for field in ["held", "sum", "known"] {
-            heard["link"].get(field).into_iter().for_each(|digest| link[field] = digest.clone());
+            heard.get(field).into_iter().for_each(|digest| fields[field] = digest.clone());
         }
-        link["holders"] = json!(number(rng) % 3);
-        link["but"] = (0..40).map(|_| number(rng) % 8).collect();
-        json!({ "type": "delta_ok", "link": link })
+        let kind = number(rng) % 3;
+        fields["flags"] = json!(8 * kind);
+        if kind == 2 {
+            fields["but"] = (0..8).filter(|_| number(rng) % 2 == 0).collect();
+        }
+        json!({ "type": "delta_ok", "link": link(&fields) })
     }),
     ("members that don't answer", |rng, incarnation, _| {
-        let mut link = link(rng, incarnation);
-        link["untold"] = (0..40).map(|_| number(rng) % 8).collect();
-        json!({ "type": "delta_ok", "link": link })
+        let mut fields = fields(rng, incarnation);
+        fields["untold"] = (0..40).map(|_| number(rng) % 8).collect();
+        json!({ "type": "delta_ok", "link": link(&fields) })
     }),
 ];
 
@@ -161,7 +163,7 @@ fn run<N: Design + Inspect>(lie: Option<Lie>, lies: usize) -> Outcome {
                 .find(|message| message.src == name && message.dest == "n4");
             let heard = heard.map_or(Json::Null, |message| message.body.clone());
             let incarnation =
-                heard["link"]["incarnation"].as_u64().or(heard["incarnation"].as_u64()).unwrap_or(0);
+                named(&heard["link"])["incarnation"].as_u64().or(heard["incarnation"].as_u64()).unwrap_or(0);
             if let Some(lie) = lie {
                 for answer in cluster.tell(dest, "n4", lie(&mut rng, incarnation, &heard)) {
                     answers += 1;
@@ -216,11 +218,12 @@ fn a_hub_that_lies_about_its_period_keeps_nothing_from_anybody() {
     for made_up in [0, 1, 1_000_000, 3_600_000_000, i64::MAX] {
         let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
         cluster.forge = Box::new(move |message| {
-            let link = &mut message.body["link"];
-            if message.src == "n0" && link.is_object() {
+            let mut fields = message.link();
+            if message.src == "n0" && fields.is_object() {
                 for field in ["next", "margin", "every", "far"] {
-                    link[field] = json!(made_up);
+                    fields[field] = json!(made_up);
                 }
+                message.body["link"] = link(&fields);
             }
         });
         for value in 1..=STEPS {
@@ -326,7 +329,7 @@ fn who_promises_much_and_brings_nothing_does_not_keep_a_node_from_being_repaired
         );
     for lie in 0..100 {
         let ranges = [i64::MIN, -1, 1_000_000_000_000_000, 1];
-        let link = json!({ "incarnation": 7, "at": 1 + lie });
+        let link = link(&json!({ "incarnation": 7, "at": 1 + lie }));
         let round = if lie % 2 == 0 { 77 } else { 1000 + lie };
         cluster.tell(0, "n2", json!({ "type": "sync", "round": round, "ranges": ranges, "link": link }));
         // Not brought by who promised it.
@@ -350,7 +353,7 @@ fn who_asks_for_one_comparison_after_another_gets_its_share() {
     let mut ask = |cluster: &mut Cluster<LockFree>, peer| {
         asked += 1;
         let ranges = [i64::MIN, i64::MAX, 0, 0];
-        let link = json!({ "incarnation": 7, "at": asked });
+        let link = link(&json!({ "incarnation": 7, "at": asked }));
         let sync = json!({ "type": "sync", "round": asked, "ranges": ranges, "link": link });
         cluster.tell(0, peer, sync);
         let before = cluster.sent.len();
@@ -378,11 +381,8 @@ fn lives_that_are_made_up_cost_a_comparison_now_and_then() {
     cluster.run_for_secs(5);
     let before = cluster.sent.len();
     for incarnation in 1..=1000 {
-        cluster.tell(
-            0,
-            "n4",
-            json!({ "type": "delta_ok", "link": { "incarnation": incarnation, "at": incarnation, "up": true } }),
-        );
+        let link = link(&json!({ "incarnation": incarnation, "at": incarnation, "flags": UP }));
+        cluster.tell(0, "n4", json!({ "type": "delta_ok", "link": link }));
         cluster.run_for(Duration::from_millis(10));
     }
     let syncs = cluster.sent[before..].iter().filter(|message| message.is("sync") && message.src == "n0");
@@ -397,8 +397,9 @@ fn lives_that_are_made_up_cost_a_comparison_now_and_then() {
 fn values_that_a_liar_has_guessed_travel_on_when_a_client_broadcasts_them() {
     for told in [0, 1] {
         let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
-        let (values, link) = (Vec::from_iter(1..=1000), json!({ "incarnation": 7, "at": 1 }));
-        let lie = json!({ "type": "delta", "generation": 1, "all": true, "values": values, "link": link });
+        let values = Vec::from_iter(1..=1000);
+        let link = link(&json!({ "incarnation": 7, "at": 1, "flags": ALL }));
+        let lie = json!({ "type": "delta", "generation": 1, "values": values, "link": link });
         cluster.tell(told, "n4", lie);
         cluster.broadcast(1, 7);
         cluster.run_for_secs(2);

@@ -72,20 +72,21 @@ fn values_of(message: &Message) -> impl Iterator<Item = i64> + '_ {
 
 /// When a message was sent: all clocks show the true time.
 fn sent_at(message: &Message) -> Time {
-    Time::from_nanos(1000 * message.body["link"]["at"].as_u64().expect("every message says when it was sent"))
+    Time::from_nanos(1000 * message.link()["at"].as_u64().expect("every message says when it was sent"))
 }
 
 /// A message in a line.
 fn brief(message: &Message) -> String {
     let Message { src, dest, body } = message;
+    let link = message.link();
     let count = |field: &str| body[field].as_array().map_or(0, Vec::len);
     let [values, ranges, wants] = ["values", "ranges", "wants"].map(count);
     let (at, kind) = (sent_at(message).as_micros() as f64 / 1e6, body["type"].as_str().unwrap_or_default());
     let answer = if body["answer"] == true { " answer" } else { "" };
     let first = values_of(message).next().unwrap_or_default();
     format!(
-        "{at:.3} {src} to {dest}: {kind}{answer}, {values} values from {first}, {ranges} ranges, {wants} wants, generation {} ack {} up {}",
-        body["generation"], body["link"]["ack"], body["link"]["up"]
+        "{at:.3} {src} to {dest}: {kind}{answer}, {values} values from {first}, {ranges} ranges, {wants} wants, generation {} ack {} flags {}",
+        body["generation"], link["ack"], link["flags"]
     )
 }
 
@@ -732,8 +733,7 @@ fn total_silence_after_a_partition_that_kept_values_from_some() {
 
 /// Everything in a cluster's messages that acknowledges something, as messages that do nothing else.
 fn acknowledgements(sent: &[Message]) -> Vec<Message> {
-    let with_ack =
-        sent.iter().filter(|message| message.body["link"]["ack"].is_u64() || message.is("delta_ok"));
+    let with_ack = sent.iter().filter(|message| message.link()["ack"].is_u64() || message.is("delta_ok"));
     let only_ack = |message: &Message| {
         let body = json!({ "type": "delta_ok", "link": message.body["link"] });
         Message { body, ..message.clone() }
@@ -770,7 +770,7 @@ fn stale_acks_of_every_generation_release_nothing_that_has_not_come() {
         for ack in &stale {
             net.cluster.tell(1, "n0", ack.body.clone());
             // The last one that it acknowledges: the next one is not stale.
-            let next = ack.body["link"]["ack"].as_u64().expect("it acknowledges");
+            let next = ack.link()["ack"].as_u64().expect("it acknowledges");
             let generation = next.wrapping_sub(1) & Generation::LAST.0;
             net.cluster.tell(
                 1,
@@ -866,7 +866,7 @@ fn generations_that_wrap_around_lose_nothing_on_a_network_that_does() {
 
 /// The period that the hub last named.
 fn period(net: &Net) -> Option<Duration> {
-    let every = |message: &Message| message.body["link"]["every"].as_u64();
+    let every = |message: &Message| message.link()["every"].as_u64();
     net.cluster
         .sent
         .iter()

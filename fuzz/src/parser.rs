@@ -1,5 +1,5 @@
 //! The parser never panics, reads no further than its line, and agrees with serde_json on what is valid and what
-//! it means.
+//! it means, with its scanner and without.
 //!
 //! The input is a line, or several.
 
@@ -10,7 +10,8 @@ use natter::protocol::link::{
     Acked, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Restart, Sync, Want,
 };
 use natter::protocol::{
-    Body, Generation, Line, LineError, Lines, Message, NextLine, Reason, Refusal, Request, Scratch, parse,
+    Body, Echoed, Generation, Line, LineError, Lines, Message, NextLine, Reason, Refusal, Request, Scratch,
+    parse, parse_fully,
 };
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
@@ -18,17 +19,39 @@ use serde_json::Value as Json;
 /// Fails if something doesn't hold.
 pub fn check(data: &[u8]) {
     let mut scratch = Scratch::default();
+    let parsers: [Parser; 2] = [parse, parse_fully];
     for line in data.split(|&byte| byte == b'\n') {
-        let alone = read(line, b"", |read| {
-            let message = parse(read, &mut scratch);
-            compare(line, &message);
-            format!("{message:?}")
-        });
-        // Nothing behind the line counts, nor what the parser read before.
-        let behind = br#"9","body":{"type":"echo","msg_id":1}}]]}}"}]0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"#;
-        let among_others = read(line, behind, |read| format!("{:?}", parse(read, &mut scratch)));
-        assert_eq!(alone, among_others);
+        for parser in parsers {
+            let alone = read(line, b"", |read| {
+                let message = parser(read, &mut scratch);
+                compare(line, &message);
+                format!("{message:?}")
+            });
+            // Nothing behind the line counts, nor what the parser read before.
+            let behind =
+                br#"9","body":{"type":"echo","msg_id":1}}]]}}"}]0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"#;
+            let among_others = read(line, behind, |read| format!("{:?}", parser(read, &mut scratch)));
+            assert_eq!(alone, among_others);
+        }
+        let all = parsers.map(|parser| read(line, b"", |read| shown(&parser(read, &mut scratch))));
+        assert_eq!(all[0], all[1], "with the scanner and without");
     }
+}
+
+type Parser = for<'a> fn(Line<'a>, &'a mut Scratch) -> Result<Message<'a>, LineError>;
+
+/// A message as text, an echo by its JSON.
+fn shown(message: &Result<Message<'_>, LineError>) -> String {
+    let Ok(Message { src, dest, body: Ok(Body::Request { msg_id, request: Request::Echo(echoed) }) }) =
+        message
+    else {
+        return format!("{message:?}");
+    };
+    let text = match echoed {
+        Echoed::Text(text) => (*text).to_owned(),
+        Echoed::Value(value) => serde_json::to_string(value).expect("it is JSON"),
+    };
+    format!("{src} to {dest}: {msg_id}, echo {text}")
 }
 
 /// Hands over a line that has bytes behind it, unless it is blank.
@@ -108,65 +131,54 @@ impl<'a> Fields<'a> {
         self.get(field) == Some(&Json::Bool(true))
     }
 
-    /// The object `link`; none if there is none, or if it is not as it should be.
+    /// The array `link`; none if there is none, or if it is not as it should be.
     fn header(self) -> Option<Header> {
-        let link = self.0.get("link").filter(|link| link.is_object())?;
-        let fields = Fields(link);
-        let number = |field| match fields.get(field) {
-            None => Some(None),
-            Some(value) => int(value).and_then(|int| u64::try_from(int).ok()).map(Some),
+        let integers = self.ints("link")?;
+        let natural = |place: usize| integers.get(place).and_then(|&int| u64::try_from(int).ok());
+        let optional = |place: usize| match integers.get(place)? {
+            -1 => Some(None),
+            _ => natural(place).map(Some),
         };
-        let bits = |field| match fields.get(field) {
-            None => Some(0),
-            Some(value) => int(value).map(i64::cast_unsigned),
-        };
-        let numbers = |field| match fields.get(field) {
-            None => Some(Vec::new()),
-            Some(numbers) => numbers
-                .as_array()?
-                .iter()
-                .map(|number| u64::try_from(int(number)?).ok())
-                .collect::<Option<Vec<_>>>(),
-        };
-        let (later, hold) = (number("later")?, number("hold")?);
-        let acked = match number("ack")? {
-            Some(next) => {
-                Some(Acked { next: Generation(next), later: u32::try_from(later.unwrap_or(0)).ok()? })
-            }
-            None => None,
-        };
-        let (next, margin, every, far) =
-            (number("next")?, number("margin")?.unwrap_or(0), number("every")?, number("far")?);
-        Some(Header {
-            incarnation: number("incarnation")??,
-            to: number("to")?,
-            at: number("at")??,
-            echo: number("echo")?.map(|at| Echo { at, hold: hold.unwrap_or(0) }),
-            acked,
-            up: fields.is_true("up"),
-            all: fields.is_true("all"),
-            more: fields.is_true("more"),
-            root: number("root")?.unwrap_or(0),
-            plan: every.zip(far).map(|(every, far)| HubPlan { next, margin, every, far }),
-            digest: Digest {
-                count: number("held")?.unwrap_or(0),
-                sum: bits("sum")?,
-                restarts: bits("known")?,
+        let bits = |place: usize| integers.get(place).map(|int| int.cast_unsigned());
+        let mut lists = Vec::new();
+        let mut start = 16;
+        for _ in 0..3 {
+            let length = natural(start)?;
+            let end = start as u64 + 1 + length;
+            lists.push(
+                (start as u64 + 1..end).map(|place| natural(place as usize)).collect::<Option<Vec<_>>>()?,
+            );
+            start = end as usize;
+        }
+        let [but, restarts, untold]: [Vec<u64>; 3] = lists.try_into().ok()?;
+        let (hold, later) = (natural(4)?, u32::try_from(natural(6)?).ok()?);
+        let (flags, next, margin, far) = (natural(7)?, optional(9)?, natural(10)?, natural(12)?);
+        let header = Header {
+            incarnation: natural(0)?,
+            to: optional(1)?,
+            at: natural(2)?,
+            echo: optional(3)?.map(|at| Echo { at, hold }),
+            acked: optional(5)?.map(|next| Acked { next: Generation(next), later }),
+            up: flags & 1 != 0,
+            all: flags & 2 != 0,
+            more: flags & 4 != 0,
+            root: natural(8)?,
+            plan: optional(11)?.map(|every| HubPlan { next, margin, every, far }),
+            digest: Digest { count: natural(13)?, sum: bits(14)?, restarts: bits(15)? },
+            claim: match flags >> 3 {
+                0 if but.is_empty() => Claim::Mine,
+                1 if but.is_empty() => Claim::Below,
+                2 if but.is_sorted_by(|one, next| one < next) => Claim::AllBut(but),
+                _ => return None,
             },
-            claim: match number("holders")? {
-                None | Some(0) => Claim::Mine,
-                Some(1) => Claim::Below,
-                Some(2) => {
-                    Claim::AllBut(numbers("but").filter(|but| but.is_sorted_by(|one, next| one < next))?)
-                }
-                Some(_) => return None,
-            },
-            restarts: {
-                let pairs = numbers("restarts").filter(|numbers| numbers.len() % 2 == 0)?;
-                pairs.chunks(2).map(|pair| Restart { rank: pair[0], incarnation: pair[1] }).collect()
-            },
-            untold: numbers("untold")?,
-        })
+            restarts: restarts
+                .chunks(2)
+                .filter(|pair| pair.len() == 2)
+                .map(|pair| Restart { rank: pair[0], incarnation: pair[1] })
+                .collect(),
+            untold,
+        };
+        (start == integers.len() && restarts.len() % 2 == 0).then_some(header)
     }
 }
 

@@ -8,8 +8,8 @@ use std::io::Write;
 use simd_json::BorrowedValue;
 use simd_json::prelude::*;
 
-use super::link::{Acked, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Sync, Want};
-use super::{ErrorCode, Generation, Rope, Value};
+use super::link::{Delta, Header, Range, Sync, Want};
+use super::{Echoed, ErrorCode, Generation, Rope, Value};
 
 /// Who answers whom, and what.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +29,13 @@ pub fn ok(out: &mut Vec<u8>, route: Route<'_>, kind: &str) {
 }
 
 /// `echo_ok`.
-pub fn echo_ok(out: &mut Vec<u8>, route: Route<'_>, echo: &BorrowedValue<'_>) {
+pub fn echo_ok(out: &mut Vec<u8>, route: Route<'_>, echo: &Echoed<'_>) {
     open_reply(out, route, "echo_ok");
     name(out, "echo");
     match echo {
-        BorrowedValue::String(text) => string(out, text),
-        other => other.write(out).expect("writing to memory does not fail"),
+        Echoed::Text(text) => out.extend_from_slice(text.as_bytes()),
+        Echoed::Value(BorrowedValue::String(text)) => string(out, text),
+        Echoed::Value(other) => other.write(out).expect("writing to memory does not fail"),
     }
     close(out);
 }
@@ -147,78 +148,8 @@ pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Head
 }
 
 fn link(out: &mut Vec<u8>, header: &Header) {
-    let Header {
-        incarnation,
-        to,
-        at,
-        echo,
-        acked,
-        up,
-        all,
-        more,
-        root,
-        plan,
-        digest,
-        claim,
-        restarts,
-        untold,
-    } = header;
-    out.extend_from_slice(b",\"link\":{\"incarnation\":");
-    integer(out, *incarnation);
-    number(out, "at", *at);
-    if let Some(to) = to {
-        number(out, "to", *to);
-    }
-    if let Some(Echo { at, hold }) = echo {
-        number(out, "echo", *at);
-        number(out, "hold", *hold);
-    }
-    if let Some(Acked { next, later }) = acked {
-        number(out, "ack", next.0);
-        if *later != 0 {
-            number(out, "later", *later);
-        }
-    }
-    flag(out, "up", *up);
-    flag(out, "all", *all);
-    flag(out, "more", *more);
-    if *root != 0 {
-        number(out, "root", *root);
-    }
-    if let Some(HubPlan { next, margin, every, far }) = plan {
-        if let Some(next) = next {
-            number(out, "next", *next);
-            number(out, "margin", *margin);
-        }
-        number(out, "every", *every);
-        number(out, "far", *far);
-    }
-    let Digest { count, sum, restarts: known } = digest;
-    number(out, "held", *count);
-    number(out, "sum", sum.cast_signed());
-    if *known != 0 {
-        number(out, "known", known.cast_signed());
-    }
-    match claim {
-        Claim::Mine => {}
-        Claim::Below => number(out, "holders", 1),
-        Claim::AllBut(others) => {
-            number(out, "holders", 2);
-            if !others.is_empty() {
-                name(out, "but");
-                integers(out, others.iter().copied());
-            }
-        }
-    }
-    if !restarts.is_empty() {
-        name(out, "restarts");
-        integers(out, restarts.iter().flat_map(|restart| [restart.rank, restart.incarnation]));
-    }
-    if !untold.is_empty() {
-        name(out, "untold");
-        integers(out, untold.iter().copied());
-    }
-    out.push(b'}');
+    name(out, "link");
+    integers(out, header.to_integers().into_iter());
 }
 
 fn name(out: &mut Vec<u8>, name: &str) {
@@ -290,7 +221,7 @@ fn string(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::link::Restart;
+    use super::super::link::{Acked, Claim, Digest, Echo, HubPlan, Restart};
     use super::super::{Body, LineBuf, Scratch, parse};
     use super::*;
     use serde_json::json;
@@ -331,7 +262,7 @@ mod tests {
         let text = r#"{"a":[1,-2.5,1e300,"x\ny",null,true,{}],"b":{"c":[[]]}}"#;
         let mut bytes = text.as_bytes().to_vec();
         let value = simd_json::to_borrowed_value(&mut bytes).expect("valid JSON");
-        let reply = encoded(|out| echo_ok(out, ROUTE, &value));
+        let reply = encoded(|out| echo_ok(out, ROUTE, &Echoed::Value(value)));
         assert_eq!(reply["body"]["echo"], serde_json::from_str::<serde_json::Value>(text).expect("valid"));
     }
 

@@ -19,8 +19,13 @@ impl<'a> Line<'a> {
         &self.padded[..self.len()]
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.padded.len() - PADDING
+    }
+
+    /// Its bytes with those after it.
+    pub(super) fn padded(&self) -> &[u8] {
+        self.padded
     }
 
     /// Its bytes with those after it, and how many are its own.

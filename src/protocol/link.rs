@@ -1,10 +1,18 @@
 //! What natter nodes tell each other beside the values: how their link is, and how two sets compare.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{Generation, Value};
 
-/// What every message between two nodes says of their link, in its object `link`.
+/// What every message between two nodes says of their link, in its array `link`.
 ///
 /// Times are in microseconds of a node's own clock; the peer only ever hands them back.
+///
+/// The integers of the array, in this order, and -1 where one is missing: `incarnation`, `to`, `at`; `at` and `hold`
+/// of `echo`; `next` and `later` of `acked`; the flags, which are 1 for `up`, 2 for `all`, 4 for `more`, and 8 times the
+/// kind of `claim`, all added; `root`; `next`, `margin`, `every` and `far` of `plan`; `count`, `sum` and `restarts` of
+/// `digest`. Then come three lists, each behind its length: the members of [`Claim::AllBut`]; `restarts`, two integers
+/// for each; `untold`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// The sender's incarnation: greater than that of any incarnation the node had before.
@@ -38,6 +46,107 @@ pub struct Header {
     /// Members, by their places among all, who don't answer the sender, and may lack what it has told everybody else: the
     /// receiver is to find out.
     pub untold: Vec<u64>,
+}
+
+/// Stands for an integer that is missing.
+const MISSING: i64 = -1;
+
+const UP: u64 = 1;
+const ALL: u64 = 2;
+const MORE: u64 = 4;
+/// The flags are less than that; kinds of claim are multiples of it.
+const KIND: u64 = 8;
+
+impl Header {
+    /// The array `link`.
+    pub(super) fn to_integers(&self) -> SmallVec<[i64; 32]> {
+        let optional = |integer: Option<u64>| integer.map_or(MISSING, u64::cast_signed);
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let (kind, but): (u64, &[u64]) = match &self.claim {
+            Claim::Mine => (0, &[]),
+            Claim::Below => (1, &[]),
+            Claim::AllBut(but) => (2, but),
+        };
+        let flags = flag(self.up, UP) | flag(self.all, ALL) | flag(self.more, MORE) | kind * KIND;
+        let (echo, plan) = (self.echo.unwrap_or_default(), self.plan.unwrap_or_default());
+        let mut integers = smallvec![
+            self.incarnation.cast_signed(),
+            optional(self.to),
+            self.at.cast_signed(),
+            optional(self.echo.map(|echo| echo.at)),
+            echo.hold.cast_signed(),
+            optional(self.acked.map(|acked| acked.next.0)),
+            self.acked.map_or(0, |acked| acked.later.into()),
+            flags.cast_signed(),
+            self.root.cast_signed(),
+            optional(plan.next),
+            plan.margin.cast_signed(),
+            optional(self.plan.map(|plan| plan.every)),
+            plan.far.cast_signed(),
+            self.digest.count.cast_signed(),
+            self.digest.sum.cast_signed(),
+            self.digest.restarts.cast_signed(),
+        ];
+        integers.push(but.len() as i64);
+        integers.extend(but.iter().map(|rank| rank.cast_signed()));
+        integers.push(2 * self.restarts.len() as i64);
+        let restart = |restart: &Restart| [restart.rank.cast_signed(), restart.incarnation.cast_signed()];
+        integers.extend(self.restarts.iter().flat_map(restart));
+        integers.push(self.untold.len() as i64);
+        integers.extend(self.untold.iter().map(|rank| rank.cast_signed()));
+        integers
+    }
+
+    /// What an array `link` says; none if it is not as it should be.
+    pub(crate) fn from_integers(integers: &[i64]) -> Option<Self> {
+        let required = |integer: i64| u64::try_from(integer).ok();
+        let optional = |integer| if integer == MISSING { Some(None) } else { required(integer).map(Some) };
+        let (numbers, mut lists) = integers.split_first_chunk::<16>()?;
+        let [incarnation, to, at, echo, hold, ack, later, flags, root, plan @ .., count, sum, known] =
+            *numbers;
+        let [next, margin, every, far] = plan;
+        let mut list = || {
+            let (length, rest) = lists.split_first()?;
+            let (list, rest) = rest.split_at_checked(usize::try_from(*length).ok()?)?;
+            lists = rest;
+            list.iter().copied().map(required).collect::<Option<Vec<u64>>>()
+        };
+        let (but, restarts, untold) = (list()?, list()?, list()?);
+        if !lists.is_empty() || !restarts.len().is_multiple_of(2) {
+            return None;
+        }
+        let (hold, later) = (required(hold)?, u32::try_from(later).ok()?);
+        let (next, margin, far) = (optional(next)?, required(margin)?, required(far)?);
+        let flags = required(flags)?;
+        Some(Self {
+            incarnation: required(incarnation)?,
+            to: optional(to)?,
+            at: required(at)?,
+            echo: optional(echo)?.map(|at| Echo { at, hold }),
+            acked: optional(ack)?.map(|next| Acked { next: Generation(next), later }),
+            up: flags & UP != 0,
+            all: flags & ALL != 0,
+            more: flags & MORE != 0,
+            root: required(root)?,
+            plan: optional(every)?.map(|every| HubPlan { next, margin, every, far }),
+            digest: Digest {
+                count: required(count)?,
+                sum: sum.cast_unsigned(),
+                restarts: known.cast_unsigned(),
+            },
+            claim: match (flags / KIND, &but[..]) {
+                (0, []) => Claim::Mine,
+                (1, []) => Claim::Below,
+                (2, _) if but.is_sorted_by(|one, next| one < next) => Claim::AllBut(but),
+                _ => return None,
+            },
+            restarts: restarts
+                .chunks_exact(2)
+                .map(|pair| Restart { rank: pair[0], incarnation: pair[1] })
+                .collect(),
+            untold,
+        })
+    }
 }
 
 /// Which message a node has heard last of another, as NTP says it (RFC 5905): what has passed since it was sent,

@@ -7,12 +7,12 @@
 //!
 //! | body | meaning |
 //! | --- | --- |
-//! | `{"type":"delta","generation":G,"values":[V,…],"link":{…}}` | values the receiver may lack; resent until acknowledged |
-//! | `{"type":"delta_ok","link":{…}}` | an acknowledgement that found no delta to travel on |
-//! | `{"type":"ping","link":{…}}` | a question: the receiver answers at once, with a `delta_ok` or a `sync`. To a peer that has not been answering it brings values, too |
-//! | `{"type":"sync","round":N,"ranges":[…],"link":{…}}` | a step of anti-entropy: what the sender holds, by fingerprints |
+//! | `{"type":"delta","generation":G,"values":[V,…],"link":[…]}` | values the receiver may lack; resent until acknowledged |
+//! | `{"type":"delta_ok","link":[…]}` | an acknowledgement that found no delta to travel on |
+//! | `{"type":"ping","link":[…]}` | a question: the receiver answers at once, with a `delta_ok` or a `sync`. To a peer that has not been answering it brings values, too |
+//! | `{"type":"sync","round":N,"ranges":[…],"link":[…]}` | a step of anti-entropy: what the sender holds, by fingerprints |
 //!
-//! What each says is in [`link`]; the object `link` has acknowledgements, times, and the digest of what the sender holds. A delta without it, from
+//! What each says is in [`link`]; the array `link` has acknowledgements, times, and the digest of what the sender holds. A delta without it, from
 //! somebody who isn't a natter node, is acknowledged at once and by its name: `{"type":"delta_ok","generation":G}`;
 //! with a `msg_id` the answer carries `in_reply_to` as well.
 
@@ -23,13 +23,14 @@ mod lines;
 pub mod link;
 mod parse;
 mod rope;
+mod scan;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 pub use self::error::{ErrorCode, Excerpt, LineError, Reason, Refusal};
 pub use self::lines::{Line, LineBuf, Lines, NextLine};
-pub use self::parse::{Body, Message, Request, Scratch, parse};
+pub use self::parse::{Body, Echoed, Message, Request, Scratch, parse, parse_fully};
 pub use self::rope::Rope;
 
 /// A value that is broadcast.

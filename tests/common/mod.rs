@@ -53,6 +53,69 @@ impl Message {
     pub(crate) fn is(&self, kind: &str) -> bool {
         self.body["type"] == kind
     }
+
+    /// What it says of the link, by names.
+    pub(crate) fn link(&self) -> Json {
+        named(&self.body["link"])
+    }
+}
+
+/// The integers that an array `link` begins with, and what stands for one that is not given.
+const LINK: [(&str, i64); 16] = [
+    ("incarnation", 0),
+    ("to", -1),
+    ("at", 0),
+    ("echo", -1),
+    ("hold", 0),
+    ("ack", -1),
+    ("later", 0),
+    ("flags", 0),
+    ("root", 0),
+    ("next", -1),
+    ("margin", 0),
+    ("every", -1),
+    ("far", 0),
+    ("held", 0),
+    ("sum", 0),
+    ("known", 0),
+];
+
+/// The lists that it ends with.
+const LISTS: [&str; 3] = ["but", "restarts", "untold"];
+
+/// The flag of a sender that takes the receiver for its parent.
+pub(crate) const UP: i64 = 1;
+/// The flag of a sender that tells all members itself what the message brings.
+pub(crate) const ALL: i64 = 2;
+
+/// An array `link` of fields that have names here.
+pub(crate) fn link(fields: &Json) -> Json {
+    let mut integers: Vec<Json> =
+        LINK.iter().map(|(name, missing)| fields.get(name).cloned().unwrap_or(json!(missing))).collect();
+    for name in LISTS {
+        let list = fields[name].as_array().cloned().unwrap_or_default();
+        integers.push(json!(list.len()));
+        integers.extend(list);
+    }
+    json!(integers)
+}
+
+/// The fields of an array `link` by their names; nothing if it is none.
+pub(crate) fn named(link: &Json) -> Json {
+    let Some(integers) = link.as_array() else { return Json::Null };
+    let mut fields = serde_json::Map::new();
+    for ((name, missing), integer) in LINK.iter().zip(integers) {
+        if *missing == 0 || integer != missing {
+            fields.insert((*name).to_owned(), integer.clone());
+        }
+    }
+    let mut rest = &integers[LINK.len()..];
+    for name in LISTS {
+        let (list, others) = rest[1..].split_at(rest[0].as_u64().expect("a length") as usize);
+        fields.insert(name.to_owned(), json!(list));
+        rest = others;
+    }
+    fields.into()
 }
 
 /// What the network does with a message.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::minimise::Failing;
 use super::{Keep, Run};
 use crate::node::Time;
-use crate::protocol::link::Acked;
+use crate::protocol::link::{Acked, Header};
 use crate::protocol::{Generation, Value};
 use crate::workbench::history::{EventKind, OpValue};
 use crate::workbench::network::{Endpoint, Fate, Passage};
@@ -30,15 +30,7 @@ struct Body {
     generation: Option<u64>,
     #[serde(default)]
     values: Vec<Value>,
-    link: Option<Link>,
-}
-
-/// What it says of the link.
-#[derive(Deserialize)]
-struct Link {
-    ack: Option<u64>,
-    #[serde(default)]
-    later: u32,
+    link: Option<Vec<i64>>,
 }
 
 /// Which batches a message acknowledges.
@@ -52,9 +44,8 @@ enum Answer {
 
 impl Answer {
     fn of(body: &Body) -> Option<Self> {
-        if let Some(Link { ack, later }) = &body.link {
-            let next = Generation((*ack)?);
-            return Some(Answer::Many(Acked { next, later: *later }));
+        if let Some(link) = &body.link {
+            return Header::from_integers(link)?.acked.map(Answer::Many);
         }
         let generation = body.generation.filter(|_| body.kind == "delta_ok");
         generation.map(|generation| Answer::One(Generation(generation)))
