@@ -98,16 +98,18 @@ mod model {
         }
     }
 
-    /// Stands for crossbeam's queue of a fixed capacity.
+    /// Stands for crossbeam's queue of a fixed capacity, and promises less: whoever looks whether it is full may miss what
+    /// it has not heard of otherwise.
     #[derive(Debug)]
     pub(crate) struct ArrayQueue<T> {
         queue: OneByOne<VecDeque<T>>,
         capacity: usize,
+        len: AtomicUsize,
     }
 
     impl<T> ArrayQueue<T> {
         pub(crate) fn new(capacity: usize) -> Self {
-            Self { queue: OneByOne::new(VecDeque::new()), capacity }
+            Self { queue: OneByOne::new(VecDeque::new()), capacity, len: AtomicUsize::new(0) }
         }
 
         pub(crate) fn push(&self, value: T) -> Result<(), T> {
@@ -116,16 +118,19 @@ mod model {
                     return Err(value);
                 }
                 queue.push_back(value);
+                self.len.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             })
         }
 
         pub(crate) fn pop(&self) -> Option<T> {
-            self.queue.with(VecDeque::pop_front)
+            let value = self.queue.with(VecDeque::pop_front)?;
+            self.len.fetch_sub(1, Ordering::Relaxed);
+            Some(value)
         }
 
-        pub(crate) fn len(&self) -> usize {
-            self.queue.with(|queue| queue.len())
+        pub(crate) fn is_full(&self) -> bool {
+            self.len.load(Ordering::Relaxed) == self.capacity
         }
     }
 

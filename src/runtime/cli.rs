@@ -116,7 +116,7 @@ impl Design {
     ) -> Result<(), Failure> {
         match self {
             Design::LockFree => {
-                run(&LockFree::new(config, seed), stdin, stdout, Output::WriterThread, line_limit)
+                run(&LockFree::new(config, seed), stdin, stdout, Output::InPieces, line_limit)
             }
             Design::Simple => run(&Simple::new(config, seed), stdin, stdout, Output::EachReply, line_limit),
         }

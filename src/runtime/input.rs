@@ -3,16 +3,19 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::protocol::Lines;
+use crate::sync::{AtomicBool, Ordering};
 
 /// Standard input, cut into lines.
 #[derive(Debug)]
 pub(super) struct Input {
     stdin: File,
     woken: PipeReader,
+    wake: Arc<Wake>,
     pub(super) lines: Lines,
     line_limit: usize,
 }
@@ -24,13 +27,16 @@ pub(super) enum Fill {
     More,
     /// The input has ended.
     End,
-    /// The reader was woken: it is to stop.
+    /// Somebody woke the reader: there is something to write.
+    Woken,
+    /// The reader is to stop.
     Stopped,
 }
 
 impl Input {
-    pub(super) fn new(stdin: OwnedFd, woken: PipeReader, line_limit: usize) -> Self {
-        Self { stdin: File::from(stdin), woken, lines: Lines::new(line_limit), line_limit }
+    /// Reads `stdin`, and can be interrupted by `wake`, which `woken` hears.
+    pub(super) fn new(stdin: OwnedFd, woken: PipeReader, wake: Arc<Wake>, line_limit: usize) -> Self {
+        Self { stdin: File::from(stdin), woken, wake, lines: Lines::new(line_limit), line_limit }
     }
 
     pub(super) fn line_limit(&self) -> usize {
@@ -47,7 +53,8 @@ impl Input {
                 result => result?,
             };
             if !ready[1].revents().is_empty() {
-                return Ok(Fill::Stopped);
+                self.woken.read_exact(&mut [0])?;
+                return Ok(if self.wake.is_to_stop() { Fill::Stopped } else { Fill::Woken });
             }
             match self.stdin.read(self.lines.room()) {
                 Ok(0) => return Ok(Fill::End),
@@ -62,17 +69,41 @@ impl Input {
     }
 }
 
-/// Wakes the reader, to stop it.
+/// Wakes the reader, whatever it waits for.
 #[derive(Debug)]
-pub(super) struct Wake(PipeWriter);
+pub(super) struct Wake {
+    pipe: PipeWriter,
+    /// Whether the reader has been woken and has not noticed yet: there is never more than one byte in the pipe.
+    woken: AtomicBool,
+    stop: AtomicBool,
+}
 
 impl Wake {
     pub(super) fn new(pipe: PipeWriter) -> Self {
-        Self(pipe)
+        Self { pipe, woken: AtomicBool::new(false), stop: AtomicBool::new(false) }
     }
 
+    /// The reader is to stop.
+    pub(super) fn stop(&self) {
+        // Relaxed: published by the swap in `wake`.
+        self.stop.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// The reader is to look for what the ticker has handed over.
     pub(super) fn wake(&self) {
-        // An error would mean that the reader is gone, and needs no waking.
-        let _ = (&self.0).write(&[1]);
+        // Release: pairs with the acquire in `is_to_stop`. If the reader has not noticed the last time, it will see what
+        // was done before this one as well.
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            // An error would mean that the reader is gone, and needs no waking.
+            let _ = (&self.pipe).write(&[1]);
+        }
+    }
+
+    /// The reader has noticed that it was woken; true if that was to stop.
+    fn is_to_stop(&self) -> bool {
+        // Acquire: pairs with the release in `wake`.
+        self.woken.swap(false, Ordering::AcqRel);
+        self.stop.load(Ordering::Relaxed)
     }
 }

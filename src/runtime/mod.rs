@@ -1,15 +1,15 @@
 //! The only place with threads, clocks and stdio: runs a [`Node`] on its standard streams.
 //!
-//! Three threads at work, all joined before [`run`] returns, and one that only waits for signals:
+//! Two threads at work, both joined before [`run`] returns, and one that only waits for signals:
 //!
 //! ```text
-//!   stdin ──▶ reader ──▶ Node::handle ──┐
-//!                │ wakes                ├──▶ sink ──▶ (writer) ──▶ stdout
-//!             ticker ──▶ Node::tick ────┘
+//!   stdin ──▶ reader ──▶ Node::handle ──▶ sink ──▶ stdout
+//!              │  ▲ wake each other        ▲
+//!             ticker ──▶ Node::tick ───────┘
 //! ```
 //!
-//! The designs differ in the sink: the lock-free one hands full buffers to a single writer thread, the simple
-//! one writes each reply under a mutex.
+//! The designs differ in the sink: of the lock-free one the reader alone writes, in large pieces, and the ticker hands it
+//! what it has; of the simple one either thread writes each reply under a mutex.
 
 pub mod cli;
 mod input;
@@ -21,6 +21,7 @@ mod ticker;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -28,7 +29,7 @@ use thiserror::Error;
 
 use self::input::{Fill, Input, Wake};
 use self::log::Log;
-use self::sink::{Locked, Piped, Sink};
+use self::sink::{Failed, Handover, Locked, Sink, Writing};
 use self::ticker::Ticker;
 use crate::node::{Node, Outbox, Time};
 use crate::protocol::{LineError, NextLine};
@@ -51,8 +52,8 @@ pub enum Failure {
 /// How replies reach stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Through one writer thread, in large pieces.
-    WriterThread,
+    /// By the thread that reads, in large pieces.
+    InPieces,
     /// By whoever has them, one at a time.
     EachReply,
 }
@@ -73,28 +74,27 @@ pub fn run<N: Node>(
     widen(&stdin);
     widen(&stdout);
     let (woken, wake) = io::pipe().map_err(Failure::Start)?;
-    let wake = &Wake::new(wake);
-    let input = Input::new(stdin, woken, line_limit);
+    let wake = Arc::new(Wake::new(wake));
+    let input = Input::new(stdin, woken, Arc::clone(&wake), line_limit);
     let stdout = File::from(stdout);
+    let failed = Failed::new(Arc::clone(&wake));
     let (watch, watching) = signals::watch().map_err(Failure::Start)?;
     thread::scope(|scope| {
-        named("signals").spawn_scoped(scope, || watch.run(wake)).map_err(Failure::Start)?;
-        // Dropped when this scope ends, also by a panic: the threads wait for it.
+        named("signals").spawn_scoped(scope, || watch.run(&wake)).map_err(Failure::Start)?;
+        // Dropped when this scope ends, also by a panic: the thread waits for it.
         let _watching = watching;
         match output {
-            Output::EachReply => converse(node, input, &Locked::new(stdout, wake)),
-            Output::WriterThread => {
-                let sink = Piped::new(wake);
-                thread::scope(|scope| {
-                    let writer = named("writer").spawn_scoped(scope, || sink.write_all(stdout));
-                    let writer = writer.map_err(Failure::Start)?;
-                    let _closing = sink.start(unparker(writer.thread()));
-                    converse(node, input, &sink)
-                })?;
-                sink.failure().map_or(Ok(()), |error| Err(Failure::Output(error)))
+            Output::EachReply => {
+                let sink = Locked::new(stdout, &failed);
+                converse(node, input, &sink, &sink)
+            }
+            Output::InPieces => {
+                let handover = Handover::new(Arc::clone(&wake));
+                converse(node, input, Writing::new(stdout, &handover, &failed), &handover)
             }
         }
-    })
+    })?;
+    failed.take().map_or(Ok(()), |error| Err(Failure::Output(error)))
 }
 
 /// What a pipe is asked to hold: its writer and its reader wake each other the more seldom.
@@ -118,30 +118,38 @@ fn named(name: &str) -> thread::Builder {
     thread::Builder::new().name(name.to_owned())
 }
 
-/// The reader's loop, with a ticker beside it, and the last words after both.
-fn converse<N: Node, S: Sink>(node: &N, mut input: Input, sink: &S) -> Result<(), Failure> {
+/// The reader's loop, with a ticker beside it, and the last words after both. Each of the two has a sink.
+fn converse<N: Node>(
+    node: &N,
+    mut input: Input,
+    mut sink: impl Sink,
+    tickers_sink: impl Sink + Send,
+) -> Result<(), Failure> {
     let clock = Clock::start();
     let log = Log::default();
     let ticker = Ticker::default();
     let mut out = Outbox::default();
-    let read = thread::scope(|scope| {
-        let ticking = named("ticker").spawn_scoped(scope, || ticker.run(node, &clock, sink, &log));
+    let (read, mut unsaid) = thread::scope(|scope| {
+        let ticking = named("ticker").spawn_scoped(scope, || ticker.run(node, &clock, tickers_sink, &log));
         let ticking = ticking.map_err(Failure::Start)?;
         let stopping = ticker.stop_at_end(unparker(ticking.thread()));
         let idle = || stopping.wake_for(node.next_deadline());
-        read_all(node, &mut input, sink, &clock, &log, &mut out, idle).map_err(Failure::Input)
-    });
+        let read = read_all(node, &mut input, &mut sink, &clock, &log, &mut out, idle);
+        drop(stopping);
+        let unsaid = ticking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((read.map_err(Failure::Input), unsaid))
+    })?;
+    sink.flush(&mut unsaid);
     node.finish(clock.now(), &mut out);
     sink.flush(&mut out);
-    read?;
-    sink.failure().map_or(Ok(()), |error| Err(Failure::Output(error)))
+    read
 }
 
 /// Handles every line until the input ends or somebody wakes the reader to stop it.
-fn read_all<N: Node, S: Sink>(
+fn read_all<N: Node>(
     node: &N,
     input: &mut Input,
-    sink: &S,
+    sink: &mut impl Sink,
     clock: &Clock,
     log: &Log,
     out: &mut Outbox,
@@ -149,29 +157,29 @@ fn read_all<N: Node, S: Sink>(
 ) -> io::Result<()> {
     let mut scratch = N::Scratch::default();
     let limit = input.line_limit();
-    let mut handle = |line: NextLine<'_>, now: Time, out: &mut Outbox| {
+    let mut handle = |line: NextLine<'_>, now: Time, sink: &mut _, out: &mut Outbox| {
         match line {
             NextLine::Complete(line) => node.handle(now, line, &mut scratch, out),
             NextLine::TooLong => out.skip(&LineError::TooLong { limit }),
         }
         log.print(out, now);
-        sink.offer(out);
+        Sink::offer(sink, out);
     };
     loop {
         match input.fill()? {
-            Fill::More => {}
+            Fill::More | Fill::Woken => {}
             Fill::End => break,
             Fill::Stopped => return Ok(()),
         }
         let now = clock.now();
         while let Some(line) = input.lines.next_line() {
-            handle(line, now, out);
+            handle(line, now, sink, out);
         }
         sink.flush(out);
         idle();
     }
     if let Some(rest) = input.lines.rest() {
-        handle(NextLine::Complete(rest), clock.now(), out);
+        handle(NextLine::Complete(rest), clock.now(), sink, out);
     }
     Ok(())
 }

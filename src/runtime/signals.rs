@@ -42,7 +42,7 @@ impl Watch {
     /// status of a killed one, unless the node ends in time.
     pub(super) fn run(&self, wake: &Wake) {
         if self.wait(None) == Event::Asked {
-            wake.wake();
+            wake.stop();
             if self.wait(Some(&GRACE)) == Event::Nothing {
                 process::exit(128 + SIGTERM);
             }

@@ -22,17 +22,20 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    /// The ticker thread's whole life.
-    pub(super) fn run<N: Node, S: Sink>(&self, node: &N, clock: &Clock, sink: &S, log: &Log) {
+    /// The ticker thread's whole life. Returns what there was no room for in the sink.
+    pub(super) fn run<N: Node>(&self, node: &N, clock: &Clock, mut sink: impl Sink, log: &Log) -> Outbox {
         let mut out = Outbox::default();
         // Acquire: pairs with the release in `Stopping::drop`.
         while !self.stop.load(Ordering::Acquire) {
+            if !sink.flush(&mut out) {
+                park();
+                continue;
+            }
             let now = clock.now();
             let deadline = node.next_deadline().unwrap_or(Time::NEVER);
             if deadline <= now {
                 node.tick(now, &mut out);
                 log.print(&mut out, now);
-                sink.flush(&mut out);
                 continue;
             }
             // Relaxed: ordered by the fence. See above.
@@ -46,6 +49,7 @@ impl Ticker {
             }
             self.armed.store(0, Ordering::Relaxed);
         }
+        out
     }
 
     /// To be held by the thread that reads; dropping it stops the ticker, also when that thread panics.
@@ -117,12 +121,10 @@ mod model {
     struct Nobody;
 
     impl Sink for Nobody {
-        fn offer(&self, _: &mut Outbox) {}
+        fn offer(&mut self, _: &mut Outbox) {}
 
-        fn flush(&self, _: &mut Outbox) {}
-
-        fn failure(&self) -> Option<std::io::Error> {
-            None
+        fn flush(&mut self, _: &mut Outbox) -> bool {
+            true
         }
     }
 
@@ -137,7 +139,7 @@ mod model {
             });
             let ticking = {
                 let (ticker, alarm) = (Arc::clone(&ticker), Arc::clone(&alarm));
-                loom::thread::spawn(move || ticker.run(&*alarm, &Clock::start(), &Nobody, &Log::default()))
+                loom::thread::spawn(move || ticker.run(&*alarm, &Clock::start(), Nobody, &Log::default()))
             };
             let stopping = ticker.stop_at_end(ticking.thread().clone());
             alarm.deadline.bring_forward(Time::ZERO);

@@ -17,7 +17,7 @@ use super::{Brought, LockFree, start};
 use crate::config::Config;
 use crate::node::{Node, Outbox, Time};
 use crate::protocol::link::{Acked, Claim, Digest, Echo, Header, HubPlan, Range, Restart, Sync};
-use crate::protocol::{Generation, Value};
+use crate::protocol::{Body, Generation, LineBuf, Scratch, Value, parse};
 use crate::queue::{Log, Origin, Span};
 use crate::random::Random;
 use crate::sync::{AtomicU64, Ordering};
@@ -72,6 +72,22 @@ fn arrival(header: Header, kind: Kind) -> Arrival {
 
 fn text(out: &mut Outbox) -> String {
     String::from_utf8(out.lines_mut().clone()).expect("text")
+}
+
+/// The receivers of the messages that were said, and what these say of the links.
+fn links(out: &mut Outbox) -> Vec<(String, Header)> {
+    let link = |line: &str| {
+        let (mut line, mut scratch) = (LineBuf::from(line), Scratch::default());
+        let message = parse(line.line(), &mut scratch).expect("a message");
+        match message.body.expect("understood") {
+            Body::Delta { header: Some(header), .. }
+            | Body::DeltaOk { header: Some(header), .. }
+            | Body::Ping { header, .. }
+            | Body::Sync { header, .. } => (message.dest.to_owned(), header.clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    text(out).lines().map(link).collect()
 }
 
 fn step(round: u64) -> Sync {
