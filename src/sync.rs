@@ -118,9 +118,10 @@ mod model {
                     return Err(value);
                 }
                 queue.push_back(value);
-                self.len.fetch_add(1, Ordering::Relaxed);
                 Ok(())
-            })
+            })?;
+            self.len.fetch_add(1, Ordering::Relaxed);
+            Ok(())
         }
 
         pub(crate) fn pop(&self) -> Option<T> {

@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use process::{DESIGNS, Session, init, request, stderr, terminate};
+use process::{DESIGNS, Session, init, request, signal, stderr};
 use serde_json::{Value as Json, json};
 
 /// How often each design ends in each way.
@@ -108,7 +108,7 @@ fn a_signal_in_the_midst_of_work_loses_nothing_that_was_acknowledged() {
                 stdin
             });
             let mut said = hear(&mut node, answers);
-            terminate(&node.child);
+            signal(&node.child, "TERM");
             said.extend(node.rest());
             assert!(nothing_is_missing(&said) + 1 >= answers);
             // Its input never ended, only it did.

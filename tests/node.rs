@@ -6,11 +6,9 @@
 mod process;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use process::{
-    DESIGNS, Session, bodies, feed, init, peak_kib, program, replies_to, request, stderr, terminate,
-};
+use process::{DESIGNS, Session, bodies, feed, init, peak_kib, program, replies_to, request, signal, stderr};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value as Json, json};
 
@@ -320,8 +318,10 @@ fn an_idle_node_takes_less_than_8_mib() {
 }
 
 #[test]
-fn sigterm_is_answered_with_the_last_words_and_status_0() {
-    for design in DESIGNS {
+fn signals_are_answered_with_the_last_words_and_status_0() {
+    for (design, name) in
+        DESIGNS.into_iter().flat_map(|design| ["TERM", "INT", "HUP"].map(|name| (design, name)))
+    {
         let mut node = Session::start(design, &["--flush-interval=3600000", "--latency-budget=3600000"]);
         node.send(&init(&["n0", "n1"]));
         node.receive();
@@ -333,7 +333,7 @@ fn sigterm_is_answered_with_the_last_words_and_status_0() {
             let mut kinds = std::iter::from_fn(|| Some(node.receive()["body"]["type"].clone()));
             assert_eq!(kinds.find(|kind| kind != "delta"), Some(json!("broadcast_ok")));
         }
-        terminate(&node.child);
+        signal(&node.child, name);
         let mut rest = String::new();
         node.stdout.read_to_string(&mut rest).expect("readable");
         assert_eq!(node.child.wait().expect("it ends").code(), Some(0), "{design}");
@@ -363,8 +363,48 @@ fn a_node_that_nobody_listens_to_ends_on_sigterm_all_the_same() {
         while rustix::io::ioctl_fionread(stdout).expect("a pipe") < held as u64 {
             std::thread::yield_now();
         }
-        terminate(&node.child);
+        signal(&node.child, "TERM");
         assert_eq!(node.child.wait().expect("it ends").code(), Some(143), "{design}");
+    }
+}
+
+#[test]
+fn a_node_whose_stdout_takes_nothing_says_so_and_fails() {
+    for design in DESIGNS {
+        for (stdout, why) in [(">&-", "closed when the node was started"), (">/dev/full", "No space left")] {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("exec \"$@\" {stdout}"), "sh", env!("CARGO_BIN_EXE_natter-node")]);
+            let mut node = shell
+                .args(["--design", design])
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("a shell");
+            // It may be gone already.
+            let _ = node.stdin.take().expect("a pipe").write_all(init(&["n0"]).as_bytes());
+            let output = node.wait_with_output().expect("it ends");
+            assert_eq!(output.status.code(), Some(1), "{design} {stdout}");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                said.contains("cannot write to stdout") && said.contains(why),
+                "{design} {stdout}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_told_to_throw_its_output_away_does() {
+    for design in DESIGNS {
+        let null = std::fs::File::create("/dev/null").expect("it is there");
+        let mut node = Command::new(env!("CARGO_BIN_EXE_natter-node"))
+            .args(["--design", design])
+            .stdin(Stdio::piped())
+            .stdout(null)
+            .spawn()
+            .expect("it starts");
+        node.stdin.take().expect("a pipe").write_all(init(&["n0"]).as_bytes()).expect("it reads");
+        assert_eq!(node.wait().expect("it ends").code(), Some(0), "{design}");
     }
 }
 

@@ -344,7 +344,7 @@ fn eight_digits(digits: u64) -> u64 {
     first_and_third.wrapping_add(second_and_fourth) >> 32
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::prelude::*;
 

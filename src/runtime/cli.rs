@@ -1,11 +1,12 @@
 //! The node's command line, which `natter-node` and `natter node` share.
 
-use std::io::{Write, stderr};
+use std::io::{self, Write, stderr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
+use rustix::fs::OFlags;
 
 use super::{Failure, Output, run};
 use crate::config::{Config, RetryPolicy};
@@ -175,9 +176,20 @@ pub fn main(args: &NodeArgs, config: Config) -> ExitCode {
 
 fn serve(args: &NodeArgs, config: Config) -> Result<(), Failure> {
     let own = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().map_err(Failure::Start);
-    let (stdin, stdout) = (own(&std::io::stdin())?, own(&std::io::stdout())?);
+    let (stdin, stdout) = (own(&io::stdin())?, own(&io::stdout())?);
+    if was_closed(&stdout).map_err(|error| Failure::Start(error.into()))? {
+        return Err(Failure::Output(io::Error::other("it was closed when the node was started")));
+    }
     let config = Config { incarnation: Some(incarnation()), ..config };
     args.design.serve(config, entropy(), (stdin, stdout), bounded(args.line_limit))
+}
+
+/// Whether a standard stream was closed when the process began. Then std has opened `/dev/null` in its place, for reading
+/// and writing; a shell that is told to throw output away opens it for writing alone.
+fn was_closed(stream: &OwnedFd) -> rustix::io::Result<bool> {
+    let null = rustix::fs::stat("/dev/null")?;
+    let is_null = rustix::fs::fstat(stream)?.st_rdev == null.st_rdev;
+    Ok(is_null && rustix::fs::fcntl_getfl(stream)? & OFlags::RWMODE == OFlags::RDWR)
 }
 
 /// The microseconds since 1970: later in each life of a node, unless the machine's clock is set back.

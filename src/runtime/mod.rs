@@ -58,7 +58,7 @@ pub enum Output {
     EachReply,
 }
 
-/// Runs a node until its input ends, or until a SIGTERM or SIGINT. Then everything it has to say is written;
+/// Runs a node until its input ends, or until a SIGTERM, SIGINT or SIGHUP. Then everything it has to say is written;
 /// after a signal, within two seconds, or the process ends with status 143.
 /// Lines longer than `line_limit` bytes are skipped.
 ///

@@ -1,11 +1,11 @@
-//! SIGTERM and SIGINT: the node is asked to end, and given time for its last words.
+//! SIGTERM, SIGINT and SIGHUP: the node is asked to end, and given time for its last words.
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::process;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level;
 
 use super::input::Wake;
@@ -31,7 +31,7 @@ pub(super) struct Watching {
 pub(super) fn watch() -> io::Result<(Watch, Watching)> {
     let (asked, ask) = io::pipe()?;
     let (ended, end) = io::pipe()?;
-    for signal in [SIGTERM, SIGINT] {
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
         low_level::pipe::register(signal, ask.try_clone()?)?;
     }
     Ok((Watch { asked, ended }, Watching { _ended: end }))

@@ -96,9 +96,9 @@ impl Session {
     }
 }
 
-pub(crate) fn terminate(child: &Child) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs").success());
 }
 
 /// The most memory that a process has had resident.
