@@ -23,10 +23,10 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const FREQUENCY: i32 = 997;
 
 /// The threads of a node.
-const THREADS: [&str; 3] = ["reader", "ticker", "writer"];
+const THREADS: [&str; 2] = ["reader", "ticker"];
 
-/// What the reader and the writer do.
-const LOOPS: [&str; 2] = ["read_all", "write_all"];
+/// What the reader does.
+const LOOP: &str = "read_all";
 
 fn hear(mut stdout: impl Read) -> u64 {
     let (mut lines, mut buffer) = (0, vec![0; 1 << 20]);
@@ -57,9 +57,8 @@ fn profile(design: Design, input: &Input, times: u32) -> Report {
 
 /// What threads are started through is the same in each of them.
 fn leave_out_setting_up(frames: &mut Frames) {
-    let is_own = |name: &str| LOOPS.iter().any(|own| name.contains(own));
     for frame in (0..frames.frames.len()).rev() {
-        if let Some(symbol) = frames.frames[frame].iter().rposition(|symbol| is_own(&symbol.name())) {
+        if let Some(symbol) = frames.frames[frame].iter().rposition(|symbol| symbol.name().contains(LOOP)) {
             frames.frames.truncate(frame + 1);
             frames.frames[frame].truncate(symbol + 1);
             return;

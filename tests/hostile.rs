@@ -114,7 +114,7 @@ const LIES: [(&str, Lie); 12] = [
         let kind = number(rng) % 3;
         fields["flags"] = json!(8 * kind);
         if kind == 2 {
-            fields["but"] = (0..8).filter(|_| number(rng) % 2 == 0).collect();
+            fields["but"] = (0..8).filter(|_| number(rng).is_multiple_of(2)).collect();
         }
         json!({ "type": "delta_ok", "link": link(&fields) })
     }),

@@ -67,7 +67,7 @@ impl Header {
             Claim::Below => (1, &[]),
             Claim::AllBut(but) => (2, but),
         };
-        let flags = flag(self.up, UP) | flag(self.all, ALL) | flag(self.more, MORE) | kind * KIND;
+        let flags = flag(self.up, UP) | flag(self.all, ALL) | flag(self.more, MORE) | (kind * KIND);
         let (echo, plan) = (self.echo.unwrap_or_default(), self.plan.unwrap_or_default());
         let mut integers = smallvec![
             self.incarnation.cast_signed(),
