@@ -23,6 +23,10 @@ const WAIT_MAX: Duration = Duration::from_secs(4);
 /// A batch that so many later ones have overtaken by a quarter of a round trip is lost.
 const OVERTAKING: u32 = 3;
 
+/// Values are told by runs where an integer has been telling so many of them: where they have no neighbours, to sort them
+/// would be for nothing.
+const RUNS_PAY: f64 = 1.1;
+
 /// What the log has gained since the ticking thread looked.
 #[derive(Default)]
 struct News {
@@ -315,7 +319,7 @@ impl Core {
         let most = tick.config.batch_max;
         let singly = self.gather_at_most(most, tick, peer, span);
         let is_natter = self.links.get(&peer).is_some_and(|link| link.incarnation != 0);
-        if singly.rest.is_empty() || !is_natter || self.schedule.values_an_integer <= 1.0 {
+        if singly.rest.is_empty() || !is_natter || self.schedule.values_an_integer < RUNS_PAY {
             return singly;
         }
         let mut by_runs = self.gather_at_most(RUNS_VALUES_MAX, tick, peer, span);
