@@ -171,21 +171,36 @@ impl<'l> Cursor<'l> {
 
     /// Hands each field's name to `field`, which reads the field's value.
     fn object(&mut self, mut field: impl FnMut(&mut Self, &'l [u8]) -> Option<()>) -> Option<()> {
-        self.take(b'{')?;
-        if self.next()? == b'}' {
+        self.list(b'{', b'}', |cursor| {
+            let key = cursor.text()?;
+            cursor.take(b':')?;
+            field(cursor, &cursor.bytes[key])
+        })
+    }
+
+    /// An array of integers.
+    fn integers(&mut self, into: &mut Vec<i64>) -> Option<()> {
+        self.list(b'[', b']', |cursor| {
+            into.push(cursor.integer()?);
+            Some(())
+        })
+    }
+
+    /// Has `element` read whatever stands between two bytes, with commas in between.
+    fn list(&mut self, open: u8, close: u8, mut element: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.take(open)?;
+        if self.next()? == close {
             self.at += 1;
             return Some(());
         }
         loop {
-            let key = self.text()?;
-            self.take(b':')?;
-            field(self, &self.bytes[key])?;
+            element(self)?;
             let next = self.next()?;
             self.at += 1;
-            match next {
-                b',' => {}
-                b'}' => return Some(()),
-                _ => return None,
+            if next == close {
+                return Some(());
+            } else if next != b',' {
+                return None;
             }
         }
     }
@@ -242,25 +257,6 @@ impl<'l> Cursor<'l> {
     /// An integer that is not negative.
     fn natural(&mut self) -> Option<u64> {
         self.integer()?.try_into().ok()
-    }
-
-    /// An array of integers.
-    fn integers(&mut self, into: &mut Vec<i64>) -> Option<()> {
-        self.take(b'[')?;
-        if self.next()? == b']' {
-            self.at += 1;
-            return Some(());
-        }
-        loop {
-            into.push(self.integer()?);
-            let next = self.next()?;
-            self.at += 1;
-            match next {
-                b',' => {}
-                b']' => return Some(()),
-                _ => return None,
-            }
-        }
     }
 
     fn boolean(&mut self) -> Option<bool> {

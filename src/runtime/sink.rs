@@ -16,7 +16,11 @@ use crate::sync::{ArrayQueue, AtomicBool, Ordering, SegQueue, Thread, current, f
 /// Takes replies from one thread.
 pub(super) trait Sink {
     /// Takes the replies if it is time to, with more to come soon.
-    fn offer(&mut self, out: &mut Outbox);
+    fn offer(&mut self, out: &mut Outbox) {
+        if out.len() >= BUFFER_FULL {
+            self.flush(out);
+        }
+    }
 
     /// Takes the replies: nothing more is to come for now. False if there is no room for them; then this thread is
     /// unparked when there is.
@@ -92,12 +96,6 @@ impl Handover {
 
 /// The ticker's side: it alone hands over.
 impl Sink for &Handover {
-    fn offer(&mut self, out: &mut Outbox) {
-        if out.len() >= BUFFER_FULL {
-            self.flush(out);
-        }
-    }
-
     fn flush(&mut self, out: &mut Outbox) -> bool {
         if out.is_empty() {
             return true;
@@ -136,12 +134,6 @@ impl<'a> Writing<'a> {
 }
 
 impl Sink for Writing<'_> {
-    fn offer(&mut self, out: &mut Outbox) {
-        if out.len() >= BUFFER_FULL {
-            self.flush(out);
-        }
-    }
-
     fn flush(&mut self, out: &mut Outbox) -> bool {
         if !out.is_empty() {
             let buffer = out.replace(self.handover.buffers.take());

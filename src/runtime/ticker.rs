@@ -121,8 +121,6 @@ mod model {
     struct Nobody;
 
     impl Sink for Nobody {
-        fn offer(&mut self, _: &mut Outbox) {}
-
         fn flush(&mut self, _: &mut Outbox) -> bool {
             true
         }
