@@ -17,7 +17,7 @@ use super::watch::Watch;
 use crate::config::Config;
 use crate::node::{Outbox, Time};
 use crate::protocol::link::{Claim, Digest, Header, Restart};
-use crate::protocol::{Excerpt, Generation, encode};
+use crate::protocol::{Excerpt, Generation, Value, encode};
 use crate::queue::Log;
 use crate::random::{Random, part, scatter};
 use crate::sync::{AtomicU64, Ordering};
@@ -86,9 +86,9 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn add(&mut self, value: crate::protocol::Value) {
-        self.len += 1;
-        self.sum = self.sum.wrapping_add(scatter(value.cast_unsigned()));
+    pub(super) fn add(&mut self, values: impl ExactSizeIterator<Item = Value>) {
+        self.len += values.len();
+        self.sum = values.fold(self.sum, |sum, value| sum.wrapping_add(scatter(value.cast_unsigned())));
     }
 }
 

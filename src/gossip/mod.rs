@@ -207,7 +207,7 @@ impl LockFree {
     /// Takes up values that a client or a peer brought: the new ones go to the end of the log.
     fn learn(&self, values: &[Value], origin: Origin, born: Time) {
         let mut new = Batch::new();
-        self.seen.insert_all(values, |value| new.push(value));
+        self.seen.insert_all(values, &mut new);
         if !new.is_empty() {
             self.log.append(&new, origin, born);
         }

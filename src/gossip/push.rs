@@ -57,17 +57,17 @@ impl Core {
         let parent = self.overlay.parent.map(|Peer(rank)| rank);
         let is_direct = self.overlay.is_direct();
         let mut news = News::default();
-        for entry in tick.log.entries(gained) {
-            self.held.add(entry.value);
-            match entry.origin {
+        for stretch in tick.log.stretches(gained) {
+            self.held.add(stretch.values());
+            match stretch.origin {
                 Origin::Told if is_direct => {
-                    news.told = Some(news.told.map_or(entry.born, |born| born.min(entry.born)));
+                    news.told = Some(news.told.map_or(stretch.born, |born| born.min(stretch.born)));
                 }
                 Origin::Peer(from) if parent == Some(from) => news.from_parent = true,
                 origin => {
                     news.from_client |= origin == Origin::Client;
                     news.from_others |= origin != Origin::Client;
-                    self.schedule.oldest = self.schedule.oldest.min(entry.born);
+                    self.schedule.oldest = self.schedule.oldest.min(stretch.born);
                 }
             }
         }
@@ -301,13 +301,19 @@ impl Core {
     /// The values of a span that are for a peer, as many as a batch may hold.
     fn gather(&self, tick: &Tick<'_>, peer: Peer, span: Span) -> Gathered {
         let (mut values, mut born, mut to) = (Batch::new(), Time::NEVER, span.from);
-        while to < span.to && values.len() < tick.config.batch_max {
-            let entry = tick.log.get(to);
-            if span.whole || self.is_for(tick.members, peer, entry.origin) {
-                values.push(entry.value);
-                born = born.min(entry.born);
+        for stretch in tick.log.stretches(span) {
+            let room = tick.config.batch_max - values.len();
+            if room == 0 {
+                break;
             }
-            to += 1;
+            let len = stretch.values().len();
+            if span.whole || self.is_for(tick.members, peer, stretch.origin) {
+                values.extend(stretch.values().take(room));
+                born = born.min(stretch.born);
+                to += len.min(room);
+            } else {
+                to += len;
+            }
         }
         Gathered { values, born, covered: Span { to, ..span }, rest: Span { from: to, ..span } }
     }

@@ -232,6 +232,14 @@ impl<'l> Cursor<'l> {
 
     /// An integer of 64 bits, as JSON writes it. Minus zero is not for the scanner.
     fn integer(&mut self) -> Option<i64> {
+        // Nearly all have fewer than eight digits, and no sign.
+        self.skip_white();
+        let word = self.word()?;
+        let (count, number) = digits(word);
+        if count == 1 || (2..8).contains(&count) && word as u8 != b'0' {
+            self.at += count;
+            return number.try_into().ok();
+        }
         let negative = self.next()? == b'-';
         self.at += usize::from(negative);
         let start = self.at;

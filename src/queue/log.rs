@@ -6,14 +6,13 @@ use crate::node::Time;
 use crate::protocol::Value;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// The first chunk holds so many entries, and each later one as many as all before it: an idle node pays for one
-/// small chunk, and no entry ever moves.
+/// The first chunk holds so many, and each later one as many as all before it: an idle node pays for small chunks.
 const FIRST_CHUNK: usize = if cfg!(loom) { 2 } else { 64 };
 
-/// As many chunks as it takes to count to 2^40 entries, which no memory holds.
+/// As many chunks as it takes to count to 2^40, which no memory holds.
 const CHUNKS: usize = if cfg!(loom) { 3 } else { 35 };
 
-/// The low bits of an entry's second word hold the origin, the others the time in units that last for nine years.
+/// The low bits of a stretch's second word hold the origin, the others the time in units that last for nine years.
 const ORIGIN_BITS: u32 = 20;
 const MICROS_A_UNIT: u64 = 16;
 
@@ -62,20 +61,52 @@ impl Origin {
 
 /// An append-only list of values, each with its origin.
 ///
-/// One thread appends, any number of threads read. The appender writes an entry, then *publishes* it by moving
-/// `len` past it (release); a reader that has loaded `len` (acquire) finds every entry before it written, and none of
+/// One thread appends, any number of threads read. The appender writes entries, then *publishes* them by moving
+/// `len` past them (release); a reader that has loaded `len` (acquire) finds every entry before it written, and none of
 /// these ever changes. So whoever remembers a [`Span`] of the log can read the same entries again at any time.
+///
+/// Values that are appended together have their origin in common, and so do those that clients bring within 16 microseconds:
+/// it is written once for all of them. So a value takes eight bytes, and up to sixteen more if it came alone.
 #[derive(Debug)]
 pub struct Log {
-    chunks: [OnceLock<Box<[Slot]>>; CHUNKS],
+    values: Chunks<AtomicU64>,
+    stretches: Chunks<Start>,
     len: AtomicUsize,
+    /// How many stretches there are, the last of which may get longer.
+    started: AtomicUsize,
 }
 
-#[derive(Debug)]
-struct Slot {
-    /// The value's bits.
-    value: AtomicU64,
+/// Where entries of one origin and time begin.
+#[derive(Debug, Default)]
+struct Start {
+    position: AtomicUsize,
+    /// Origin and time.
     origin: AtomicU64,
+}
+
+/// A list that grows without ever moving what is in it.
+#[derive(Debug)]
+struct Chunks<T> {
+    chunks: [OnceLock<Box<[T]>>; CHUNKS],
+}
+
+impl<T: Default> Chunks<T> {
+    fn new() -> Self {
+        Self { chunks: [const { OnceLock::new() }; CHUNKS] }
+    }
+
+    /// Those from an index up to the end of its chunk. Made if there are none yet.
+    fn room(&self, index: usize) -> &[T] {
+        let (chunk, offset) = place(index);
+        let made = || std::iter::repeat_with(T::default).take(FIRST_CHUNK << chunk).collect();
+        &self.chunks[chunk].get_or_init(made)[offset..]
+    }
+
+    /// The same, of what has been made.
+    fn rest(&self, index: usize) -> &[T] {
+        let (chunk, offset) = place(index);
+        &self.chunks[chunk].get().expect("what is published has a chunk")[offset..]
+    }
 }
 
 /// One value of the log.
@@ -87,6 +118,24 @@ pub struct Entry {
     pub origin: Origin,
     /// When it was broadcast, as far as this node can tell, to 16 microseconds.
     pub born: Time,
+}
+
+/// Entries one after the other that have all but their values in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch<'l> {
+    /// Who brought them.
+    pub origin: Origin,
+    /// When they were broadcast, as far as this node can tell, to 16 microseconds.
+    pub born: Time,
+    values: &'l [AtomicU64],
+}
+
+impl<'l> Stretch<'l> {
+    /// Their values.
+    pub fn values(self) -> impl ExactSizeIterator<Item = Value> + use<'l> {
+        // Relaxed: whoever knows of an entry has acquired it with the length of the log.
+        self.values.iter().map(|value| value.load(Ordering::Relaxed).cast_signed())
+    }
 }
 
 /// Entries of the log from one position up to another, that one excluded.
@@ -110,15 +159,16 @@ impl Span {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { chunks: [const { OnceLock::new() }; CHUNKS], len: AtomicUsize::new(0) }
+        let (len, started) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { values: Chunks::new(), stretches: Chunks::new(), len, started }
     }
 }
 
-/// Which chunk a position is in, and where there.
-fn place(position: usize) -> (usize, usize) {
-    let chunk = (position / FIRST_CHUNK + 1).ilog2();
-    // Chunk `k` holds FIRST_CHUNK · 2^k entries and begins after those of the chunks before it.
-    (chunk as usize, position - FIRST_CHUNK * ((1 << chunk) - 1))
+/// Which chunk an index is in, and where there.
+fn place(index: usize) -> (usize, usize) {
+    let chunk = (index / FIRST_CHUNK + 1).ilog2();
+    // Chunk `k` holds FIRST_CHUNK · 2^k and begins after those of the chunks before it.
+    (chunk as usize, index - FIRST_CHUNK * ((1 << chunk) - 1))
 }
 
 impl Log {
@@ -136,25 +186,33 @@ impl Log {
     }
 
     /// Appends values of one origin. To be called by one thread at a time.
-    pub fn append(&self, values: &[Value], origin: Origin, born: Time) {
-        let origin = (born.as_micros() / MICROS_A_UNIT) << ORIGIN_BITS | origin.bits();
-        // Relaxed: this thread is the only one that stores it.
+    pub fn append(&self, mut values: &[Value], origin: Origin, born: Time) {
+        if values.is_empty() {
+            return;
+        }
+        // Relaxed, wherever nothing else is said: this thread is the only one that stores any, and the last store publishes them.
         let mut len = self.len.load(Ordering::Relaxed);
-        for &value in values {
-            let (chunk, offset) = place(len);
-            let slot = &self.chunk(chunk)[offset];
-            // Relaxed, both: published by the store below.
-            slot.value.store(value.cast_unsigned(), Ordering::Relaxed);
-            slot.origin.store(origin, Ordering::Relaxed);
-            len += 1;
+        let started = self.started.load(Ordering::Relaxed);
+        let origin = (born.as_micros() / MICROS_A_UNIT) << ORIGIN_BITS | origin.bits();
+        if started == 0 || self.stretches.rest(started - 1)[0].origin.load(Ordering::Relaxed) != origin {
+            let start = &self.stretches.room(started)[0];
+            start.position.store(len, Ordering::Relaxed);
+            start.origin.store(origin, Ordering::Relaxed);
+            // Release: pairs with the acquire in `stretches`. Whoever reads older entries may find this stretch, and must find
+            // where it begins.
+            self.started.store(started + 1, Ordering::Release);
+        }
+        while !values.is_empty() {
+            let room = self.values.room(len);
+            let (now, rest) = values.split_at(values.len().min(room.len()));
+            for (slot, &value) in room.iter().zip(now) {
+                slot.store(value.cast_unsigned(), Ordering::Relaxed);
+            }
+            len += now.len();
+            values = rest;
         }
         // Release: pairs with the acquire in `len`.
         self.len.store(len, Ordering::Release);
-    }
-
-    fn chunk(&self, chunk: usize) -> &[Slot] {
-        let slot = || Slot { value: AtomicU64::new(0), origin: AtomicU64::new(0) };
-        self.chunks[chunk].get_or_init(|| (0..FIRST_CHUNK << chunk).map(|_| slot()).collect())
     }
 
     /// A published entry.
@@ -163,20 +221,65 @@ impl Log {
     /// If nothing was appended there.
     #[must_use]
     pub fn get(&self, position: usize) -> Entry {
-        let (chunk, offset) = place(position);
-        let slot = &self.chunks[chunk].get().expect("a published entry has a chunk")[offset];
-        // Relaxed, both: whoever knows of the entry has acquired it with `len`.
-        let origin = slot.origin.load(Ordering::Relaxed);
-        Entry {
-            value: slot.value.load(Ordering::Relaxed).cast_signed(),
-            origin: Origin::from_bits(origin & ((1 << ORIGIN_BITS) - 1)),
-            born: Time::from_nanos((origin >> ORIGIN_BITS) * MICROS_A_UNIT * 1000),
-        }
+        let one = Span { from: position, to: position + 1, whole: true };
+        self.entries(one).next().expect("a published entry")
     }
 
     /// The published entries of a span.
     pub fn entries(&self, span: Span) -> impl Iterator<Item = Entry> + '_ {
-        (span.from..span.to).map(|position| self.get(position))
+        self.stretches(span).flat_map(|stretch| {
+            let Stretch { origin, born, .. } = stretch;
+            stretch.values().map(move |value| Entry { value, origin, born })
+        })
+    }
+
+    /// The published entries of a span, those together that have more than their place in common.
+    pub fn stretches(&self, span: Span) -> impl Iterator<Item = Stretch<'_>> {
+        // Acquire: pairs with the release in `append`. There may be more than the span needs.
+        let started = self.started.load(Ordering::Acquire);
+        let mut at = span.from;
+        let mut index = if span.is_empty() { 0 } else { self.stretch_of(at, started) };
+        std::iter::from_fn(move || {
+            if at >= span.to {
+                return None;
+            }
+            // Relaxed: acquired with how many there are.
+            let origin = self.stretches.rest(index)[0].origin.load(Ordering::Relaxed);
+            let end = if index + 1 < started { self.start(index + 1) } else { span.to };
+            let chunk = self.values.rest(at);
+            let values = &chunk[..chunk.len().min(end.min(span.to) - at)];
+            at += values.len();
+            index += usize::from(at == end);
+            Some(Stretch {
+                origin: Origin::from_bits(origin & ((1 << ORIGIN_BITS) - 1)),
+                born: Time::from_nanos((origin >> ORIGIN_BITS) * MICROS_A_UNIT * 1000),
+                values,
+            })
+        })
+    }
+
+    fn start(&self, index: usize) -> usize {
+        // Relaxed: as in `stretches`.
+        self.stretches.rest(index)[0].position.load(Ordering::Relaxed)
+    }
+
+    /// Which of the first stretches an entry is in. It is sought from the end: those that are read are nearly always the latest.
+    fn stretch_of(&self, position: usize, started: usize) -> usize {
+        let mut step = 1;
+        while step < started && self.start(started - step) > position {
+            step *= 2;
+        }
+        // The first that begins behind the entry is none of those before `low`, and at most `high`.
+        let (mut low, mut high) = (started.saturating_sub(step), started - step / 2);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.start(middle) <= position {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low - 1
     }
 }
 
@@ -202,6 +305,27 @@ mod tests {
                 entry(8, Origin::Told, born),
             ]
         );
+    }
+
+    #[test]
+    fn any_span_has_its_own_entries() {
+        let log = Log::default();
+        let mut appended = Vec::new();
+        // Batches of up to seven values, three in a row of the same origin and time.
+        for batch in 0..100_usize {
+            let (origin, born) = (Origin::Peer(batch / 3), Time::from_nanos(batch as u64 / 9 * 16_000));
+            let values = Vec::from_iter((0..batch % 8).map(|index| (batch * 10 + index) as Value));
+            log.append(&values, origin, born);
+            appended.extend(values.iter().map(|&value| Entry { value, origin, born }));
+        }
+        for from in 0..appended.len() {
+            assert_eq!(log.get(from), appended[from]);
+            for to in from..=appended.len() {
+                let span = Span { from, to, whole: true };
+                assert!(log.entries(span).eq(appended[from..to].iter().copied()), "{span:?}");
+            }
+        }
+        assert_eq!(log.started.load(Ordering::Relaxed), 34, "what has its origin in common has it once");
     }
 
     #[test]

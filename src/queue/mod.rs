@@ -15,7 +15,7 @@ mod text;
 
 pub use self::deadline::Deadline;
 pub use self::inbox::Inbox;
-pub use self::log::{Entry, Log, Origin, Span};
+pub use self::log::{Entry, Log, Origin, Span, Stretch};
 pub use self::pool::{Pool, Reuse};
 pub use self::receipts::{Arrival, Receipts};
 pub use self::seen::SeenSet;

@@ -4,7 +4,7 @@ use crossbeam::utils::CachePadded;
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
 
-use crate::protocol::Value;
+use crate::protocol::{Batch, Value};
 use crate::sync::{AtomicUsize, Ordering};
 
 /// A concurrent set of values that only grows.
@@ -38,6 +38,11 @@ impl Block {
     }
 }
 
+/// A value's bit in its block.
+fn bit(value: Value) -> u32 {
+    1 << (value & Value::from(u32::BITS - 1))
+}
+
 impl SeenSet {
     /// An empty set. `seed` scatters the values over the table; let it be unpredictable where values may be
     /// chosen by an enemy.
@@ -52,34 +57,38 @@ impl SeenSet {
 
     /// Adds a value; true if it is new. Of several threads that add the same value, one is told so.
     pub fn insert(&self, value: Value) -> bool {
-        let mut is_new = false;
-        self.insert_all(&[value], |_| is_new = true);
-        is_new
+        let mut new = Batch::new();
+        self.insert_all(&[value], &mut new);
+        !new.is_empty()
     }
 
-    /// Adds values, and tells which are new. Neighbours that come one after the other cost one probe.
-    pub fn insert_all(&self, values: &[Value], mut new: impl FnMut(Value)) {
-        let mut added = 0;
+    /// Adds values, and appends those that are new to `new`. Neighbours that come one after the other cost one probe.
+    pub fn insert_all(&self, values: &[Value], new: &mut Batch) {
+        let before = new.len();
         for neighbours in values.chunk_by(|a, b| a >> BITS == b >> BITS) {
             let mut bits = self.blocks.entry(Block::of(neighbours[0])).or_insert(0);
+            let all = neighbours.iter().fold(0, |all, &value| all | bit(value));
+            if *bits & all == 0 && all.count_ones() as usize == neighbours.len() {
+                // None of them is there, and none of them twice.
+                *bits |= all;
+                new.extend_from_slice(neighbours);
+                continue;
+            }
             for &value in neighbours {
-                let bit = 1 << (value & Value::from(u32::BITS - 1));
-                if *bits & bit == 0 {
-                    *bits |= bit;
-                    added += 1;
-                    new(value);
+                if *bits & bit(value) == 0 {
+                    *bits |= bit(value);
+                    new.push(value);
                 }
             }
         }
         // Relaxed: it is a count, and publishes nothing.
-        self.len.fetch_add(added, Ordering::Relaxed);
+        self.len.fetch_add(new.len() - before, Ordering::Relaxed);
     }
 
     /// Whether the value has been added.
     #[must_use]
     pub fn contains(&self, value: Value) -> bool {
-        let bit = value & Value::from(u32::BITS - 1);
-        self.blocks.get(&Block::of(value)).is_some_and(|bits| *bits >> bit & 1 == 1)
+        self.blocks.get(&Block::of(value)).is_some_and(|bits| *bits & bit(value) != 0)
     }
 
     /// How many values have been added.
@@ -115,11 +124,12 @@ mod tests {
         let seen = SeenSet::new(1);
         let mut values =
             vec![i64::MAX, i64::MIN, -1, 0, 31, 32, -32, -33, i64::MIN + 31, i64::MAX - 31, i64::MAX - 32];
-        let mut new = Vec::new();
-        seen.insert_all(&values, |value| new.push(value));
-        seen.insert_all(&[31, 30, 31], |value| new.push(value));
-        values.push(30);
-        assert_eq!((&new, seen.len()), (&values, values.len()));
+        let mut new = Batch::new();
+        seen.insert_all(&values, &mut new);
+        seen.insert_all(&[31, 30, 31], &mut new);
+        seen.insert_all(&[29, 28, 29], &mut new);
+        values.extend([30, 29, 28]);
+        assert_eq!((&new[..], seen.len()), (&values[..], values.len()));
         assert!(values.iter().all(|&value| seen.contains(value)) && !seen.contains(1) && !seen.contains(-2));
     }
 

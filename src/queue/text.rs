@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::log::{Log, Span};
+use super::log::{Log, Span, Stretch};
 use crate::protocol::Rope;
 use crate::sync::SwapCell;
 
@@ -35,11 +35,12 @@ impl Text {
     /// Renders what is new.
     fn extend(&mut self, log: &Log) {
         let len = log.len();
-        for entry in log.entries(Span { from: self.rendered, to: len, whole: true }) {
+        let new = Span { from: self.rendered, to: len, whole: true };
+        for value in log.stretches(new).flat_map(Stretch::values) {
             if !(self.open.is_empty() && self.closed.is_empty()) {
                 self.open.push(b',');
             }
-            self.open.extend_from_slice(itoa::Buffer::new().format(entry.value).as_bytes());
+            self.open.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
             if self.open.len() >= CHUNK {
                 self.closed.push(Arc::from(&self.open[..]));
                 self.open.clear();
