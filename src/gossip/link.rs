@@ -137,10 +137,10 @@ impl Link {
     }
 
     /// A round that this node has begun, if there is one, comes to no end before the peer answers again: what the peer lacks is
-    /// not known. The peer may have answered it, and then relies on it.
+    /// not known. The peer may have answered it, and then relies on it: it gives way no more than before.
     pub(super) fn put_off_round(&mut self) {
         if let Some(round) = &mut self.comparison.round {
-            (round.is_sent, round.retry_at) = (false, Time::NEVER);
+            round.retry_at = Time::NEVER;
             self.push.is_synced = false;
         }
     }

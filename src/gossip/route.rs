@@ -215,7 +215,7 @@ impl Core {
         }
     }
 
-    /// Finds out what tree this node is in.
+    /// Finds out what tree this node is in. Children are to know as well: one may be of another tree, and rely on a bridge.
     fn find_root(&mut self, tick: &Tick<'_>) {
         let of_parent = |parent| self.links.get(&parent).and_then(|link| link.overlay.root);
         let root = match self.overlay.parent {
@@ -224,6 +224,10 @@ impl Core {
         };
         if root != self.overlay.root {
             (self.overlay.root, self.overlay.root_since) = (root, tick.now);
+            let is_child = |(_, link): &(&Peer, &Link)| link.overlay.is_child && link.answers();
+            for peer in self.links.iter().filter(is_child).map(|(&peer, _)| peer).collect::<Vec<_>>() {
+                self.introduce(tick, peer);
+            }
         }
     }
 }

@@ -51,6 +51,22 @@ fn a_round_with_a_suspected_peer_does_not_give_way_once_that_answers() {
 }
 
 #[test]
+fn a_round_that_was_put_off_gives_way_no_more_than_before() {
+    node("n0", |core, tick, out| {
+        core.link(LEAF).clock.stamp(NOW);
+        core.suspect(tick, LEAF, out);
+        begin_round(core, tick, LEAF, out);
+        // The answer takes too long. The leaf has given up its own round for this one all the same.
+        core.link(LEAF).put_off_round();
+        let heard = core.link(LEAF).clock.stamped();
+        core.hear(tick, LEAF, arrival(Header { up: true, ..header(heard) }, Kind::Ack), out);
+        // The leaf had sent that before.
+        core.compare(tick, LEAF, &step(9), out);
+        assert!(core.link(LEAF).comparison.round.is_some());
+    });
+}
+
+#[test]
 fn a_neighbour_that_is_compared_with_again_and_again_waits_for_a_timeout() {
     node("n0", |core, tick, out| {
         begin_round(core, tick, LEAF, out);
