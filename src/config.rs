@@ -24,7 +24,7 @@ pub struct Config {
     /// The most peers that one node flushes to at a time, if the budget allows a tree. For those who test trees of fewer nodes than
     /// need them. Lock-free design only.
     pub fan_out: usize,
-    /// The most values in one message, from 1 to [`BATCH_MAX`].
+    /// The most integers that one message tells its values by, from 1 to [`BATCH_MAX`].
     pub batch_max: usize,
     /// The most values that wait for one peer. What it lacks beyond them is found out later. Simple design only.
     pub queue_limit: usize,

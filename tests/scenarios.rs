@@ -66,8 +66,12 @@ fn index(name: &str) -> usize {
 }
 
 /// The values that a message brings.
-fn values_of(message: &Message) -> impl Iterator<Item = i64> + '_ {
-    message.body["values"].as_array().into_iter().flatten().filter_map(Json::as_i64)
+fn values_of(message: &Message) -> impl Iterator<Item = i64> {
+    let integers = |field: &str| -> Vec<i64> {
+        message.body[field].as_array().into_iter().flatten().filter_map(Json::as_i64).collect()
+    };
+    let runs: Vec<i64> = integers("runs").chunks(2).flat_map(|run| run[0]..run[0] + run[1]).collect();
+    integers("values").into_iter().chain(runs)
 }
 
 /// When a message was sent: all clocks show the true time.

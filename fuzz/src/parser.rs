@@ -231,7 +231,10 @@ fn agrees(body: &Body<'_>, fields: Fields<'_>) {
         Body::Delta { msg_id, delta, header } => {
             assert_eq!(kind, Some("delta"));
             assert_eq!(fields.int("msg_id"), *msg_id);
-            let values = fields.ints("values").expect("integers");
+            let mut values = fields.ints("values").unwrap_or_default();
+            for run in fields.ints("runs").unwrap_or_default().chunks(2) {
+                values.extend(run[0]..=run[0] + run[1] - 1);
+            }
             let read = Delta {
                 generation: Generation(fields.non_negative("generation").expect("a number")),
                 base: fields.non_negative("base").map(Generation),
@@ -332,7 +335,14 @@ fn is_deserved(refusal: &Refusal<'_>, fields: Fields<'_>) {
                 "msg_id" | "message" => int(value).is_some(),
                 "generation" | "base" | "age" | "round" => fields.non_negative(field).is_some(),
                 "all" | "now" | "answer" => value.is_boolean(),
-                "values" | "unreachable" => fields.ints(field).is_some(),
+                "values" => fields.ints(field).is_some(),
+                "runs" => fields.ints(field).is_some_and(|ints| {
+                    let lengths = || ints.chunks(2).map(|run| run.get(1).copied().unwrap_or(0));
+                    let total = lengths().fold(0_i64, i64::saturating_add);
+                    let fits =
+                        ints.chunks(2).all(|run| run.len() == 2 && run[0].checked_add(run[1] - 1).is_some());
+                    lengths().all(|length| length > 0) && total <= 1024 && fits
+                }),
                 "ranges" => fields.ints(field).is_some_and(|ints| ints.len().is_multiple_of(4)),
                 "wants" => fields.ints(field).is_some_and(|ints| ints.len().is_multiple_of(3)),
                 "node_ids" => strings(value),

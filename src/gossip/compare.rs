@@ -117,11 +117,10 @@ impl Core {
         let in_flight: Vec<Span> = tick.shared(peer).slots.in_flight().map(|one| one.span).collect();
         let mut lacking: Vec<Span> = link.push.lacking.iter().copied().collect();
         lacking.sort_unstable_by_key(|span| span.from);
-        // None of what was found lacking is longer than a batch.
-        let most = tick.config.batch_max;
+        let longest = lacking.iter().map(|span| span.to - span.from).max().unwrap_or(0);
         let is_for = |position: usize| self.is_for(tick.members, peer, tick.log.get(position).origin);
         let is_under_way = |position: usize| {
-            let near = &lacking[lacking.partition_point(|span| span.from + most <= position)..];
+            let near = &lacking[lacking.partition_point(|span| span.from + longest <= position)..];
             let near = near.iter().take_while(|span| span.from <= position);
             let mut spans =
                 in_flight.iter().chain(near).filter(|span| (span.from..span.to).contains(&position));

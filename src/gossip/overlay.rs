@@ -92,7 +92,7 @@ impl Overlay {
         members: &Membership,
         config: &Config,
         links: &mut BTreeMap<Peer, Link>,
-        rate: f64,
+        schedule: &Schedule,
         is_quiet: bool,
     ) {
         if self.replan_at > now {
@@ -123,7 +123,8 @@ impl Overlay {
         self.measured = measured;
         members.set_far(measured.unwrap_or_default() / 2);
         let jitter = if steady > 0 { deviations / steady } else { JITTER_UNKNOWN };
-        let conditions = Conditions { round_trip, jitter, rate };
+        let &Schedule { rate, values_an_integer, .. } = schedule;
+        let conditions = Conditions { round_trip, jitter, rate, values_an_integer };
         let was_direct = self.is_direct();
         let plan = Plan::derive(members.nodes(), config, conditions);
         if !(is_quiet && moves(self.plan.strategy, plan.strategy)) {

@@ -55,6 +55,8 @@ pub struct Conditions {
     pub jitter: Duration,
     /// Values a second, over all nodes; 0 if nobody knows.
     pub rate: f64,
+    /// Values for each integer of a batch: more than one where they come in runs.
+    pub values_an_integer: f64,
 }
 
 impl Plan {
@@ -62,8 +64,9 @@ impl Plan {
     /// the settings allow.
     #[must_use]
     pub fn derive(nodes: usize, config: &Config, conditions: Conditions) -> Self {
-        let Conditions { round_trip, rate, .. } = conditions;
+        let Conditions { round_trip, rate, values_an_integer, .. } = conditions;
         let &Config { latency_budget: budget, batch_max, fan_out, .. } = config;
+        let batch_max = batch_max as f64 * values_an_integer;
         // What is left after the hops is for waiting.
         let left = |hops: Duration| budget.saturating_sub(hops);
         let direct = Self::leaving(SPARE, Strategy::Direct, left(round_trip / 2));
@@ -111,9 +114,8 @@ impl Plan {
     }
 
     /// The same with a shorter period if that is cheaper, at a rate in values a second: where what gathers in a period
-    /// is often a little more than whole batches.
-    fn fitted(self, rate: f64, batch_max: usize) -> Self {
-        let batch_max = batch_max as f64;
+    /// is often a little more than whole batches of so many.
+    fn fitted(self, rate: f64, batch_max: f64) -> Self {
         if rate * self.period.as_secs_f64() > f64::from(BATCHES_MANY - 1) * batch_max {
             return self;
         }
@@ -167,7 +169,8 @@ mod tests {
     }
 
     fn at_rate(nodes: usize, budget: u64, round_trip: u64, jitter: u64, rate: f64) -> Plan {
-        let conditions = Conditions { round_trip: ms(round_trip), jitter: ms(jitter), rate };
+        let conditions =
+            Conditions { round_trip: ms(round_trip), jitter: ms(jitter), rate, values_an_integer: 1.0 };
         Plan::derive(nodes, &Config { latency_budget: ms(budget), ..Config::default() }, conditions)
     }
 

@@ -12,8 +12,8 @@ use super::plan::{Plan, Strategy};
 use super::round_trip::Estimate;
 use super::schedule::{GATHER, LATENESS};
 use crate::node::{Outbox, Time, micros};
-use crate::protocol::link::{Acked, Delta};
-use crate::protocol::{Batch, Generation, encode};
+use crate::protocol::link::{Acked, Delta, Header};
+use crate::protocol::{Batch, Generation, RUNS_VALUES_MAX, encode, integers_by_runs};
 use crate::queue::{InFlight, Origin, SLOTS, SlotRing, Span};
 
 /// The longest that a batch waits for its acknowledgement before it is sent again, unless the network is that
@@ -22,6 +22,10 @@ const WAIT_MAX: Duration = Duration::from_secs(4);
 
 /// A batch that so many later ones have overtaken by a quarter of a round trip is lost.
 const OVERTAKING: u32 = 3;
+
+/// Values are told by runs where an integer has been telling so many of them: where they have no neighbours, to sort them
+/// would be for nothing.
+const RUNS_PAY: f64 = 1.1;
 
 /// What the log has gained since the ticking thread looked.
 #[derive(Default)]
@@ -38,11 +42,22 @@ struct News {
 /// Values of the log for a peer.
 struct Gathered {
     values: Batch,
+    /// Whether they are to be told by runs, and are in ascending order.
+    by_runs: bool,
     /// When the oldest of them was broadcast.
     born: Time,
     /// What they are of the log, and what is left of what was asked for.
     covered: Span,
     rest: Span,
+}
+
+/// Appends a delta to a buffer, as functions of [`encode`] do.
+type Encoder = fn(&mut Vec<u8>, &str, &str, &Delta<'_>, &Header);
+
+impl Gathered {
+    fn encoder(&self) -> Encoder {
+        if self.by_runs { encode::delta_by_runs } else { encode::delta }
+    }
 }
 
 impl Core {
@@ -211,7 +226,7 @@ impl Core {
     pub(super) fn flush_down(&mut self, tick: &Tick<'_>, out: &mut Outbox) {
         let Self { overlay, schedule, .. } = self;
         let is_direct = overlay.is_direct();
-        let is_time = schedule.begin_flush(tick.now, self.held.len, overlay.plan);
+        let is_time = schedule.begin_flush(tick.now, tick.log, self.held.len, overlay.plan);
         let to_all = is_time || is_direct || overlay.parent.is_some();
         let mut next = Time::NEVER;
         let mut targets = std::mem::take(&mut schedule.targets);
@@ -298,11 +313,25 @@ impl Core {
         gathered
     }
 
-    /// The values of a span that are for a peer, as many as a batch may hold.
+    /// The values of a span that are for a peer, as many as a batch may hold: by runs, if one by one it can't hold them all,
+    /// and more of them that way.
     fn gather(&self, tick: &Tick<'_>, peer: Peer, span: Span) -> Gathered {
+        let most = tick.config.batch_max;
+        let singly = self.gather_at_most(most, tick, peer, span);
+        let is_natter = self.links.get(&peer).is_some_and(|link| link.incarnation != 0);
+        if singly.rest.is_empty() || !is_natter || self.schedule.values_an_integer < RUNS_PAY {
+            return singly;
+        }
+        let mut by_runs = self.gather_at_most(RUNS_VALUES_MAX, tick, peer, span);
+        by_runs.values.sort_unstable();
+        by_runs.by_runs = true;
+        if integers_by_runs(&by_runs.values) <= most { by_runs } else { singly }
+    }
+
+    fn gather_at_most(&self, most: usize, tick: &Tick<'_>, peer: Peer, span: Span) -> Gathered {
         let (mut values, mut born, mut to) = (Batch::new(), Time::NEVER, span.from);
         for stretch in tick.log.stretches(span) {
-            let room = tick.config.batch_max - values.len();
+            let room = most - values.len();
             if room == 0 {
                 break;
             }
@@ -315,7 +344,8 @@ impl Core {
                 to += len;
             }
         }
-        Gathered { values, born, covered: Span { to, ..span }, rest: Span { from: to, ..span } }
+        let (covered, rest) = (Span { to, ..span }, Span { from: to, ..span });
+        Gathered { values, by_runs: false, born, covered, rest }
     }
 
     /// What a question brings to a suspected peer; nothing if it isn't suspected.
@@ -341,7 +371,8 @@ impl Core {
         }
         let recent = tick.now.before(trip.one_way() + spread);
         for in_flight in tick.shared(peer).slots.in_flight().filter(|in_flight| in_flight.sent > recent) {
-            let Gathered { values, rest, .. } = self.gather(tick, peer, in_flight.span);
+            let Gathered { values, rest, .. } =
+                self.gather_at_most(tick.config.batch_max, tick, peer, in_flight.span);
             if rest.is_empty() && batch.len() + values.len() <= tick.config.batch_max {
                 batch.extend_from_slice(&values);
             }
@@ -374,11 +405,12 @@ impl Core {
         &mut self,
         tick: &Tick<'_>,
         peer: Peer,
-        Gathered { values, born, covered, .. }: &Gathered,
+        gathered: &Gathered,
         again: Option<Generation>,
         out: &mut Outbox,
     ) {
         let Tick { now, members, .. } = *tick;
+        let Gathered { values, born, covered, .. } = gathered;
         let slots = &tick.shared(peer).slots;
         let mut header = self.header(tick, peer);
         // What a comparison found missing, others may lack as well.
@@ -409,7 +441,8 @@ impl Core {
             now: again.is_some(),
             values,
         };
-        encode::delta(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
+        let encode = gathered.encoder();
+        encode(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
     }
 
     // Retries.
@@ -477,13 +510,14 @@ impl Core {
             self.link(peer).push.lacking.extend(in_flight);
             let mut generation = Generation(tick.random.name());
             loop {
-                let values = self.next_batch(tick, peer).values;
-                if values.is_empty() {
+                let gathered = self.next_batch(tick, peer);
+                if gathered.values.is_empty() {
                     break;
                 }
                 let header = self.header(tick, peer);
-                let delta = Delta { generation, base: None, age: 0, now: false, values: &values };
-                encode::delta(out.lines_mut(), tick.members.me(), tick.members.name(peer), &delta, &header);
+                let delta = Delta { generation, base: None, age: 0, now: false, values: &gathered.values };
+                let encode = gathered.encoder();
+                encode(out.lines_mut(), tick.members.me(), tick.members.name(peer), &delta, &header);
                 generation.0 += 1;
             }
         }

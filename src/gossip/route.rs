@@ -23,7 +23,7 @@ impl Core {
         let is_quiet = self.started && (self.equals.is_settled() || self.watch.is_quiet());
         let Self { overlay, schedule, links, .. } = self;
         let former = overlay.plan.strategy;
-        overlay.replan(tick.now, tick.members, tick.config, links, schedule.rate, is_quiet);
+        overlay.replan(tick.now, tick.members, tick.config, links, schedule, is_quiet);
         if !self.started {
             return;
         }

@@ -6,6 +6,8 @@ use super::clock::next_on_grid;
 use super::membership::Peer;
 use super::plan::Plan;
 use crate::node::Time;
+use crate::protocol::{Batch, RUNS_VALUES_MAX, integers_by_runs};
+use crate::queue::{Log, Span};
 
 /// What a batch may be late for the root's flush before the root flushes once more for it: less than that is
 /// noise.
@@ -31,6 +33,8 @@ pub(super) struct Schedule {
     flushed: Option<(Time, usize)>,
     /// How many values have been coming in a second; 0 before anybody knows.
     pub(super) rate: f64,
+    /// How many values an integer has been telling, as runs or one by one.
+    pub(super) values_an_integer: f64,
     /// Room for a list of whom to flush to.
     pub(super) targets: Vec<Peer>,
 }
@@ -45,6 +49,7 @@ impl Default for Schedule {
             last_period: Duration::MAX,
             flushed: None,
             rate: 0.0,
+            values_an_integer: 1.0,
             targets: Vec::new(),
         }
     }
@@ -78,13 +83,14 @@ impl Schedule {
     }
 
     /// There is something for the children. True if it is time for all of them: the next time is a period away.
-    pub(super) fn begin_flush(&mut self, now: Time, held: usize, plan: Plan) -> bool {
+    pub(super) fn begin_flush(&mut self, now: Time, log: &Log, held: usize, plan: Plan) -> bool {
         let is_due = self.next_flush <= now;
         if is_due {
             // The first flush knows of no time in which it gathered what it has.
             if let Some((before, held_then)) = self.flushed {
                 let gathered = held.saturating_sub(held_then) as f64;
                 self.note_rate(gathered / now.since(before).as_secs_f64().max(1e-3));
+                self.note_runs(log, Span { from: held_then, to: held, whole: true });
             }
             self.flushed = Some((now, held));
             // What has missed this flush by a plan with longer round trips and a shorter period waits no longer.
@@ -93,6 +99,17 @@ impl Schedule {
             self.next_flush = if plan.aligned { now + period } else { now };
         }
         is_due
+    }
+
+    fn note_runs(&mut self, log: &Log, gained: Span) {
+        let most = Span { to: gained.to.min(gained.from + RUNS_VALUES_MAX), ..gained };
+        let mut values: Batch = log.entries(most).map(|entry| entry.value).collect();
+        if !values.is_empty() {
+            values.sort_unstable();
+            let integers = values.len().min(integers_by_runs(&values));
+            let last = values.len() as f64 / integers as f64;
+            self.values_an_integer += (last - self.values_an_integer) / 8.0;
+        }
     }
 
     fn note_rate(&mut self, last: f64) {

@@ -9,6 +9,7 @@ use simd_json::BorrowedValue;
 use simd_json::prelude::*;
 
 use super::link::{Delta, Header, Range, Sync, Want};
+use super::runs::runs;
 use super::{Echoed, ErrorCode, Generation, Rope, Value};
 
 /// Who answers whom, and what.
@@ -79,7 +80,24 @@ pub fn error(out: &mut Vec<u8>, route: Route<'_>, code: ErrorCode, text: &dyn Di
 
 /// `delta`: values for a peer.
 pub fn delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>, header: &Header) {
-    let Delta { generation, base, age, now, values } = delta;
+    open_delta(out, src, dest, delta);
+    name(out, "values");
+    integers(out, delta.values.iter().copied());
+    link(out, header);
+    close(out);
+}
+
+/// `delta` that tells its values, which are in ascending order, by runs: for natter nodes, as others don't know that.
+pub fn delta_by_runs(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>, header: &Header) {
+    open_delta(out, src, dest, delta);
+    name(out, "runs");
+    integers(out, runs(delta.values).flat_map(|run| [run[0], run.len() as i64]));
+    link(out, header);
+    close(out);
+}
+
+fn open_delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>) {
+    let Delta { generation, base, age, now, values: _ } = delta;
     open(out, src, dest, "delta");
     number(out, "generation", generation.0);
     if let Some(base) = base {
@@ -87,10 +105,6 @@ pub fn delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>, header
     }
     number(out, "age", *age);
     flag(out, "now", *now);
-    name(out, "values");
-    integers(out, values.iter().copied());
-    link(out, header);
-    close(out);
 }
 
 /// `delta_ok`: acknowledges what the header says.
@@ -314,6 +328,14 @@ mod tests {
                         body,
                         Body::Delta { msg_id: None, delta: told.clone(), header: Some(&header) }
                     );
+                },
+            );
+            let by_runs = Delta { values: &[-4, 3, 4, 5], ..told };
+            read_back(
+                |out| delta_by_runs(out, "n1", "n2", &by_runs, &header),
+                |body| {
+                    let read = Body::Delta { msg_id: None, delta: by_runs.clone(), header: Some(&header) };
+                    assert_eq!(body, read);
                 },
             );
             read_back(

@@ -12,6 +12,9 @@
 //! | `{"type":"ping","link":[…]}` | a question: the receiver answers at once, with a `delta_ok` or a `sync`. To a peer that has not been answering it brings values, too |
 //! | `{"type":"sync","round":N,"ranges":[…],"link":[…]}` | a step of anti-entropy: what the sender holds, by fingerprints |
 //!
+//! A delta whose values come in runs says `"runs":[F,N,…]` instead, two integers for each run: its first value, and how many
+//! they are.
+//!
 //! What each says is in [`link`]; the array `link` has acknowledgements, times, and the digest of what the sender holds. A delta without it, from
 //! somebody who isn't a natter node, is acknowledged at once and by its name: `{"type":"delta_ok","generation":G}`;
 //! with a `msg_id` the answer carries `in_reply_to` as well.
@@ -23,6 +26,7 @@ mod lines;
 pub mod link;
 mod parse;
 mod rope;
+mod runs;
 mod scan;
 
 use serde::{Deserialize, Serialize};
@@ -32,14 +36,17 @@ pub use self::error::{ErrorCode, Excerpt, LineError, Reason, Refusal};
 pub use self::lines::{Line, LineBuf, Lines, NextLine};
 pub use self::parse::{Body, Echoed, Message, Request, Scratch, parse, parse_fully};
 pub use self::rope::Rope;
+#[cfg(feature = "workbench")]
+pub(crate) use self::runs::expand;
+pub use self::runs::{RUNS_VALUES_MAX, integers_by_runs};
 
 /// A value that is broadcast.
 pub type Value = i64;
 
-/// The most values one delta carries. Small messages are lost less often, and are cheap to resend.
+/// The most integers that one delta tells its values by. Small messages are lost less often, and are cheap to resend.
 pub const BATCH_MAX: usize = 64;
 
-/// The values of one delta. One of natter's own never leaves its inline storage.
+/// The values of one delta. One of natter's own leaves its inline storage only if it tells them by runs.
 pub type Batch = SmallVec<[Value; BATCH_MAX]>;
 
 /// Names one delta between one sender and one receiver; an acknowledgement names the same.

@@ -13,6 +13,7 @@ use simd_json::{BorrowedValue, Buffers, Tape};
 use super::error::{LineError, Reason, Refusal};
 use super::field::{Field, FieldVisitor, Integers};
 use super::link::{Delta, Header, Range, Sync, Want};
+use super::runs::expand;
 use super::{Generation, Line, Value, scan};
 
 const STRING: &str = "a string";
@@ -21,6 +22,7 @@ const NON_NEGATIVE: &str = "an integer from 0 to 2^63 - 1";
 const INTEGERS: &str = "an array of 64-bit signed integers";
 const BOOLEAN: &str = "true or false";
 const HEADER: &str = "an array of integers as natter nodes write it";
+const RUNS: &str = "an array of integers, two for each run of values";
 const RANGES: &str = "an array of integers, four for each range";
 const BOUNDS: &str = "an array of integers, three for each range";
 const STRINGS: &str = "an array of strings";
@@ -39,6 +41,8 @@ pub struct Scratch {
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) values: Vec<Value>,
+    /// The array `runs`. What it stands for is among the values.
+    pub(super) runs: Vec<i64>,
     /// The array `link`.
     pub(super) link: Vec<i64>,
     /// What it says, if there is one and it is as it should be.
@@ -49,6 +53,7 @@ impl Parts {
     /// Empties them. Keeps their memory.
     pub(super) fn clear(&mut self) {
         self.values.clear();
+        self.runs.clear();
         self.link.clear();
         self.header = None;
     }
@@ -69,8 +74,9 @@ impl Scratch {
     /// Gives back what it has grown to, if that is much more than most lines need.
     fn give_back_much(&mut self) {
         let Self { tape, parts, is_large, .. } = self;
-        let most = tape.0.capacity().max(parts.values.capacity()).max(parts.link.capacity());
-        if *is_large || most > PARTS_KEPT_MAX {
+        let Parts { values, runs, link, .. } = parts;
+        let most = [tape.0.capacity(), values.capacity(), runs.capacity(), link.capacity()].into_iter().max();
+        if *is_large || most > Some(PARTS_KEPT_MAX) {
             *self = Self::default();
         }
     }
@@ -202,6 +208,11 @@ pub fn parse_fully<'a>(line: Line<'a>, scratch: &'a mut Scratch) -> Result<Messa
     let read = filled.and_then(|()| deserializer.deserialize_map(MessageFields { raw: &mut raw, parts }));
     *kept = deserializer.into_tape().reset();
     read.map_err(line_error)?;
+    if let Field::Is(()) = raw.body.runs
+        && expand(&parts.runs, &mut parts.values).is_none()
+    {
+        raw.body.runs = Field::Wrong;
+    }
     if let Some(Field::Is(())) = raw.body.link {
         parts.header = Header::from_integers(&parts.link);
     }
@@ -237,8 +248,9 @@ struct RawBody<'a> {
     node_ids: Field<Vec<&'a str>>,
     topology: Field<Vec<(&'a str, Vec<&'a str>)>>,
     generation: Field<i64>,
-    /// They are elsewhere, and so is the array `link`.
+    /// They are elsewhere, and so are the arrays `runs` and `link`.
     values: Field<()>,
+    runs: Field<()>,
     base: Field<i64>,
     age: Field<i64>,
     now: Field<bool>,
@@ -325,7 +337,10 @@ impl<'a> RawBody<'a> {
             base: optional_generation("base", &mut self.base)?,
             age: non_negative("age", &mut self.age)?.unwrap_or(0),
             now: self.now.optional("now", BOOLEAN)?.unwrap_or(false),
-            values: self.values.required("values", INTEGERS).map(|()| values)?,
+            values: match self.runs.optional("runs", RUNS)? {
+                Some(()) => self.values.optional("values", INTEGERS).map(|_| values)?,
+                None => self.values.required("values", INTEGERS).map(|()| values)?,
+            },
         };
         Ok(Body::Delta { msg_id, delta, header })
     }
@@ -452,6 +467,7 @@ impl<'de> Visitor<'de> for BodyFields<'_, 'de> {
                 "topology" => raw.topology = map.next_value()?,
                 "generation" => raw.generation = map.next_value()?,
                 "values" => raw.values = map.next_value_seed(FieldVisitor(Integers(&mut parts.values)))?,
+                "runs" => raw.runs = map.next_value_seed(FieldVisitor(Integers(&mut parts.runs)))?,
                 "base" => raw.base = map.next_value()?,
                 "age" => raw.age = map.next_value()?,
                 "now" => raw.now = map.next_value()?,
@@ -572,6 +588,21 @@ mod tests {
         ] {
             let reason = Reason::WrongType { field: "link", expected: HEADER };
             body_is(&delta(bad), Err(Refusal { in_reply_to: None, reason }));
+        }
+    }
+
+    #[test]
+    fn a_delta_may_tell_its_values_by_runs() {
+        let delta = |fields: &str| format!(r#"{{"type":"delta","generation":9{fields}}}"#);
+        let told = |values: &[Value], fields: &str| {
+            body_is(&delta(fields), Ok(Body::Delta { msg_id: None, delta: delta_of(values), header: None }));
+        };
+        told(&[5, 6, 7, -1], r#","runs":[5,3,-1,1]"#);
+        told(&[2, 5, 6], r#","runs":[5,2],"values":[2]"#);
+        told(&[2, 5, 6], r#","values":[2],"x":{},"runs":[5,2]"#);
+        for bad in ["[5]", "[5,0]", "[5,1025]", "[\"5\",1]", "7"] {
+            let reason = Reason::WrongType { field: "runs", expected: RUNS };
+            body_is(&delta(&format!(r#","runs":{bad}"#)), Err(Refusal { in_reply_to: None, reason }));
         }
     }
 

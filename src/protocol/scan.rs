@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use super::link::{Delta, Header};
 use super::parse::{Body, Echoed, Message, Parts, Request};
+use super::runs::expand;
 use super::{Generation, Value};
 
 /// A place in a line. The text itself is borrowed only when nobody needs to change the line any more.
@@ -127,7 +128,7 @@ impl<'l> Cursor<'l> {
     fn body(&mut self, parts: &mut Parts) -> Option<Said> {
         let (mut kind, mut msg_id, mut echo, mut message) = (None, None, None, None);
         let (mut generation, mut base, mut age, mut now) = (None, None, None, None);
-        let (mut values, mut link) = (None, None);
+        let (mut values, mut runs, mut link) = (None, None, None);
         self.object(|cursor, key| match key {
             b"type" => once(&mut kind, Kind::of(&cursor.bytes[cursor.text()?])?),
             b"msg_id" => once(&mut msg_id, cursor.integer()?),
@@ -141,11 +142,13 @@ impl<'l> Cursor<'l> {
             b"age" => once(&mut age, cursor.natural()?),
             b"now" => once(&mut now, cursor.boolean()?),
             b"values" => once(&mut values, cursor.integers(&mut parts.values)?),
+            b"runs" => once(&mut runs, cursor.integers(&mut parts.runs)?),
             b"link" => once(&mut link, cursor.integers(&mut parts.link)?),
             // With it the message may be a reply.
             b"in_reply_to" => None,
             _ => cursor.scalar(),
         })?;
+        expand(&parts.runs, &mut parts.values)?;
         if link.is_some() {
             parts.header = Some(Header::from_integers(&parts.link)?);
         }
@@ -155,7 +158,7 @@ impl<'l> Cursor<'l> {
             Kind::Broadcast => Asked::Broadcast(message?),
             Kind::Read => Asked::Read,
             Kind::Delta => {
-                values?;
+                values.or(runs)?;
                 let (age, now) = (age.unwrap_or(0), now.unwrap_or(false));
                 return Some(Said::Delta { msg_id, generation: generation?, base, age, now });
             }
@@ -163,7 +166,7 @@ impl<'l> Cursor<'l> {
             Kind::DeltaOk if link.is_some() || generation.is_some() => {
                 return Some(Said::DeltaOk { generation });
             }
-            Kind::Ping if link.is_some() => return Some(Said::Ping),
+            Kind::Ping if link.is_some() && runs.is_none() => return Some(Said::Ping),
             Kind::DeltaOk | Kind::Ping => return None,
         };
         Some(Said::Request { msg_id: msg_id?, asked })
@@ -401,6 +404,8 @@ mod tests {
             r#"{"type":"delta","generation":5,"values":[]}"#,
             r#"{"values":[ 1 , -2,3456789012345678],"now":true,"generation":5,"msg_id":-1,"age":7,"base":4,"type":"delta"}"#,
             r#"{"type":"delta","generation":5,"now":false,"values":[7],"link":[1,-1,2,-1,0,-1,0,0,0,-1,0,-1,0,0,-5,0,0,0,0]}"#,
+            r#"{"type":"delta","generation":5,"runs":[7,3,-1,1]}"#,
+            r#"{"type":"delta","runs":[7,3],"generation":5,"values":[1]}"#,
             r#"{"type":"delta_ok","generation":5}"#,
             r#"{"type":"delta_ok","link":[1,3,2,4,5,6,7,23,9,10,11,12,13,14,15,16,2,1,4,2,0,7,1,3]}"#,
             r#"{"type":"ping","values":[1],"link":[1,-1,2,-1,0,-1,0,0,0,-1,0,-1,0,0,-5,0,0,0,0]}"#,
@@ -444,6 +449,8 @@ mod tests {
             r#"{"type":"delta","generation":5,"values":[1 2]}"#,
             r#"{"type":"delta","generation":5,"values":["1"]}"#,
             r#"{"type":"delta","generation":5,"values":[],"now":truf}"#,
+            r#"{"type":"delta","generation":5,"runs":[7]}"#,
+            r#"{"type":"delta","generation":5,"runs":[7,0]}"#,
             r#"{"type":"delta","generation":5,"values":[],"link":[1,2]}"#,
             r#"{"type":"delta_ok"}"#,
             r#"{"type":"ping"}"#,

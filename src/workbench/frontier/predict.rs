@@ -70,8 +70,12 @@ impl Setting {
     /// What should come of a budget.
     #[must_use]
     pub fn predict(&self, budget: Duration) -> Prediction {
-        let conditions =
-            Conditions { round_trip: 2 * self.delay(), jitter: Duration::ZERO, rate: self.broadcasts() };
+        let conditions = Conditions {
+            round_trip: 2 * self.delay(),
+            jitter: Duration::ZERO,
+            rate: self.broadcasts(),
+            values_an_integer: 1.0,
+        };
         let config = Config { latency_budget: budget, ..Config::default() };
         let plan = Plan::derive(self.nodes(), &config, conditions);
         let (median, max) = self.latencies(plan);

@@ -12,6 +12,7 @@ use super::required::NOISE_WINDOW;
 use super::spread::Values;
 use crate::node::{Inspect, Time};
 use crate::protocol::Value;
+use crate::protocol::expand;
 use crate::workbench::nemesis::Step;
 use crate::workbench::network::Endpoint;
 use crate::workbench::virtual_time::{Act, Watch};
@@ -72,9 +73,19 @@ struct Body<'a> {
     message: Option<Value>,
     #[serde(default)]
     values: Vec<Value>,
+    #[serde(default)]
+    runs: Vec<i64>,
     /// Of a read.
     #[serde(default)]
     messages: Vec<Value>,
+}
+
+impl Body<'_> {
+    /// The values that it brings; nothing if its runs are not as they should be.
+    fn told(self) -> Vec<Value> {
+        let mut values = self.values;
+        expand(&self.runs, &mut values).map_or_else(Vec::new, |()| values)
+    }
 }
 
 impl Auditor {
@@ -156,9 +167,6 @@ impl Auditor {
         if !matches!(kind, "delta" | "sync" | "ping") {
             return Ok(());
         }
-        if values.len() > self.batch_max {
-            return Err(format!("sends {} values in one batch", values.len()));
-        }
         match values.iter().find(|value| !self.told[index].contains(value)) {
             Some(value) => {
                 self.suspect = Some(*value);
@@ -191,8 +199,8 @@ impl<N: Inspect> Watch<N> for Auditor {
         self.by_client = body.kind == "broadcast";
         match &*body.kind {
             "broadcast" => self.news.extend(body.message),
-            "delta" => self.news = body.values,
-            "sync" | "ping" if !self.simple[index] => self.news = body.values,
+            "delta" => self.news = body.told(),
+            "sync" | "ping" if !self.simple[index] => self.news = body.told(),
             _ => {}
         }
     }
@@ -223,10 +231,15 @@ impl<N: Inspect> Watch<N> for Auditor {
             if let Some(Endpoint::Node(_)) = Endpoint::parse(&dest) {
                 self.last_sent = now;
                 *self.sent_in.entry(now.since(Time::ZERO).as_secs()).or_default() += 1;
-                if body.kind == "delta" && !body.values.is_empty() {
+                let integers = body.values.len() + body.runs.len();
+                if body.kind == "delta" && integers > 0 {
                     self.last_batch = now;
                 }
-                self.sent(index, &body.kind, &body.values)?;
+                if integers > self.batch_max {
+                    return Err(format!("sends values by {integers} integers in one batch"));
+                }
+                let kind = body.kind.clone();
+                self.sent(index, &kind, &body.told())?;
             } else if body.kind == "read_ok" {
                 self.shown(index, &body.messages)?;
             }

@@ -9,7 +9,7 @@ use super::minimise::Failing;
 use super::{Keep, Run};
 use crate::node::Time;
 use crate::protocol::link::{Acked, Header};
-use crate::protocol::{Generation, Value};
+use crate::protocol::{Generation, Value, expand};
 use crate::workbench::history::{EventKind, OpValue};
 use crate::workbench::network::{Endpoint, Fate, Passage};
 
@@ -30,6 +30,8 @@ struct Body {
     generation: Option<u64>,
     #[serde(default)]
     values: Vec<Value>,
+    #[serde(default)]
+    runs: Vec<i64>,
     link: Option<Vec<i64>>,
 }
 
@@ -189,7 +191,10 @@ fn life(run: &Run, value: Value) -> Vec<Line> {
     // By sender and receiver: the batches that carried it and are not acknowledged, and the last acknowledgement.
     let mut in_flight = HashMap::<_, (Vec<Generation>, Option<Answer>)>::new();
     for passage in &run.trace {
-        let Ok(body) = serde_json::from_str::<Body>(&passage.body) else { continue };
+        let Ok(mut body) = serde_json::from_str::<Body>(&passage.body) else { continue };
+        if expand(&body.runs, &mut body.values).is_none() {
+            continue;
+        }
         let Passage { at, fate, src, dest, .. } = passage;
         let mut tell = |what| lines.push((*at, what));
         if (body.kind.as_str(), body.message, *fate) == ("broadcast", Some(value), Fate::Sent) {
