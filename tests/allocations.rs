@@ -170,11 +170,11 @@ fn two_nodes_exchange_values_without_allocating() {
 }
 
 #[test]
-fn a_million_values_take_at_most_48_bytes_each_while_they_come_and_after() {
+fn a_million_values_take_at_most_32_bytes_each_while_they_come_and_after() {
     const VALUES: i64 = 1_000_000;
-    // Sixteen of them are the log, which has just not doubled once more: then it has up to as many for nothing.
+    // Eight of them are the log, which has just not doubled once more: then it has up to as many for nothing.
     // As they are counted up by clients; and as far apart and as long as there are so many, every other one negative.
-    for (step, most) in [(1, 18.0), (9_223_372_036_854, 48.0)] {
+    for (step, most) in [(1, 10.0), (9_223_372_036_854, 32.0)] {
         let before = HELD.get();
         let mut counted = Counted::new();
         counted.handle(&Input::new(Load::Broadcast, 1).preamble);

@@ -234,15 +234,25 @@ impl<'l> Cursor<'l> {
     }
 
     /// An integer of 64 bits, as JSON writes it. Minus zero is not for the scanner.
+    #[inline]
     fn integer(&mut self) -> Option<i64> {
-        // Nearly all have fewer than eight digits, and no sign.
         self.skip_white();
+        self.short_natural().or_else(|| self.any_integer())
+    }
+
+    /// One of fewer than eight digits, as nearly all are.
+    #[inline]
+    fn short_natural(&mut self) -> Option<i64> {
         let word = self.word()?;
         let (count, number) = digits(word);
-        if count == 1 || (2..8).contains(&count) && word as u8 != b'0' {
-            self.at += count;
-            return number.try_into().ok();
-        }
+        let is_short = count == 1 || (2..8).contains(&count) && word as u8 != b'0';
+        self.at += if is_short { count } else { 0 };
+        is_short.then_some(number.cast_signed())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn any_integer(&mut self) -> Option<i64> {
         let negative = self.next()? == b'-';
         self.at += usize::from(negative);
         let start = self.at;

@@ -69,43 +69,44 @@ impl Origin {
 /// it is written once for all of them. So a value takes eight bytes, and up to sixteen more if it came alone.
 #[derive(Debug)]
 pub struct Log {
-    values: Chunks<AtomicU64>,
-    stretches: Chunks<Start>,
+    values: Words,
     len: AtomicUsize,
+    /// The positions at which stretches begin: each of entries of one origin and time.
+    starts: Words,
+    /// Their origins and times.
+    origins: Words,
     /// How many stretches there are, the last of which may get longer.
     started: AtomicUsize,
 }
 
-/// Where entries of one origin and time begin.
-#[derive(Debug, Default)]
-struct Start {
-    position: AtomicUsize,
-    /// Origin and time.
-    origin: AtomicU64,
-}
-
-/// A list that grows without ever moving what is in it.
+/// A list of words that grows without ever moving what is in it.
 #[derive(Debug)]
-struct Chunks<T> {
-    chunks: [OnceLock<Box<[T]>>; CHUNKS],
+struct Words {
+    chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
 }
 
-impl<T: Default> Chunks<T> {
+impl Words {
     fn new() -> Self {
         Self { chunks: [const { OnceLock::new() }; CHUNKS] }
     }
 
     /// Those from an index up to the end of its chunk. Made if there are none yet.
-    fn room(&self, index: usize) -> &[T] {
+    fn room(&self, index: usize) -> &[AtomicU64] {
         let (chunk, offset) = place(index);
-        let made = || std::iter::repeat_with(T::default).take(FIRST_CHUNK << chunk).collect();
-        &self.chunks[chunk].get_or_init(made)[offset..]
+        let zeros = || std::iter::repeat_with(AtomicU64::default).take(FIRST_CHUNK << chunk).collect();
+        &self.chunks[chunk].get_or_init(zeros)[offset..]
     }
 
     /// The same, of what has been made.
-    fn rest(&self, index: usize) -> &[T] {
+    fn rest(&self, index: usize) -> &[AtomicU64] {
         let (chunk, offset) = place(index);
         &self.chunks[chunk].get().expect("what is published has a chunk")[offset..]
+    }
+
+    /// One that has been published.
+    fn get(&self, index: usize) -> u64 {
+        // Relaxed: whoever knows of it has acquired how many there are.
+        self.rest(index)[0].load(Ordering::Relaxed)
     }
 }
 
@@ -160,7 +161,7 @@ impl Span {
 impl Default for Log {
     fn default() -> Self {
         let (len, started) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { values: Chunks::new(), stretches: Chunks::new(), len, started }
+        Self { values: Words::new(), len, starts: Words::new(), origins: Words::new(), started }
     }
 }
 
@@ -194,10 +195,9 @@ impl Log {
         let mut len = self.len.load(Ordering::Relaxed);
         let started = self.started.load(Ordering::Relaxed);
         let origin = (born.as_micros() / MICROS_A_UNIT) << ORIGIN_BITS | origin.bits();
-        if started == 0 || self.stretches.rest(started - 1)[0].origin.load(Ordering::Relaxed) != origin {
-            let start = &self.stretches.room(started)[0];
-            start.position.store(len, Ordering::Relaxed);
-            start.origin.store(origin, Ordering::Relaxed);
+        if started == 0 || self.origins.get(started - 1) != origin {
+            self.starts.room(started)[0].store(len as u64, Ordering::Relaxed);
+            self.origins.room(started)[0].store(origin, Ordering::Relaxed);
             // Release: pairs with the acquire in `stretches`. Whoever reads older entries may find this stretch, and must find
             // where it begins.
             self.started.store(started + 1, Ordering::Release);
@@ -243,8 +243,7 @@ impl Log {
             if at >= span.to {
                 return None;
             }
-            // Relaxed: acquired with how many there are.
-            let origin = self.stretches.rest(index)[0].origin.load(Ordering::Relaxed);
+            let origin = self.origins.get(index);
             let end = if index + 1 < started { self.start(index + 1) } else { span.to };
             let chunk = self.values.rest(at);
             let values = &chunk[..chunk.len().min(end.min(span.to) - at)];
@@ -259,8 +258,8 @@ impl Log {
     }
 
     fn start(&self, index: usize) -> usize {
-        // Relaxed: as in `stretches`.
-        self.stretches.rest(index)[0].position.load(Ordering::Relaxed)
+        // Exact: it was a position before.
+        self.starts.get(index) as usize
     }
 
     /// Which of the first stretches an entry is in. It is sought from the end: those that are read are nearly always the latest.
