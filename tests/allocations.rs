@@ -170,6 +170,40 @@ fn two_nodes_exchange_values_without_allocating() {
 }
 
 #[test]
+fn a_long_line_takes_at_most_eight_times_its_length_while_it_is_read() {
+    const LINE: usize = 16 << 20;
+    let echo = |unit: &str| (r#"{"type":"echo","msg_id":1,"echo":["#, unit.to_owned(), "7]}");
+    let delta = |head| (head, "7,".to_owned(), "7]}");
+    for (head, unit, tail) in [
+        echo("7,"),
+        echo("{},"),
+        echo("[["),
+        echo("]"),
+        echo("1.5,"),
+        echo("\"a\\n\","),
+        (r#"{"type":"echo","msg_id":1,"echo":"\n"#, "a,".to_owned(), r#""}"#),
+        (r#"{"type":"echo","msg_id":1,"echo":"\n""#, "\"".to_owned(), "}"),
+        (r#"{"type":"read","msg_id":1,"x":["#, r#"{"a":[]},"#.to_owned(), "7]}"),
+        (r#"{"type":"init","msg_id":1,"node_id":"a","node_ids":["#, r#""a","#.to_owned(), r#""a"]}"#),
+        (r#"{"type":"topology","msg_id":1,"topology":{"n0":["#, r#""a","#.to_owned(), r#""a"]}}"#),
+        delta(r#"{"type":"delta","generation":1,"values":["#),
+        delta(r#"{"type":"delta","generation":1,"x":[],"values":["#),
+    ] {
+        let line =
+            format!(r#"{{"src":"n1","dest":"n0","body":{head}{}{tail}}}"#, unit.repeat(LINE / unit.len()));
+        let mut counted = Counted::new();
+        counted.handle(&Input::new(Load::Delta, 1).preamble);
+        let before = HELD.get();
+        let mut line = LineBuf::from(line);
+        HELD_MAX.set(HELD.get());
+        counted.node.handle(Time::ZERO, line.line(), &mut counted.scratch, &mut counted.out);
+        let times = (HELD_MAX.get() - before) as f64 / LINE as f64;
+        // The buffer that it was read to, and the one before that, may have taken twice as much as the line does here.
+        assert!(times <= 7.0, "{times} times the length of a line of {unit:?}");
+    }
+}
+
+#[test]
 fn a_million_values_take_at_most_32_bytes_each_while_they_come_and_after() {
     const VALUES: i64 = 1_000_000;
     // Eight of them are the log, which has just not doubled once more: then it has up to as many for nothing.

@@ -43,6 +43,15 @@ pub enum LineError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The line is a long one that the scanner can't read, and so much is in it that the whole parser would need a multiple of its
+    /// length in memory.
+    #[error(
+        "more than {limit} commas, colons, brackets and quotation marks, beside escapes, fractions or the like"
+    )]
+    TooManyParts {
+        /// The most that there may be.
+        limit: usize,
+    },
 }
 
 /// A message that came from somebody who can be told that it is wrong. Nothing changed.

@@ -107,8 +107,10 @@ impl Lines {
             self.buffer.shrink_to_fit();
         }
         if self.buffer.len() < self.end + READ_SIZE + PADDING {
-            // Doubling, so that a long line is copied a bounded number of times.
-            self.buffer.resize((self.end + READ_SIZE).max(2 * self.end) + PADDING, 0);
+            // Doubling, so that a long line is copied a bounded number of times. New zeros take no memory before they are used.
+            let mut larger = vec![0; (self.end + READ_SIZE).max(2 * self.end) + PADDING];
+            larger[..self.end].copy_from_slice(&self.buffer[..self.end]);
+            self.buffer = larger;
         }
         let last = self.buffer.len() - PADDING;
         &mut self.buffer[self.end..last]
