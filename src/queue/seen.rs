@@ -71,7 +71,7 @@ impl Hasher for StaggeredHasher {
         let hash = self.0.finish();
         let even = hash >> SHIFT & u64::from(u32::MAX);
         // Of a fraction nearly the logarithm of one more than it, to the base 2: 1.345 of it, less 0.345 of its square.
-        let uneven = (even * 88_145 >> 16) - ((even * even >> 32) * 22_610 >> 16);
+        let uneven = ((even * 88_145) >> 16) - ((((even * even) >> 32) * 22_610) >> 16);
         hash ^ (even ^ uneven) << SHIFT
     }
 }
