@@ -69,13 +69,29 @@ impl Core {
 
     /// Tries the round again unless it goes on in time.
     fn await_answer(&mut self, tick: &Tick<'_>, peer: Peer) {
-        let comparing = COMPARING_A_MILLION.mul_f64(self.held.len as f64 / 1e6);
+        let comparing = self.comparing();
         let link = self.link(peer);
         let retry_at = tick.now + link.trip.timeout() + comparing;
         if let Some(round) = &mut link.comparison.round {
             round.retry_at = retry_at;
         }
         self.expect_answer(tick, peer, comparing);
+    }
+
+    /// The round trip is known better: an answer that is awaited takes no longer than one to what were sent now.
+    pub(super) fn hasten_round(&mut self, tick: &Tick<'_>, peer: Peer) {
+        let comparing = self.comparing();
+        let link = self.link(peer);
+        let retry_at = tick.now + link.trip.timeout() + comparing;
+        let round = link.comparison.round.as_mut();
+        if let Some(round) = round.filter(|round| round.is_sent && !round.is_put_off()) {
+            round.retry_at = round.retry_at.min(retry_at);
+        }
+    }
+
+    /// What a busy peer may take to compare all values.
+    fn comparing(&self) -> Duration {
+        COMPARING_A_MILLION.mul_f64(self.held.len as f64 / 1e6)
     }
 
     fn send_sync(&mut self, tick: &Tick<'_>, peer: Peer, sync: &Sync, out: &mut Outbox) {

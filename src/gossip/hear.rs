@@ -96,7 +96,11 @@ impl Core {
         }
         let echo = header.echo.filter(|_| header.to == Some(incarnation));
         let took = echo.and_then(|echo| Clock::round_trip(at, echo));
-        took.into_iter().for_each(|took| link.trip.sample(took));
+        if let Some(took) = took {
+            link.trip.sample(took);
+            self.hasten_round(tick, peer);
+        }
+        let link = self.link(peer);
         if acked {
             link.health.answered();
         }

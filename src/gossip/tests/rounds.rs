@@ -67,6 +67,24 @@ fn a_round_that_was_put_off_gives_way_no_more_than_before() {
 }
 
 #[test]
+fn a_round_is_tried_again_sooner_once_the_peer_is_known_to_answer_faster() {
+    node("n1", |core, tick, out| {
+        let retry_at = |core: &mut Core| core.link(HUB).comparison.round.expect("it goes on").retry_at;
+        core.link(HUB).trip.sample(Duration::from_secs(4));
+        core.link(HUB).incarnation = 3;
+        begin_round(core, tick, HUB, out);
+        let before = retry_at(core);
+        let heard = core.link(HUB).clock.stamped();
+        let later = Arrival { at: NOW + Duration::from_millis(200), ..arrival(header(heard), Kind::Ack) };
+        core.hear(tick, HUB, later, out);
+        let after = retry_at(core);
+        assert!(NOW + Duration::from_secs(4) < before, "{before:?}");
+        assert_eq!(after, NOW + core.link(HUB).trip.timeout());
+        assert!(after < before, "{after:?}, {before:?}");
+    });
+}
+
+#[test]
 fn a_neighbour_that_is_compared_with_again_and_again_waits_for_a_timeout() {
     node("n0", |core, tick, out| {
         begin_round(core, tick, LEAF, out);
