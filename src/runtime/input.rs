@@ -54,7 +54,7 @@ impl Input {
             };
             if !ready[1].revents().is_empty() {
                 self.woken.read_exact(&mut [0])?;
-                return Ok(if self.wake.is_to_stop() { Fill::Stopped } else { Fill::Woken });
+                return Ok(if self.wake.notice() { Fill::Stopped } else { Fill::Woken });
             }
             match self.stdin.read(self.lines.room()) {
                 Ok(0) => return Ok(Fill::End),
@@ -92,7 +92,7 @@ impl Wake {
 
     /// The reader is to look for what the ticker has handed over.
     pub(super) fn wake(&self) {
-        // Release: pairs with the acquire in `is_to_stop`. If the reader has not noticed the last time, it will see what
+        // Release: pairs with the acquire in `notice`. If the reader has not noticed the last time, it will see what
         // was done before this one as well.
         if !self.woken.swap(true, Ordering::AcqRel) {
             // An error would mean that the reader is gone, and needs no waking.
@@ -100,8 +100,8 @@ impl Wake {
         }
     }
 
-    /// The reader has noticed that it was woken; true if that was to stop.
-    fn is_to_stop(&self) -> bool {
+    /// The reader notices that it was woken; true if it is to stop.
+    fn notice(&self) -> bool {
         // Acquire: pairs with the release in `wake`.
         self.woken.swap(false, Ordering::AcqRel);
         self.stop.load(Ordering::Relaxed)
