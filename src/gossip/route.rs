@@ -215,7 +215,7 @@ impl Core {
         }
     }
 
-    /// Finds out what tree this node is in. Children are to know as well: one may be of another tree, and rely on a bridge.
+    /// Finds out what tree this node is in. Children hear of another one: it may be by this node that one of them reaches others.
     fn find_root(&mut self, tick: &Tick<'_>) {
         let of_parent = |parent| self.links.get(&parent).and_then(|link| link.overlay.root);
         let root = match self.overlay.parent {
