@@ -396,15 +396,42 @@ fn a_node_whose_stdout_takes_nothing_says_so_and_fails() {
 #[test]
 fn a_node_that_is_told_to_throw_its_output_away_does() {
     for design in DESIGNS {
-        let null = std::fs::File::create("/dev/null").expect("it is there");
-        let mut node = Command::new(env!("CARGO_BIN_EXE_natter-node"))
-            .args(["--design", design])
-            .stdin(Stdio::piped())
-            .stdout(null)
-            .spawn()
-            .expect("it starts");
-        node.stdin.take().expect("a pipe").write_all(init(&["n0"]).as_bytes()).expect("it reads");
-        assert_eq!(node.wait().expect("it ends").code(), Some(0), "{design}");
+        // A shell opens it for writing, Python for reading and writing.
+        for reads in [false, true] {
+            let null =
+                std::fs::OpenOptions::new().read(reads).write(true).open("/dev/null").expect("it is there");
+            let mut node = Command::new(env!("CARGO_BIN_EXE_natter-node"))
+                .args(["--design", design])
+                .stdin(Stdio::piped())
+                .stdout(null)
+                .spawn()
+                .expect("it starts");
+            node.stdin.take().expect("a pipe").write_all(init(&["n0"]).as_bytes()).expect("it reads");
+            assert_eq!(node.wait().expect("it ends").code(), Some(0), "{design} {reads}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_to_outlive_its_terminal_does() {
+    for design in DESIGNS {
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            "trap '' HUP; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_natter-node"),
+            "--design",
+            design,
+        ]);
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut node = Session::of(shell);
+        node.send(&init(&["n0"]));
+        node.receive();
+        signal(&node.child, "HUP");
+        node.send(&request("c1", &json!({ "type": "echo", "msg_id": 2, "echo": "still here" })));
+        assert_eq!(node.receive()["body"]["echo"], "still here", "{design}");
+        assert_eq!(node.end().0.status.code(), Some(0), "{design}");
     }
 }
 

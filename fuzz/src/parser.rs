@@ -200,12 +200,15 @@ fn agrees(body: &Body<'_>, fields: Fields<'_>) {
                     assert_eq!(fields.0["node_id"], *node_id);
                     assert_eq!(fields.0["node_ids"], serde_json::json!(node_ids));
                 }
-                Request::Topology(all) => {
+                Request::Topology => {
                     assert_eq!(kind, Some("topology"));
-                    assert_eq!(fields.0["topology"].as_object().map(serde_json::Map::len), Some(all.len()));
-                    for (name, neighbours) in all {
-                        assert_eq!(fields.0["topology"][name], serde_json::json!(neighbours));
-                    }
+                    let nodes = fields.0["topology"].as_object().expect("an object");
+                    let is_name = |name: &Json| name.is_string();
+                    assert!(
+                        nodes
+                            .values()
+                            .all(|names| names.as_array().is_some_and(|names| names.iter().all(is_name)))
+                    );
                 }
                 Request::Echo(echo) => {
                     assert_eq!(kind, Some("echo"));

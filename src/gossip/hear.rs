@@ -36,6 +36,7 @@ impl Core {
         // What it says of what its sender holds is compared with all that this node holds.
         self.absorb(tick);
         let Arrival { at, what } = arrival;
+        self.link(peer).reads_runs = matches!(what, What::Gossip { .. });
         match what {
             What::Foreign => self.hear_foreign(tick, peer, out),
             What::Gossip { header, acked, kind } => {

@@ -36,6 +36,8 @@ const COMPARED_SHARE: u32 = 4;
 pub(super) struct Link {
     /// The peer's incarnation; 0 before it is known.
     pub(super) incarnation: u64,
+    /// Whether its last message was one of a natter node's. A node of another kind may have taken its place.
+    pub(super) reads_runs: bool,
     pub(super) clock: Clock,
     pub(super) trip: RoundTrip,
     pub(super) receipts: Receipts,
@@ -97,6 +99,7 @@ impl Link {
         round_trip.into_iter().for_each(|round_trip| trip.assume(round_trip));
         Self {
             incarnation: 0,
+            reads_runs: false,
             clock: Clock::default(),
             trip,
             receipts: Receipts::default(),

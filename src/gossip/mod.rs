@@ -146,7 +146,7 @@ impl LockFree {
             }
             (_, None) => return Err(Reason::NotInitialised),
             // Only a suggestion; the plan needs none.
-            (Request::Topology(_), Some(_)) => {
+            (Request::Topology, Some(_)) => {
                 self.begin(now, start::FIRST);
                 encode::ok(out.lines_mut(), route, "topology_ok");
             }

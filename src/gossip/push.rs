@@ -318,8 +318,8 @@ impl Core {
     fn gather(&self, tick: &Tick<'_>, peer: Peer, span: Span) -> Gathered {
         let most = tick.config.batch_max;
         let singly = self.gather_at_most(most, tick, peer, span);
-        let is_natter = self.links.get(&peer).is_some_and(|link| link.incarnation != 0);
-        if singly.rest.is_empty() || !is_natter || self.schedule.values_an_integer < RUNS_PAY {
+        let reads_runs = self.links.get(&peer).is_some_and(|link| link.reads_runs);
+        if singly.rest.is_empty() || !reads_runs || self.schedule.values_an_integer < RUNS_PAY {
             return singly;
         }
         let mut by_runs = self.gather_at_most(RUNS_VALUES_MAX, tick, peer, span);

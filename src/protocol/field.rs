@@ -105,21 +105,20 @@ where
     }
 }
 
-impl<'de, T> Wanted<'de> for PhantomData<Vec<(&'de str, T)>>
-where
-    PhantomData<T>: Wanted<'de, Found = T>,
-{
-    type Found = Vec<(&'de str, T)>;
+/// Arrays of names by name. They are only looked at: no design of ours does as a topology says.
+pub(super) struct Neighbours;
 
-    fn take_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Self::Found>, A::Error> {
-        let mut entries = Some(Vec::new());
-        while let Some((key, value)) = map.next_entry::<&'de str, Field<T>>()? {
-            match (&mut entries, value) {
-                (Some(entries), Field::Is(value)) => entries.push((key, value)),
-                _ => entries = None,
+impl<'de> Wanted<'de> for Neighbours {
+    type Found = ();
+
+    fn take_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<()>, A::Error> {
+        let mut found = Some(());
+        while let Some((_, names)) = map.next_entry::<&'de str, Field<Vec<&'de str>>>()? {
+            if !matches!(names, Field::Is(_)) {
+                found = None;
             }
         }
-        Ok(entries)
+        Ok(found)
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Header {
     pub untold: Vec<u64>,
 }
 
+/// An array `link` that is longer names more members than any cluster has.
+const INTEGERS_MAX: usize = 1 << 20;
+
 /// Stands for an integer that is missing.
 const MISSING: i64 = -1;
 
@@ -101,6 +104,9 @@ impl Header {
     pub(crate) fn from_integers(integers: &[i64]) -> Option<Self> {
         let required = |integer: i64| u64::try_from(integer).ok();
         let optional = |integer| if integer == MISSING { Some(None) } else { required(integer).map(Some) };
+        if integers.len() > INTEGERS_MAX {
+            return None;
+        }
         let (numbers, mut lists) = integers.split_first_chunk::<16>()?;
         let [incarnation, to, at, echo, hold, ack, later, flags, root, plan @ .., count, sum, known] =
             *numbers;

@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Vis
 use simd_json::{BorrowedValue, Buffers, Tape};
 
 use super::error::{LineError, Reason, Refusal};
-use super::field::{Field, FieldVisitor, Integers};
+use super::field::{Field, FieldVisitor, Integers, Neighbours};
 use super::link::{Delta, Header, Range, Sync, Want};
 use super::runs::expand;
 use super::{Generation, Line, Value, scan};
@@ -159,8 +159,8 @@ pub enum Request<'a> {
         /// All nodes, this one included.
         node_ids: Vec<&'a str>,
     },
-    /// A suggestion of who should talk to whom: each node with its neighbours.
-    Topology(Vec<(&'a str, Vec<&'a str>)>),
+    /// A suggestion of who should talk to whom. What it suggests is not kept.
+    Topology,
     /// Send the value back.
     Echo(Echoed<'a>),
     /// Make a unique id.
@@ -204,7 +204,7 @@ pub fn parse_fully<'a>(line: Line<'a>, scratch: &'a mut Scratch) -> Result<Messa
     parts.clear();
     let (padded, len) = line.into_padded();
     *is_large = len > LINE_KEPT_MAX;
-    if len > PARTS_MAX && padded[..len].iter().filter(|&&byte| is_part(byte)).count() > PARTS_MAX {
+    if len > PARTS_MAX && count_parts(&padded[..len]) > PARTS_MAX {
         return Err(LineError::TooManyParts { limit: PARTS_MAX });
     }
     let mut tape: Tape<'a> = mem::replace(kept, Tape(Vec::new()));
@@ -214,10 +214,14 @@ pub fn parse_fully<'a>(line: Line<'a>, scratch: &'a mut Scratch) -> Result<Messa
     let read = filled.and_then(|()| deserializer.deserialize_map(MessageFields { raw: &mut raw, parts }));
     *kept = deserializer.into_tape().reset();
     read.map_err(line_error)?;
-    if let Field::Is(()) = raw.body.runs
-        && expand(&parts.runs, &mut parts.values).is_none()
-    {
-        raw.body.runs = Field::Wrong;
+    if let Field::Is(()) = raw.body.runs {
+        if !matches!(raw.body.values, Field::Is(())) {
+            parts.values.clear();
+        }
+        // Of a delta alone they mean anything.
+        if matches!(raw.body.kind, Field::Is("delta")) && expand(&parts.runs, &mut parts.values).is_none() {
+            raw.body.runs = Field::Wrong;
+        }
     }
     if let Some(Field::Is(())) = raw.body.link {
         parts.header = Header::from_integers(&parts.link);
@@ -225,8 +229,16 @@ pub fn parse_fully<'a>(line: Line<'a>, scratch: &'a mut Scratch) -> Result<Messa
     raw.judge(&parts.values, parts.header.as_ref())
 }
 
-fn is_part(byte: u8) -> bool {
-    matches!(byte, b',' | b':' | b'[' | b']' | b'{' | b'}' | b'"')
+/// How many commas, colons, brackets and quotation marks there are, but for those within texts.
+fn count_parts(line: &[u8]) -> usize {
+    let (mut count, mut is_text, mut is_escaped) = (0, false, false);
+    for &byte in line {
+        let is_quote = byte == b'"' && !is_escaped;
+        count += usize::from(is_quote || !is_text && matches!(byte, b',' | b':' | b'[' | b']' | b'{' | b'}'));
+        is_text ^= is_quote;
+        is_escaped = is_text && byte == b'\\' && !is_escaped;
+    }
+    count
 }
 
 fn line_error(error: simd_json::Error) -> LineError {
@@ -256,7 +268,7 @@ struct RawBody<'a> {
     message: Field<i64>,
     node_id: Field<&'a str>,
     node_ids: Field<Vec<&'a str>>,
-    topology: Field<Vec<(&'a str, Vec<&'a str>)>>,
+    topology: Field<()>,
     generation: Field<i64>,
     /// They are elsewhere, and so are the arrays `runs` and `link`.
     values: Field<()>,
@@ -330,7 +342,7 @@ impl<'a> RawBody<'a> {
                 node_id: self.node_id.required("node_id", STRING)?,
                 node_ids: self.node_ids.required("node_ids", STRINGS)?,
             },
-            "topology" => Request::Topology(self.topology.required("topology", NEIGHBOURS)?),
+            "topology" => self.topology.required("topology", NEIGHBOURS).map(|()| Request::Topology)?,
             "echo" => Request::Echo(Echoed::Value(self.echo.take().ok_or(Reason::Missing("echo"))?)),
             "generate" => Request::Generate,
             "broadcast" => Request::Broadcast(self.message.required("message", INTEGER)?),
@@ -474,7 +486,7 @@ impl<'de> Visitor<'de> for BodyFields<'_, 'de> {
                 "message" => raw.message = map.next_value()?,
                 "node_id" => raw.node_id = map.next_value()?,
                 "node_ids" => raw.node_ids = map.next_value()?,
-                "topology" => raw.topology = map.next_value()?,
+                "topology" => raw.topology = map.next_value_seed(FieldVisitor(Neighbours))?,
                 "generation" => raw.generation = map.next_value()?,
                 "values" => raw.values = map.next_value_seed(FieldVisitor(Integers(&mut parts.values)))?,
                 "runs" => raw.runs = map.next_value_seed(FieldVisitor(Integers(&mut parts.runs)))?,
@@ -527,7 +539,7 @@ mod tests {
         );
         body_is(
             r#"{"type":"topology","msg_id":1,"topology":{"n1":["n2"],"n2":[]}}"#,
-            request(Request::Topology(vec![("n1", vec!["n2"]), ("n2", vec![])])),
+            request(Request::Topology),
         );
     }
 
@@ -613,6 +625,8 @@ mod tests {
         with(&line("1.5", PARTS_MAX), |message| assert_eq!(message.map(|_| ()), Err(too_many)));
         with(&line("1.5", PARTS_MAX / 2), |message| assert!(message.is_ok()));
         with(&line("15", PARTS_MAX), |message| assert!(message.is_ok(), "the scanner reads it"));
+        let texts = format!("[\"é\\\",{}\"]", ",".repeat(PARTS_MAX + 9));
+        with(&line(&texts, 1), |message| assert!(message.is_ok(), "they are one text"));
     }
 
     #[test]
@@ -624,6 +638,18 @@ mod tests {
         told(&[5, 6, 7, -1], r#","runs":[5,3,-1,1]"#);
         told(&[2, 5, 6], r#","runs":[5,2],"values":[2]"#);
         told(&[2, 5, 6], r#","values":[2],"x":{},"runs":[5,2]"#);
+        told(&[5, 6], r#","values":[1],"values":null,"runs":[5,2]"#);
+        told(&[5, 6], r#","runs":[9,9],"runs":[5,2],"x":1.5"#);
+        let twice = r#""values":[1,2]},"body":{"type":"delta","generation":9,"runs":[5,2]"#;
+        body_is(
+            &format!("{{{twice}}}"),
+            Ok(Body::Delta { msg_id: None, delta: delta_of(&[5, 6]), header: None }),
+        );
+        let ping = format!(r#"{{"type":"ping","values":[1],"runs":[7,3,1,0],"link":{LINK}}}"#);
+        with(&format!(r#"{{"src":"n1","dest":"n0","body":{ping}}}"#), |message| {
+            let body = message.expect("a message").body.expect("understood");
+            assert!(matches!(body, Body::Ping { values: [1], .. }), "{body:?}");
+        });
         for bad in ["[5]", "[5,0]", "[5,1025]", "[\"5\",1]", "7"] {
             let reason = Reason::WrongType { field: "runs", expected: RUNS };
             body_is(&delta(&format!(r#","runs":{bad}"#)), Err(Refusal { in_reply_to: None, reason }));

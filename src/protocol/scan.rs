@@ -40,7 +40,7 @@ enum Asked {
         node_id: Span,
         node_ids: Span,
     },
-    Topology(Span),
+    Topology,
     /// As JSON.
     Echo(Span),
     Generate,
@@ -76,7 +76,7 @@ impl Scanned {
                     Asked::Init { node_id, node_ids } => {
                         Request::Init { node_id: text(node_id), node_ids: Cursor::at(line, node_ids).names() }
                     }
-                    Asked::Topology(span) => Request::Topology(Cursor::at(line, span).topology()),
+                    Asked::Topology => Request::Topology,
                     Asked::Echo(span) => Request::Echo(Echoed::Text(text(span))),
                     Asked::Generate => Request::Generate,
                     Asked::Broadcast(value) => Request::Broadcast(value),
@@ -160,16 +160,6 @@ impl<'l> Cursor<'l> {
         self.each_name(|cursor, name| names.push(cursor.text_at(name))).expect(again);
         names
     }
-
-    fn topology(mut self) -> Vec<(&'l str, Vec<&'l str>)> {
-        let mut nodes = Vec::new();
-        let read = self.object(|cursor, node| {
-            nodes.push((str::from_utf8(node).expect("only ASCII is taken"), cursor.names()));
-            Some(())
-        });
-        read.expect("it has been read before");
-        nodes
-    }
 }
 
 impl<'l> Cursor<'l> {
@@ -185,10 +175,7 @@ impl<'l> Cursor<'l> {
             b"echo" => once(&mut echo, cursor.span(|cursor| cursor.any(DEPTH_MAX))?),
             b"node_id" => once(&mut node_id, cursor.text()?),
             b"node_ids" => once(&mut node_ids, cursor.span(|cursor| cursor.each_name(|_, _| ()))?),
-            b"topology" => once(
-                &mut topology,
-                cursor.span(|cursor| cursor.object(|cursor, _| cursor.each_name(|_, _| ())))?,
-            ),
+            b"topology" => once(&mut topology, cursor.object(|cursor, _| cursor.each_name(|_, _| ()))?),
             b"generation" => once(&mut generation, Generation(cursor.natural()?)),
             b"base" => once(&mut base, Generation(cursor.natural()?)),
             b"age" => once(&mut age, cursor.natural()?),
@@ -206,7 +193,7 @@ impl<'l> Cursor<'l> {
         }
         let asked = match kind? {
             Kind::Init => Asked::Init { node_id: node_id?, node_ids: node_ids? },
-            Kind::Topology => Asked::Topology(topology?),
+            Kind::Topology => topology.map(|()| Asked::Topology)?,
             Kind::Echo => Asked::Echo(echo?),
             Kind::Generate => Asked::Generate,
             Kind::Broadcast => Asked::Broadcast(message?),
@@ -309,9 +296,9 @@ impl<'l> Cursor<'l> {
             }
         }
         let end = self.at;
+        self.at += 1;
         // Another special byte than this one is not for the scanner.
-        self.take(b'"')?;
-        Some(start..end)
+        (self.bytes.get(end) == Some(&b'"')).then_some(start..end)
     }
 
     /// An integer of 64 bits, as JSON writes it. Minus zero is not for the scanner.
@@ -528,6 +515,9 @@ mod tests {
         for body in [
             r#"{"type":"echo","msg_id":1,"echo":"a\n"}"#,
             r#"{"type":"echo","msg_id":1,"echo":"é"}"#,
+            "{\"type\":\"echo\",\"msg_id\":1,\"echo\":\"a\t\"}",
+            "{\"type\r\":\"read\",\"msg_id\":1}",
+            "{\"type\":\"read\n\",\"msg_id\":1}",
             r#"{"type":"echo","msg_id":1,"echo":[1.5]}"#,
             r#"{"type":"echo","msg_id":1,"echo":[nul]}"#,
             r#"{"type":"echo","msg_id":1,"echo":[1}"#,
@@ -557,6 +547,8 @@ mod tests {
             r#"{"type":"read"}"#,
             r#"{"type":"delta","generation":5}"#,
             r#"{"type":"delta","generation":-5,"values":[]}"#,
+            r#"{"type":"delta","generation":5,"base":-1,"values":[]}"#,
+            r#"{"type":"ping","runs":[7,1],"link":[1,-1,2,-1,0,-1,0,0,0,-1,0,-1,0,0,-5,0,0,0,0]}"#,
             r#"{"type":"delta","values":[]}"#,
             r#"{"type":"delta","generation":5,"values":[1,]}"#,
             r#"{"type":"delta","generation":5,"values":[1 2]}"#,
@@ -644,9 +636,11 @@ mod tests {
 
     fn scalar() -> impl Strategy<Value = String> {
         prop_oneof![
-            4 => any::<i64>().prop_map(|number| number.to_string()),
-            4 => "[ -~]{0,20}".prop_map(|text| format!("{text:?}")),
-            4 => "[ -!#-\\[\\]-~]{0,20}".prop_map(|text| format!("\"{text}\"")),
+            12 => any::<i64>().prop_map(|number| number.to_string()),
+            2 => "[ -~]{0,20}".prop_map(|text| format!("{text:?}")),
+            12 => "[ -!#-\\[\\]-~]{0,20}".prop_map(|text| format!("\"{text}\"")),
+            1 => "[a\t\r]{0,3}".prop_map(|text| format!("\"{text}\"")),
+            1 => any::<u128>().prop_map(|number| number.to_string()),
             1 => prop::sample::select(vec!["null", "true", "1.5", "1e3", "[]", "{}", "-0", "01", "\"\\u00e9\"", "\"é\""])
                 .prop_map(str::to_owned),
         ]
@@ -739,7 +733,18 @@ mod tests {
                     }
                     "delta" | "delta_ok" | "ping" => {
                         fields.push(("generation", (message & i64::MAX).to_string()));
-                        fields.push(("values", format!("[ {msg_id},{message} , 0]")));
+                        // Each of them is there in half of the messages, and wrong in a few.
+                        for (bit, field, value) in [
+                            (1, "values", format!("[ {msg_id},{message} , 0]")),
+                            (2, "runs", format!("[{msg_id},{} ,7,3]", message & 0x4ff)),
+                            (4, "base", (message >> 1 & -2).to_string()),
+                            (8, "age", (msg_id & i64::MAX).to_string()),
+                            (16, "now", (msg_id > 0).to_string()),
+                        ] {
+                            if message >> 8 & bit != 0 {
+                                fields.push((field, value));
+                            }
+                        }
                         let restarts = if message % 2 == 0 { "0" } else { "2,1,5" };
                         fields.push((
                             "link",
@@ -764,7 +769,7 @@ mod tests {
             object(head.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
         });
         // Some of them with a byte changed.
-        (line, prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>()))).prop_map(
+        (line, prop::option::weighted(0.2, (any::<prop::sample::Index>(), any::<u8>()))).prop_map(
             |(line, change)| {
                 let mut line = line.into_bytes();
                 if let Some((index, byte)) = change {
@@ -777,7 +782,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_means_what_the_whole_parser_makes_of_it() {
-        const CASES: u32 = 3000;
+        const CASES: u32 = 20_000;
         let taken = Cell::new(0);
         let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
         let lines_and_more = (lines(), any::<[u8; 16]>());
@@ -789,6 +794,6 @@ mod tests {
             Ok(())
         });
         held.unwrap_or_else(|error| panic!("{error}"));
-        assert!(taken.get() >= CASES / 6, "the scanner has taken {} lines of {CASES}", taken.get());
+        assert!(taken.get() >= CASES / 5, "the scanner has taken {} lines of {CASES}", taken.get());
     }
 }

@@ -1,12 +1,12 @@
 //! The node's command line, which `natter-node` and `natter node` share.
 
 use std::io::{self, Write, stderr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
-use rustix::fs::OFlags;
 
 use super::{Failure, Output, run};
 use crate::config::{Config, RetryPolicy};
@@ -88,7 +88,7 @@ fn interval() -> clap::builder::RangedU64ValueParser {
 /// How a node is built inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Design {
-    /// No locks of its own on the message path, batches, one writer thread
+    /// No locks of its own on the message path, batches, few large writes
     LockFree,
     /// One mutex, a timer for each peer, one write a reply
     Simple,
@@ -177,19 +177,22 @@ pub fn main(args: &NodeArgs, config: Config) -> ExitCode {
 fn serve(args: &NodeArgs, config: Config) -> Result<(), Failure> {
     let own = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().map_err(Failure::Start);
     let (stdin, stdout) = (own(&io::stdin())?, own(&io::stdout())?);
-    if was_closed(&stdout).map_err(|error| Failure::Start(error.into()))? {
+    if STDOUT_WAS_CLOSED.load(Ordering::Relaxed) {
         return Err(Failure::Output(io::Error::other("it was closed when the node was started")));
     }
     let config = Config { incarnation: Some(incarnation()), ..config };
     args.design.serve(config, entropy(), (stdin, stdout), bounded(args.line_limit))
 }
 
-/// Whether a standard stream was closed when the process began. Then std has opened `/dev/null` in its place, for reading
-/// and writing; a shell that is told to throw output away opens it for writing alone.
-fn was_closed(stream: &OwnedFd) -> rustix::io::Result<bool> {
-    let null = rustix::fs::stat("/dev/null")?;
-    let is_null = rustix::fs::fstat(stream)?.st_rdev == null.st_rdev;
-    Ok(is_null && rustix::fs::fcntl_getfl(stream)? & OFlags::RWMODE == OFlags::RDWR)
+/// Whether stdout was closed when the process began. By the time `main` runs, std has opened `/dev/null` in its place.
+/// Relaxed: it is stored before there is any other thread.
+static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+#[ctor::ctor(unsafe)]
+fn look_at_stdout() {
+    // SAFETY: nothing is done with it but to ask whether it is there.
+    let stdout = unsafe { BorrowedFd::borrow_raw(1) };
+    STDOUT_WAS_CLOSED.store(rustix::io::fcntl_getfd(stdout).is_err(), Ordering::Relaxed);
 }
 
 /// The microseconds since 1970: later in each life of a node, unless the machine's clock is set back.

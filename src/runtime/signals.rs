@@ -1,5 +1,7 @@
 //! SIGTERM, SIGINT and SIGHUP: the node is asked to end, and given time for its last words.
 
+#[cfg(target_os = "linux")]
+use std::fs;
 use std::io::{self, PipeReader, PipeWriter};
 use std::process;
 
@@ -32,9 +34,25 @@ pub(super) fn watch() -> io::Result<(Watch, Watching)> {
     let (asked, ask) = io::pipe()?;
     let (ended, end) = io::pipe()?;
     for signal in [SIGTERM, SIGINT, SIGHUP] {
-        low_level::pipe::register(signal, ask.try_clone()?)?;
+        if signal != SIGHUP || !is_hangup_ignored() {
+            low_level::pipe::register(signal, ask.try_clone()?)?;
+        }
     }
     Ok((Watch { asked, ended }, Watching { _ended: end }))
+}
+
+/// Whether the process was started so that it outlives its terminal, as by nohup.
+#[cfg(target_os = "linux")]
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_hangup_ignored() -> bool {
+    false
 }
 
 impl Watch {

@@ -65,7 +65,11 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn start(design: &str, args: &[&str]) -> Self {
-        let mut child = program(design, args).spawn().expect("natter-node starts");
+        Self::of(program(design, args))
+    }
+
+    pub(crate) fn of(mut program: Command) -> Self {
+        let mut child = program.spawn().expect("natter-node starts");
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         Self { child, stdin, stdout }

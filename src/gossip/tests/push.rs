@@ -99,6 +99,29 @@ fn a_batch_that_is_more_when_it_is_sent_again_is_followed_by_the_rest() {
 }
 
 #[test]
+fn only_a_peer_that_has_just_spoken_as_natter_nodes_do_is_told_runs() {
+    node("n0", |core, tick, out| {
+        core.schedule.values_an_integer = 8.0;
+        let link = core.link(LEAF);
+        (link.incarnation, link.overlay.is_child, link.push.is_synced) = (3, true, true);
+        tick.log.append(&Vec::from_iter(0..200), Origin::Client, NOW);
+        let told = |out: &mut Outbox| (text(out).contains("\"runs\":[0,200]"), text(out).contains("62,63]"));
+        core.hear(tick, LEAF, arrival(Header { up: true, ..header(0) }, Kind::Ack), out);
+        core.flush(tick, LEAF, out);
+        assert_eq!(told(out), (true, false));
+        out.clear();
+        // A node of another design has taken its place, and doesn't understand that.
+        core.hear(tick, LEAF, Arrival { at: NOW, what: What::Foreign }, out);
+        let first = tick.shared(LEAF).slots.in_flight().next().expect("the batch");
+        core.send_again(tick, LEAF, first, out);
+        assert_eq!(told(out), (false, true));
+        out.clear();
+        core.flush(tick, LEAF, out);
+        assert!(text(out).contains("198,199]"), "the rest follows");
+    });
+}
+
+#[test]
 fn a_peer_that_answers_again_is_pushed_nothing_before_it_is_compared_with() {
     node("n0", |core, tick, out| {
         let link = core.link(LEAF);
