@@ -188,7 +188,11 @@ fn a_long_line_takes_at_most_eight_times_its_length_while_it_is_read() {
         (r#"{"type":"topology","msg_id":1,"topology":{"n0":["#, r#""a","#.to_owned(), r#""a"]}}"#),
         (r#"{"type":"topology","msg_id":1,"topology":{"#, r#""":[],"#.to_owned(), r#""a":[]}}"#),
         (r#"{"type":"topology","msg_id":1,"topology":{"#, r#""":["",""],"#.to_owned(), r#""a":[]}}"#),
-        (r#"{"type":"ping","link":[1,-1,2,-1,0,-1,0,0,0,-1,0,-1,0,0,-5,0,0,0,8388600,"#, "7,".to_owned(), "7]}"),
+        (
+            r#"{"type":"ping","link":[1,-1,2,-1,0,-1,0,0,0,-1,0,-1,0,0,-5,0,0,0,8388600,"#,
+            "7,".to_owned(),
+            "7]}",
+        ),
         delta(r#"{"type":"delta","generation":1,"values":["#),
         delta(r#"{"type":"delta","generation":1,"x":[],"values":["#),
     ] {
