@@ -106,8 +106,9 @@ impl Core {
         let outranks = peer.0 < tick.members.rank();
         let is_pushed_to = self.is_pushed_to(peer);
         let link = self.link(peer);
-        // One that has not been sent yet gives way to any.
-        let mine = link.comparison.round.filter(|round| round.is_sent).map(|round| round.id);
+        // One that has not been sent yet gives way to any, and so does one that is put off, for as long as it is.
+        let mine =
+            link.comparison.round.filter(|round| round.is_sent && !round.is_put_off()).map(|round| round.id);
         if answer && mine != Some(round) || !answer && mine.is_some() && !outranks {
             // Of a round that is over, or of one that gives way.
             return;

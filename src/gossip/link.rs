@@ -140,7 +140,7 @@ impl Link {
     }
 
     /// A round that this node has begun, if there is one, comes to no end before the peer answers again: what the peer lacks is
-    /// not known. The peer may have answered it, and then relies on it: it gives way no more than before.
+    /// not known. The peer may have answered it, and then relies on it: once it goes on it gives way no more than before.
     pub(super) fn put_off_round(&mut self) {
         if let Some(round) = &mut self.comparison.round {
             round.retry_at = Time::NEVER;

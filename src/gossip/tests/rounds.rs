@@ -51,7 +51,7 @@ fn a_round_with_a_suspected_peer_does_not_give_way_once_that_answers() {
 }
 
 #[test]
-fn a_round_that_was_put_off_gives_way_no_more_than_before() {
+fn a_round_that_was_put_off_gives_way_no_more_than_before_once_it_goes_on() {
     node("n0", |core, tick, out| {
         core.link(LEAF).clock.stamp(NOW);
         core.suspect(tick, LEAF, out);
@@ -63,6 +63,10 @@ fn a_round_that_was_put_off_gives_way_no_more_than_before() {
         // The leaf had sent that before.
         core.compare(tick, LEAF, &step(9), out);
         assert!(core.link(LEAF).comparison.round.is_some());
+        // While it is put off, the peer may have no other way to be answered.
+        core.link(LEAF).put_off_round();
+        core.compare(tick, LEAF, &step(10), out);
+        assert!(core.link(LEAF).comparison.round.is_none());
     });
 }
 
