@@ -78,13 +78,12 @@ impl Core {
         self.expect_answer(tick, peer, comparing);
     }
 
-    /// The round trip is known better: an answer that is awaited takes no longer than one to what were sent now.
+    /// The round trip is known better: the answer that is awaited comes no later than one to a step that were sent now.
     pub(super) fn hasten_round(&mut self, tick: &Tick<'_>, peer: Peer) {
         let comparing = self.comparing();
         let link = self.link(peer);
         let retry_at = tick.now + link.trip.timeout() + comparing;
-        let round = link.comparison.round.as_mut();
-        if let Some(round) = round.filter(|round| round.is_sent && !round.is_put_off()) {
+        if let Some(round) = link.comparison.round.as_mut().filter(|round| round.goes_on()) {
             round.retry_at = round.retry_at.min(retry_at);
         }
     }
@@ -107,8 +106,7 @@ impl Core {
         let is_pushed_to = self.is_pushed_to(peer);
         let link = self.link(peer);
         // One that has not been sent yet gives way to any, and so does one that is put off, for as long as it is.
-        let mine =
-            link.comparison.round.filter(|round| round.is_sent && !round.is_put_off()).map(|round| round.id);
+        let mine = link.comparison.round.filter(Round::goes_on).map(|round| round.id);
         if answer && mine != Some(round) || !answer && mine.is_some() && !outranks {
             // Of a round that is over, or of one that gives way.
             return;

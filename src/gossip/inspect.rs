@@ -7,7 +7,7 @@ use super::membership::{Membership, Peer};
 use super::schedule::GATHER;
 use crate::node::{Inspect, Time};
 use crate::protocol::Value;
-use crate::queue::{Span, Stretch};
+use crate::queue::Span;
 use crate::sync::Ordering;
 
 impl LockFree {
@@ -23,7 +23,7 @@ impl LockFree {
     /// Where a value is in the log.
     fn position(&self, value: Value) -> Option<usize> {
         let all = Span { from: 0, to: self.log.len(), whole: true };
-        self.log.stretches(all).flat_map(Stretch::values).position(|one| one == value)
+        self.log.values(all).position(|one| one == value)
     }
 }
 

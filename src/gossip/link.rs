@@ -409,6 +409,11 @@ pub(super) struct Round {
 }
 
 impl Round {
+    /// Whether its first step was sent and it is not put off.
+    pub(super) fn goes_on(&self) -> bool {
+        self.is_sent && !self.is_put_off()
+    }
+
     /// Whether it goes on once the peer answers again.
     pub(super) fn is_put_off(self) -> bool {
         self.retry_at == Time::NEVER

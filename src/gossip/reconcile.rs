@@ -11,7 +11,7 @@ use super::membership::Peer;
 use crate::node::Time;
 use crate::protocol::Value;
 use crate::protocol::link::{Range, Sync, Want};
-use crate::queue::{Log, Span, Stretch};
+use crate::queue::{Log, Span};
 use crate::random::scatter;
 
 /// How many ranges a range is divided into: a set of four thousand is compared in one message, one of half a
@@ -88,7 +88,7 @@ impl Reconciliation {
     pub(super) fn sorted(&mut self, log: &Log, len: usize) -> &[Place] {
         if self.sorted.len() != len {
             let rest = Span { from: self.sorted.len(), to: len, whole: true };
-            let places = (rest.from..).zip(log.stretches(rest).flat_map(Stretch::values));
+            let places = (rest.from..).zip(log.values(rest));
             self.sorted.extend(places.map(|(position, value)| Place { value, position }));
             self.sorted.sort_unstable();
         }

@@ -103,7 +103,7 @@ impl Schedule {
 
     fn note_runs(&mut self, log: &Log, gained: Span) {
         let most = Span { to: gained.to.min(gained.from + RUNS_VALUES_MAX), ..gained };
-        let mut values: Batch = log.entries(most).map(|entry| entry.value).collect();
+        let mut values: Batch = log.values(most).collect();
         if !values.is_empty() {
             values.sort_unstable();
             let integers = values.len().min(integers_by_runs(&values));

@@ -12,7 +12,7 @@ const FIRST_CHUNK: usize = if cfg!(loom) { 2 } else { 64 };
 /// As many chunks as it takes to count to 2^40, which no memory holds.
 const CHUNKS: usize = if cfg!(loom) { 3 } else { 35 };
 
-/// The low bits of a stretch's second word hold the origin, the others the time in units that last for nine years.
+/// Of the word that a stretch has for both, the low bits hold the origin, the others the time, in units that last for nine years.
 const ORIGIN_BITS: u32 = 20;
 const MICROS_A_UNIT: u64 = 16;
 
@@ -231,6 +231,11 @@ impl Log {
             let Stretch { origin, born, .. } = stretch;
             stretch.values().map(move |value| Entry { value, origin, born })
         })
+    }
+
+    /// Their values alone.
+    pub fn values(&self, span: Span) -> impl Iterator<Item = Value> + '_ {
+        self.stretches(span).flat_map(Stretch::values)
     }
 
     /// The published entries of a span, those together that have more than their place in common.

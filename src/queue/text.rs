@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::log::{Log, Span, Stretch};
+use super::log::{Log, Span};
 use crate::protocol::Rope;
 use crate::sync::SwapCell;
 
@@ -36,7 +36,7 @@ impl Text {
     fn extend(&mut self, log: &Log) {
         let len = log.len();
         let new = Span { from: self.rendered, to: len, whole: true };
-        for value in log.stretches(new).flat_map(Stretch::values) {
+        for value in log.values(new) {
             if !(self.open.is_empty() && self.closed.is_empty()) {
                 self.open.push(b',');
             }
