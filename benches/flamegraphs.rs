@@ -11,8 +11,8 @@ use std::thread;
 
 use mimalloc::MiMalloc;
 use natter::config::Config;
+use natter::load::{Input, Load};
 use natter::runtime::cli::Design;
-use natter::workbench::compare::{Input, Load};
 use pprof::flamegraph::Options;
 use pprof::{Frames, ProfilerGuardBuilder, Report};
 

@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
+use natter::challenge::Challenge;
+use natter::check::Valid;
+use natter::check::set_full::Quantiles;
+use natter::cluster::process::{self, NodeCommand, Signals};
+use natter::cluster::scenario::{FaultKind, LatencyDist, Scenario, Verbosity};
+use natter::cluster::trial::Results;
+use natter::cluster::virtual_time;
 use natter::config::Config;
 use natter::gossip::LockFree;
+use natter::history::{EventKind, History, OpValue};
 use natter::node::Time;
-use natter::workbench::challenge::Challenge;
-use natter::workbench::check::Valid;
-use natter::workbench::check::set_full::Quantiles;
-use natter::workbench::history::{EventKind, History, OpValue};
-use natter::workbench::process::{self, NodeCommand, Signals};
-use natter::workbench::scenario::{FaultKind, LatencyDist, Scenario, Verbosity};
-use natter::workbench::store::RunDir;
-use natter::workbench::trial::Results;
-use natter::workbench::virtual_time;
-use natter::workbench::workload::WorkloadResult;
+use natter::report::store::RunDir;
+use natter::workload::WorkloadResult;
 
 /// How often the machine is asked whether it stalls.
 const WATCH_INTERVAL: Duration = Duration::from_millis(1);

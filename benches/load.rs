@@ -14,7 +14,7 @@ use std::{env, panic, thread};
 
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
-use natter::workbench::nemesis::PartitionKind;
+use natter::cluster::nemesis::PartitionKind;
 use rand::SeedableRng;
 use rand::seq::IndexedRandom;
 use rand_pcg::Pcg64;

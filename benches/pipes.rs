@@ -22,9 +22,9 @@ use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use mimalloc::MiMalloc;
 use natter::config::Config;
+use natter::load::{self, Cost, Input, Load};
 use natter::protocol::{self, Echoed, Lines, NextLine, Request, Scratch};
 use natter::runtime::cli::Design;
-use natter::workbench::compare::{self, Cost, Input, Load};
 use serde::Deserialize;
 use simd_json::{Buffers, INPUT_PADDING, Tape};
 
@@ -289,7 +289,7 @@ impl Program {
 
     /// The median of some runs.
     fn cost(&self, input: &Input, runs: u64) -> Cost {
-        let run = |_| compare::run(&self.path, &self.args, input).unwrap_or_else(|error| panic!("{error}"));
+        let run = |_| load::run(&self.path, &self.args, input).unwrap_or_else(|error| panic!("{error}"));
         let mut costs: Vec<Cost> = (0..runs).map(run).collect();
         costs.sort_by(|a, b| a.cpu_us_per_message.total_cmp(&b.cpu_us_per_message));
         costs[costs.len() / 2]

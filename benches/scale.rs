@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
 use mimalloc::MiMalloc;
+use natter::challenge::Challenge;
+use natter::check::Valid;
+use natter::cluster::scenario::Scenario;
+use natter::cluster::virtual_time;
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::{Node, Outbox, Time};
 use natter::protocol::Line;
-use natter::workbench::challenge::Challenge;
-use natter::workbench::check::Valid;
-use natter::workbench::scenario::Scenario;
-use natter::workbench::virtual_time;
 
 #[derive(Parser)]
 struct Cli {

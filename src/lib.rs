@@ -14,7 +14,20 @@
 //! | [`gossip`] | the lock-free design |
 //! | [`simple`] | the simple design: one mutex, one timer a peer |
 //! | [`runtime`] | threads, clocks and stdio for a node |
-//! | `workbench` | network, clients, faults, checkers, reports (feature `workbench`) |
+//!
+//! The test bench, behind the feature `workbench`:
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | `history` | what clients and the nemesis did, in order |
+//! | `check` | checkers: from a history to a verdict |
+//! | `workload` | what clients ask, how they take the answers, which checker judges |
+//! | `cluster` | a run: network, faults, clients; drivers with real processes and in virtual time |
+//! | `simulate` | thousands of runs in virtual time, checked at every step |
+//! | `report` | what is shown and stored of a run |
+//! | `frontier` | what a latency budget should cost in messages, and what it does |
+//! | `challenge` | the Gossip Glomers challenges and their targets |
+//! | `load` | both designs on the same loads, as processes: time and memory |
 //!
 //! # Guarantees of both designs
 //!
@@ -43,5 +56,23 @@ mod random;
 pub mod runtime;
 pub mod simple;
 mod sync;
+
+// The test bench.
 #[cfg(feature = "workbench")]
-pub mod workbench;
+pub mod challenge;
+#[cfg(feature = "workbench")]
+pub mod check;
+#[cfg(feature = "workbench")]
+pub mod cluster;
+#[cfg(feature = "workbench")]
+pub mod frontier;
+#[cfg(feature = "workbench")]
+pub mod history;
+#[cfg(feature = "workbench")]
+pub mod load;
+#[cfg(feature = "workbench")]
+pub mod report;
+#[cfg(feature = "workbench")]
+pub mod simulate;
+#[cfg(feature = "workbench")]
+pub mod workload;

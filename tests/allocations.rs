@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use natter::config::Config;
 use natter::gossip::LockFree;
+use natter::load::{Input, Load};
 use natter::node::{Node, Outbox, Time};
 use natter::protocol::{LineBuf, Scratch};
-use natter::workbench::compare::{Input, Load};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

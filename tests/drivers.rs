@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
+use natter::challenge::Challenge;
+use natter::cluster::scenario::{Concurrency, Scenario};
+use natter::cluster::virtual_time;
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::runtime::cli::Design;
 use natter::simple::Simple;
-use natter::workbench::challenge::Challenge;
-use natter::workbench::scenario::{Concurrency, Scenario};
-use natter::workbench::virtual_time;
 use serde_json::Value as Json;
 
 const SEED: u64 = 7;

@@ -13,11 +13,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{Cluster, Fate, LATENCY, Message};
+use natter::cluster::nemesis::{Nemesis, PartitionKind, Step};
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::{Inspect, Time};
 use natter::protocol::Generation;
-use natter::workbench::nemesis::{Nemesis, PartitionKind, Step};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use serde_json::{Value as Json, json};

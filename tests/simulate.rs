@@ -3,7 +3,7 @@
 #![cfg(all(feature = "workbench", not(loom)))]
 
 use clap::Parser;
-use natter::workbench::simulate::{Keep, Options, Run, Simulation, Summary, digest, survey};
+use natter::simulate::{Keep, Options, Run, Simulation, Summary, digest, survey};
 
 #[derive(Parser)]
 struct Cli {

@@ -1,4 +1,4 @@
-//! Whole runs in virtual time: the workbench's network, clients, faults and checkers around both designs.
+//! Whole runs in virtual time: the network, clients, faults and checkers around both designs.
 
 #![cfg(all(feature = "workbench", not(loom)))]
 
@@ -9,20 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use natter::challenge::Challenge;
+use natter::check::Valid;
+use natter::check::set_full::SetFull;
+use natter::cluster::scenario::{FaultKind, LatencyDist, Scenario, Verbosity, WorkloadKind};
+use natter::cluster::topology::TopologyKind;
+use natter::cluster::trial::{Fault, Results, Trial};
+use natter::cluster::virtual_time;
 use natter::config::Config;
 use natter::gossip::LockFree;
+use natter::history::History;
 use natter::node::{Node, Outbox, Time};
 use natter::protocol::Line;
 use natter::simple::Simple;
-use natter::workbench::challenge::Challenge;
-use natter::workbench::check::Valid;
-use natter::workbench::check::set_full::SetFull;
-use natter::workbench::history::History;
-use natter::workbench::scenario::{FaultKind, LatencyDist, Scenario, Verbosity, WorkloadKind};
-use natter::workbench::topology::TopologyKind;
-use natter::workbench::trial::{Fault, Results, Trial};
-use natter::workbench::virtual_time;
-use natter::workbench::workload::WorkloadResult;
+use natter::workload::WorkloadResult;
 use serde_json::{Value as Json, json};
 
 fn run<D: Design>(scenario: &Scenario, seed: u64, config: &Config) -> Results {

@@ -11,18 +11,18 @@ use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use mimalloc::MiMalloc;
+use natter::challenge::{Challenge, Row, failed, table};
+use natter::check::Valid;
+use natter::cluster::process::{self, NodeCommand, RunError, Signals};
+use natter::cluster::scenario::{Scenario, Verbosity};
+use natter::cluster::trial::Results;
+use natter::frontier::{self, Row as Budget, Setting, picture::picture};
+use natter::history::History;
+use natter::load::{self, Load};
+use natter::report::store::RunDir;
+use natter::report::{Progress, summary, to_stderr};
 use natter::runtime::cli::{self, Design, NodeArgs};
-use natter::workbench::challenge::{Challenge, Row, failed, table};
-use natter::workbench::check::Valid;
-use natter::workbench::compare::{self, Load};
-use natter::workbench::frontier::{self, Row as Budget, Setting, picture::picture};
-use natter::workbench::history::History;
-use natter::workbench::process::{self, NodeCommand, RunError, Signals};
-use natter::workbench::report::{Progress, summary, to_stderr};
-use natter::workbench::scenario::{Scenario, Verbosity};
-use natter::workbench::simulate::{Minimised, Options, Summary, report, survey, survey_until};
-use natter::workbench::store::RunDir;
-use natter::workbench::trial::Results;
+use natter::simulate::{Minimised, Options, Summary, report, survey, survey_until};
 use serde::Serialize;
 
 #[global_allocator]
@@ -359,12 +359,12 @@ fn compare(args: &CompareArgs) -> anyhow::Result<u8> {
     let mut rows = Vec::new();
     for &load in &args.loads {
         let messages = args.messages.unwrap_or(load.messages());
-        rows.push(compare::Row::measure(&program, &["node"], load, messages)?);
+        rows.push(load::Row::measure(&program, &["node"], load, messages)?);
     }
     if args.json {
         print(&(serde_json::to_string_pretty(&rows)? + "\n"))?;
     } else {
-        print(&format!("{}\n", compare::table(&rows)))?;
+        print(&format!("{}\n", load::table(&rows)))?;
     }
     Ok(0)
 }

@@ -1,0 +1,213 @@
+//! The Gossip Glomers challenges: what each is, and what must hold.
+
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::check::Valid;
+use crate::cluster::scenario::{Availability, FaultKind, Scenario, WorkloadKind};
+use crate::cluster::trial::Results;
+use crate::report::verdict;
+use crate::runtime::cli::Design;
+use crate::workload::WorkloadResult;
+
+/// A challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Challenge {
+    /// 1: one node echoes for 10 s
+    Echo,
+    /// 2: three nodes make unique ids for 30 s, under partitions
+    UniqueIds,
+    /// One node, 20 s
+    #[value(name = "3a")]
+    #[serde(rename = "3a")]
+    Single,
+    /// Five nodes, 20 s
+    #[value(name = "3b")]
+    #[serde(rename = "3b")]
+    Multi,
+    /// Five nodes, 20 s, under partitions
+    #[value(name = "3c")]
+    #[serde(rename = "3c")]
+    FaultTolerant,
+    /// 25 nodes, 100 ms: low latency at fewer than 30 messages an operation
+    #[value(name = "3d")]
+    #[serde(rename = "3d")]
+    LowLatency,
+    /// 25 nodes, 100 ms: fewer than 20 messages an operation at moderate latency
+    #[value(name = "3e")]
+    #[serde(rename = "3e")]
+    FewMessages,
+    /// 3d, under partitions
+    #[value(name = "3d-partition")]
+    #[serde(rename = "3d-partition")]
+    LowLatencyPartition,
+    /// 3e, under partitions
+    #[value(name = "3e-partition")]
+    #[serde(rename = "3e-partition")]
+    FewMessagesPartition,
+}
+
+/// Limits that a figure must stay below.
+#[derive(Clone, Copy, Debug, Default)]
+struct Limits {
+    msgs_per_op: Option<f64>,
+    median_ms: Option<u64>,
+    max_ms: Option<u64>,
+}
+
+/// One row of the table: what must hold, and what did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The challenge.
+    pub challenge: Challenge,
+    /// The design that took it.
+    pub design: &'static str,
+    /// What was measured.
+    pub measure: &'static str,
+    /// What it should be; none if it is only shown.
+    pub target: Option<String>,
+    /// What it is.
+    pub figure: String,
+    /// Whether it is what it should be; none without a target.
+    pub met: Option<bool>,
+}
+
+impl Challenge {
+    /// Those that are run when none is named.
+    pub const DEFAULT: [Challenge; 3] =
+        [Challenge::LowLatency, Challenge::FewMessages, Challenge::LowLatencyPartition];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// What is run.
+    #[must_use]
+    pub fn scenario(self) -> Scenario {
+        let broadcast = |node_count, nemesis| Scenario {
+            node_count,
+            time_limit: 20.0,
+            rate: 10.0,
+            nemesis,
+            ..Scenario::new(WorkloadKind::Broadcast)
+        };
+        let efficiency = |nemesis| Scenario { rate: 100.0, latency: 100.0, ..broadcast(25, nemesis) };
+        let partition = || vec![FaultKind::Partition];
+        match self {
+            Challenge::Echo => {
+                Scenario { node_count: 1, time_limit: 10.0, ..Scenario::new(WorkloadKind::Echo) }
+            }
+            Challenge::UniqueIds => Scenario {
+                node_count: 3,
+                time_limit: 30.0,
+                rate: 1000.0,
+                availability: Some(Availability::Total),
+                nemesis: partition(),
+                ..Scenario::new(WorkloadKind::UniqueIds)
+            },
+            Challenge::Single => broadcast(1, vec![]),
+            Challenge::Multi => broadcast(5, vec![]),
+            Challenge::FaultTolerant => broadcast(5, partition()),
+            Challenge::LowLatency | Challenge::FewMessages => efficiency(vec![]),
+            Challenge::LowLatencyPartition | Challenge::FewMessagesPartition => efficiency(partition()),
+        }
+    }
+
+    /// Under partitions, values that wait for a healing have no limit on their latency.
+    fn limits(self) -> Limits {
+        match self {
+            Challenge::LowLatency => {
+                Limits { msgs_per_op: Some(30.0), median_ms: Some(400), max_ms: Some(600) }
+            }
+            Challenge::FewMessages => {
+                Limits { msgs_per_op: Some(20.0), median_ms: Some(1000), max_ms: Some(2000) }
+            }
+            _ => Limits::default(),
+        }
+    }
+
+    /// Judges a run of this challenge.
+    #[must_use]
+    pub fn rows(self, design: Design, results: &Results) -> Vec<Row> {
+        let row = |measure, target: Option<String>, figure: String, met: bool| Row {
+            challenge: self,
+            design: design.name(),
+            measure,
+            met: target.is_some().then_some(met),
+            target,
+            figure,
+        };
+        let figure = match results.valid {
+            Valid::Unknown => "unknown",
+            valid => verdict(valid),
+        };
+        let mut rows =
+            vec![row("valid", Some("yes".to_owned()), figure.to_owned(), results.valid == Valid::True)];
+        let WorkloadResult::Broadcast(set) = &results.workload else { return rows };
+        rows.push(row("values lost", Some("0".to_owned()), set.lost_count.to_string(), set.lost_count == 0));
+
+        let limits = self.limits();
+        let msgs_per_op = results.net.servers.msgs_per_op;
+        let target = limits.msgs_per_op.map(|limit| format!("< {limit}"));
+        let met = limits.msgs_per_op.is_none_or(|limit| msgs_per_op < limit);
+        rows.push(row("messages an operation", target, format!("{msgs_per_op:.2}"), met));
+
+        let quantiles = set.stable_latencies;
+        for (measure, limit, latency) in [
+            ("median latency", limits.median_ms, quantiles.map(|q| q.median)),
+            ("max latency", limits.max_ms, quantiles.map(|q| q.max)),
+        ] {
+            let target = limit.map(|limit| format!("< {limit} ms"));
+            let figure = latency.map_or_else(|| "none".to_owned(), |ms| format!("{ms} ms"));
+            let met = limit.is_none_or(|limit| latency.is_some_and(|latency| latency < limit));
+            rows.push(row(measure, target, figure, met));
+        }
+        rows
+    }
+}
+
+/// The row of a run that could not be finished.
+#[must_use]
+pub fn failed(challenge: Challenge, design: Design, why: &str) -> Row {
+    Row {
+        challenge,
+        design: design.name(),
+        measure: "finished",
+        target: Some("yes".to_owned()),
+        figure: why.lines().next().unwrap_or_default().to_owned(),
+        met: Some(false),
+    }
+}
+
+/// All rows as one table.
+#[must_use]
+pub fn table(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header([
+        "challenge",
+        "design",
+        "measure",
+        "target",
+        "figure",
+        "met",
+    ]);
+    for row in rows {
+        let met = match row.met {
+            Some(true) => "yes",
+            Some(false) => "NO",
+            None => "–",
+        };
+        let target = row.target.as_deref().unwrap_or("–");
+        table.add_row([&row.challenge.name(), row.design, row.measure, target, &row.figure, met]);
+    }
+    for column in [3, 4] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string()
+}

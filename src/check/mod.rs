@@ -1,0 +1,277 @@
+//! The checkers: from a history to a verdict.
+
+pub mod set_full;
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+use crate::cluster::scenario::Availability;
+use crate::history::{Event, EventKind, History, OpValue};
+
+/// A verdict. Of several, the worst counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Valid {
+    /// All as it should be.
+    True,
+    /// Nothing wrong was seen, but nothing that would show it either.
+    Unknown,
+    /// Something is wrong.
+    False,
+}
+
+impl From<bool> for Valid {
+    fn from(valid: bool) -> Self {
+        if valid { Valid::True } else { Valid::False }
+    }
+}
+
+impl Serialize for Valid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Valid::True => serializer.serialize_bool(true),
+            Valid::False => serializer.serialize_bool(false),
+            Valid::Unknown => serializer.serialize_str("unknown"),
+        }
+    }
+}
+
+/// How operations ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Tally {
+    /// Whether at least one succeeded; unknown if not.
+    pub valid: Valid,
+    /// Operations that ended.
+    pub count: usize,
+    /// That succeeded.
+    pub ok_count: usize,
+    /// That did not happen.
+    pub fail_count: usize,
+    /// Of which nobody knows whether they happened.
+    pub info_count: usize,
+}
+
+/// How operations ended, all together and by kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Stats {
+    /// All together; valid if each kind is.
+    #[serde(flatten)]
+    pub all: Tally,
+    /// By kind.
+    pub by_f: BTreeMap<&'static str, Tally>,
+}
+
+impl Tally {
+    fn of<'a>(events: impl Iterator<Item = &'a Event>) -> Self {
+        let mut tally = Tally { valid: Valid::False, count: 0, ok_count: 0, fail_count: 0, info_count: 0 };
+        for event in events {
+            match event.kind {
+                EventKind::Invoke => continue,
+                EventKind::Ok => tally.ok_count += 1,
+                EventKind::Fail => tally.fail_count += 1,
+                EventKind::Info => tally.info_count += 1,
+            }
+            tally.count += 1;
+        }
+        tally.valid = (tally.ok_count > 0).into();
+        tally
+    }
+}
+
+impl Stats {
+    /// Counts a history. Valid if each kind of operation succeeded at least once.
+    #[must_use]
+    pub fn of(history: &History) -> Self {
+        let mut by_f: BTreeMap<&'static str, Vec<&Event>> = BTreeMap::new();
+        for event in history.by_clients().filter(|event| event.kind != EventKind::Invoke) {
+            by_f.entry(event.f).or_default().push(event);
+        }
+        let by_f: BTreeMap<_, _> =
+            by_f.into_iter().map(|(f, events)| (f, Tally::of(events.into_iter()))).collect();
+        let valid = by_f.values().map(|tally| tally.valid).max().unwrap_or(Valid::True);
+        Stats { all: Tally { valid, ..Tally::of(history.by_clients()) }, by_f }
+    }
+}
+
+/// Whether enough requests succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AvailabilityResult {
+    /// Whether it was as asked.
+    pub valid: Valid,
+    /// The part of all requests that succeeded.
+    pub ok_fraction: f64,
+}
+
+impl AvailabilityResult {
+    /// Checks a history against what was asked, if anything was.
+    #[must_use]
+    pub fn of(history: &History, wanted: Option<Availability>) -> Self {
+        let invoked = history.invocations();
+        let ok = history.by_clients().filter(|event| event.kind == EventKind::Ok).count();
+        let ok_fraction = if invoked == 0 { 1.0 } else { ok as f64 / invoked as f64 };
+        let valid = match wanted {
+            None => true,
+            Some(Availability::Total) => ok == invoked,
+            Some(Availability::Fraction(least)) => ok_fraction >= least,
+        };
+        AvailabilityResult { valid: valid.into(), ok_fraction }
+    }
+}
+
+/// The verdict on echoes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EchoResult {
+    /// Whether every request came back as it was.
+    pub valid: Valid,
+    /// Those that did not.
+    pub errors: Vec<String>,
+}
+
+/// Checks that each completed echo shows what was sent; one that failed does not.
+#[must_use]
+pub fn echo(history: &History) -> EchoResult {
+    let wrong = history
+        .completed()
+        .filter(|(invoked, done)| done.kind != EventKind::Ok || done.value != invoked.value);
+    let errors: Vec<String> = wrong
+        .map(|(invoked, done)| match &done.error {
+            Some(error) => format!("sent {:?}: {error}", invoked.value),
+            None => format!("sent {:?}, but received {:?}", invoked.value, done.value),
+        })
+        .collect();
+    EchoResult { valid: errors.is_empty().into(), errors }
+}
+
+/// The verdict on unique ids.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UniqueIdsResult {
+    /// Whether all ids differ.
+    pub valid: Valid,
+    /// Ids asked for.
+    pub attempted_count: usize,
+    /// Ids received.
+    pub acknowledged_count: usize,
+    /// Ids received more than once.
+    pub duplicated_count: usize,
+    /// Some of them, each with how often it was received.
+    pub duplicated: BTreeMap<String, usize>,
+    /// The first and the last id in order.
+    pub range: Option<(String, String)>,
+}
+
+/// As many duplicates as Jepsen lists.
+const DUPLICATES_LISTED: usize = 48;
+
+/// Checks that no id was handed out twice.
+#[must_use]
+pub fn unique_ids(history: &History) -> UniqueIdsResult {
+    let mut received: BTreeMap<String, usize> = BTreeMap::new();
+    let mut acknowledged_count = 0;
+    for (_, done) in history.completed().filter(|(_, done)| done.kind == EventKind::Ok) {
+        acknowledged_count += 1;
+        let id = match &done.value {
+            OpValue::Json(id) => id.to_string(),
+            other => format!("{other:?}"),
+        };
+        *received.entry(id).or_default() += 1;
+    }
+    let range = received.first_key_value().zip(received.last_key_value());
+    let range = range.map(|((first, _), (last, _))| (first.clone(), last.clone()));
+    received.retain(|_, count| *count > 1);
+    let duplicated_count = received.len();
+    UniqueIdsResult {
+        valid: (duplicated_count == 0).into(),
+        attempted_count: history.invocations(),
+        acknowledged_count,
+        duplicated_count,
+        duplicated: received.into_iter().take(DUPLICATES_LISTED).collect(),
+        range,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Process;
+    use crate::node::Time;
+    use serde_json::json;
+
+    fn history(events: &[(usize, EventKind, &'static str, serde_json::Value)]) -> History {
+        let mut history = History::default();
+        for (client, kind, f, value) in events {
+            let value = OpValue::Json(value.clone());
+            history.push(Time::ZERO, Process::Client(*client), *kind, f, value, None);
+        }
+        history
+    }
+
+    use EventKind::{Fail, Info, Invoke, Ok};
+
+    #[test]
+    fn the_worst_verdict_counts() {
+        assert_eq!([Valid::True, Valid::False, Valid::Unknown].into_iter().max(), Some(Valid::False));
+        assert_eq!([Valid::True, Valid::Unknown].into_iter().max(), Some(Valid::Unknown));
+    }
+
+    #[test]
+    fn stats_count_each_kind_and_want_a_success_of_each() {
+        let mut events = vec![
+            (0, Invoke, "read", json!(null)),
+            (1, Invoke, "broadcast", json!(1)),
+            (0, Ok, "read", json!([])),
+            (1, Info, "broadcast", json!(1)),
+        ];
+        let stats = Stats::of(&history(&events));
+        assert_eq!(
+            (stats.all.valid, stats.all.count, stats.all.ok_count, stats.all.info_count),
+            (Valid::False, 2, 1, 1)
+        );
+        assert_eq!((stats.by_f["read"].valid, stats.by_f["broadcast"].valid), (Valid::True, Valid::False));
+        events.extend([(2, Invoke, "broadcast", json!(2)), (2, Ok, "broadcast", json!(2))]);
+        assert_eq!(Stats::of(&history(&events)).all.valid, Valid::True);
+    }
+
+    #[test]
+    fn availability_is_the_part_that_succeeded() {
+        let events = [
+            (0, Invoke, "read", json!(null)),
+            (0, Ok, "read", json!([])),
+            (0, Invoke, "read", json!(null)),
+            (0, Fail, "read", json!(null)),
+        ];
+        let of = |wanted| AvailabilityResult::of(&history(&events), wanted);
+        assert_eq!(of(None), AvailabilityResult { valid: Valid::True, ok_fraction: 0.5 });
+        assert_eq!(of(Some(Availability::Total)).valid, Valid::False);
+        assert_eq!(of(Some(Availability::Fraction(0.5))).valid, Valid::True);
+        assert_eq!(of(Some(Availability::Fraction(0.6))).valid, Valid::False);
+    }
+
+    #[test]
+    fn an_echo_must_come_back_as_it_was() {
+        let good = [(0, Invoke, "echo", json!("a")), (0, Ok, "echo", json!("a"))];
+        assert_eq!(echo(&history(&good)).valid, Valid::True);
+        let other = [(0, Invoke, "echo", json!("a")), (0, Ok, "echo", json!("b"))];
+        assert_eq!(echo(&history(&other)).errors.len(), 1);
+        let none = [(0, Invoke, "echo", json!("a")), (0, Info, "echo", json!("a"))];
+        assert_eq!(echo(&history(&none)).valid, Valid::False);
+    }
+
+    #[test]
+    fn an_id_handed_out_twice_is_found() {
+        let mut events = vec![];
+        for (client, id) in [(0, json!("a")), (1, json!(1)), (0, json!("1"))] {
+            events.extend([(client, Invoke, "generate", json!(null)), (client, Ok, "generate", id)]);
+        }
+        let result = unique_ids(&history(&events));
+        assert_eq!((result.valid, result.acknowledged_count), (Valid::True, 3), "1 and \"1\" differ");
+        events.extend([(1, Invoke, "generate", json!(null)), (1, Ok, "generate", json!("a"))]);
+        let result = unique_ids(&history(&events));
+        assert_eq!((result.valid, result.duplicated_count, result.attempted_count), (Valid::False, 1, 4));
+        assert_eq!(result.duplicated, BTreeMap::from([("\"a\"".to_owned(), 2)]));
+    }
+}

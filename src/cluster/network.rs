@@ -1,0 +1,611 @@
+//! The simulated network: delays, partitions, bad weather, and the count of every message.
+//!
+//! Knows no clock: messages go in with the time they were sent, and come out when asked for what is due.
+//! Order is by (due time, sequence number), so that equal inputs give equal outputs, and no draw depends on
+//! the machine: logarithms are libm's.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand_pcg::Pcg64;
+use serde::Serialize;
+
+use crate::cluster::scenario::LatencyDist;
+use crate::node::Time;
+
+/// One end of a message. Nodes are `n0`, `n1`, …, clients `c0`, `c1`, ….
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Endpoint {
+    /// A node, by index.
+    Node(usize),
+    /// A client, by number.
+    Client(usize),
+}
+
+impl Endpoint {
+    /// Understands a name as Maelstrom writes it: no leading zeros.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let (kind, digits) = (name.as_bytes().first()?, name.get(1..)?);
+        let canonical =
+            digits == "0" || (digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0'));
+        let number = digits.parse().ok().filter(|_| canonical)?;
+        match kind {
+            b'n' => Some(Endpoint::Node(number)),
+            b'c' => Some(Endpoint::Client(number)),
+            _ => None,
+        }
+    }
+
+    fn is_client(self) -> bool {
+        matches!(self, Endpoint::Client(_))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Node(index) => write!(f, "n{index}"),
+            Endpoint::Client(number) => write!(f, "c{number}"),
+        }
+    }
+}
+
+/// A message under way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Packet {
+    due: Time,
+    /// The network's number for it, and its place among those due at the same time.
+    id: u64,
+    /// Who sent it.
+    pub src: Endpoint,
+    /// To whom.
+    pub dest: Endpoint,
+    /// Its body, a JSON object. Messages that say the same may share it.
+    pub body: Arc<str>,
+}
+
+impl Packet {
+    /// The line that a node receives, newline included.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Packet { id, src, dest, body, .. } = self;
+        format!("{{\"id\":{id},\"src\":\"{src}\",\"dest\":\"{dest}\",\"body\":{body}}}\n")
+    }
+}
+
+/// The delay of messages between nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    /// On average.
+    pub mean: Duration,
+    /// How it is spread.
+    pub dist: LatencyDist,
+    /// Each message takes up to so much longer, all lengths being equally likely.
+    pub jitter: Duration,
+}
+
+impl Latency {
+    fn sample(&self, rng: &mut Pcg64) -> Duration {
+        let delay = match self.dist {
+            LatencyDist::Constant => self.mean,
+            LatencyDist::Uniform => self.mean.mul_f64(2.0 * rng.random::<f64>()),
+            LatencyDist::Exponential => self.mean.mul_f64(-libm::log(1.0 - rng.random::<f64>())),
+        };
+        // Without jitter nothing is drawn, so that what is drawn next stays as it was.
+        let has_jitter = !self.jitter.is_zero();
+        delay + if has_jitter { self.jitter.mul_f64(rng.random::<f64>()) } else { Duration::ZERO }
+    }
+}
+
+/// What happens to messages between nodes beside their latency.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Weather {
+    /// The part of them that is lost, from 0 to 1.
+    pub loss: f64,
+    /// The part that arrives twice, the copy up to four seconds after the message.
+    pub duplication: f64,
+    /// A delay for some, so that others overtake them.
+    pub reordering: Option<Extra>,
+    /// A delay of any size.
+    pub delay: Option<Extra>,
+}
+
+/// An extra delay: how many messages have it, and how long it is, each binary order of magnitude between
+/// its bounds being as likely as any other.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Extra {
+    /// The part of the messages that have it, from 0 to 1.
+    pub share: f64,
+    /// The shortest, in whole milliseconds; at least one.
+    pub shortest_ms: u64,
+    /// The longest, in whole milliseconds.
+    pub longest_ms: u64,
+}
+
+/// How much later than the message itself a copy of it arrives.
+pub const COPY_DELAY: Extra = Extra { share: 1.0, shortest_ms: 1, longest_ms: 4000 };
+
+impl Extra {
+    fn sample(&self, rng: &mut Pcg64) -> Duration {
+        if rng.random::<f64>() >= self.share {
+            return Duration::ZERO;
+        }
+        let magnitude = rng.random_range(self.shortest_ms.ilog2()..=self.longest_ms.ilog2());
+        let from = (1 << magnitude).max(self.shortest_ms);
+        let to = (2 << magnitude).min(self.longest_ms);
+        Duration::from_nanos(rng.random_range(from * 1_000_000..=to * 1_000_000))
+    }
+}
+
+/// Cuts that come and go together, apart from those of another layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Layer {
+    /// Partitions.
+    Partition = 1,
+    /// Links that work one way.
+    OneWay = 2,
+    /// Cuts for good.
+    ForGood = 4,
+    /// Cuts that come just after a value.
+    Sudden = 8,
+}
+
+/// What became of a message, for those who want to know of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was sent.
+    Sent,
+    /// It was lost on the way.
+    Lost,
+    /// It is under way twice.
+    Doubled,
+    /// It arrived where nothing from its sender is taken.
+    CutOff,
+    /// It arrived at a node that is dead.
+    Missed,
+    /// It arrived.
+    Arrived,
+}
+
+/// A step on a message's way.
+#[derive(Clone, Debug)]
+pub struct Passage {
+    /// When.
+    pub at: Time,
+    /// What happened.
+    pub fate: Fate,
+    /// From whom.
+    pub src: Endpoint,
+    /// To whom.
+    pub dest: Endpoint,
+    /// What it says.
+    pub body: Arc<str>,
+}
+
+/// Counts of messages, as Maelstrom counts them: at the moment they are sent, lost or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages received.
+    pub received: u64,
+}
+
+/// Counts by who was at the ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Journal {
+    /// A client at one end.
+    pub clients: Counts,
+    /// Nodes at both ends.
+    pub servers: Counts,
+}
+
+/// Counts as they are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NetStats {
+    /// Messages sent.
+    pub send_count: u64,
+    /// Messages received.
+    pub recv_count: u64,
+    /// Distinct messages: all that were sent.
+    pub msg_count: u64,
+    /// Distinct messages for each operation of a client; 0 if there was none.
+    pub msgs_per_op: f64,
+}
+
+impl Counts {
+    /// The report, given the number of operations that clients invoked.
+    #[must_use]
+    pub fn stats(self, op_count: usize) -> NetStats {
+        let msgs_per_op = if op_count == 0 { 0.0 } else { self.sent as f64 / op_count as f64 };
+        NetStats { send_count: self.sent, recv_count: self.received, msg_count: self.sent, msgs_per_op }
+    }
+}
+
+impl Journal {
+    /// Both kinds together.
+    #[must_use]
+    pub fn all(&self) -> Counts {
+        let Journal { clients, servers } = self;
+        Counts { sent: clients.sent + servers.sent, received: clients.received + servers.received }
+    }
+
+    fn of(&mut self, src: Endpoint, dest: Endpoint) -> &mut Counts {
+        if src.is_client() || dest.is_client() { &mut self.clients } else { &mut self.servers }
+    }
+}
+
+/// The network between nodes and clients.
+#[derive(Debug)]
+pub struct Network {
+    latency: Latency,
+    rng: Pcg64,
+    next_id: u64,
+    under_way: BinaryHeap<Reverse<Packet>>,
+    /// The layers in which the node of the row takes nothing from the node of the column, one bit each. Empty until the
+    /// first cut.
+    cut: Vec<u8>,
+    /// What the latency of each link is multiplied by, in the same order. Empty while all are alike.
+    factors: Vec<f64>,
+    nodes: usize,
+    /// Which nodes are dead.
+    down: Vec<bool>,
+    /// What the weather is like.
+    pub weather: Weather,
+    journal: Journal,
+    /// Every passage, if somebody wants to know.
+    trace: Option<Vec<Passage>>,
+}
+
+impl Network {
+    /// An idle, whole network.
+    #[must_use]
+    pub fn new(nodes: usize, latency: Latency, rng: Pcg64) -> Self {
+        Self {
+            latency,
+            rng,
+            next_id: 0,
+            under_way: BinaryHeap::new(),
+            cut: Vec::new(),
+            factors: Vec::new(),
+            nodes,
+            down: vec![false; nodes],
+            weather: Weather::default(),
+            journal: Journal::default(),
+            trace: None,
+        }
+    }
+
+    /// Keeps every passage from now on. Memory grows with each.
+    pub fn keep_trace(&mut self) {
+        self.trace.get_or_insert_default();
+    }
+
+    /// Takes what was kept, oldest first.
+    pub fn take_trace(&mut self) -> Vec<Passage> {
+        self.trace.take().unwrap_or_default()
+    }
+
+    /// Takes a message. To and from clients there is no delay, and the weather is always fine.
+    pub fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
+        self.journal.of(src, dest).sent += 1;
+        self.note(now, Fate::Sent, src, dest, &body);
+        if src.is_client() || dest.is_client() {
+            return self.dispatch(now, src, dest, body);
+        }
+        let Weather { loss, duplication, .. } = self.weather;
+        if loss > 0.0 && self.rng.random::<f64>() < loss {
+            return self.note(now, Fate::Lost, src, dest, &body);
+        }
+        if duplication > 0.0 && self.rng.random::<f64>() < duplication {
+            self.note(now, Fate::Doubled, src, dest, &body);
+            let due = now + self.delay(src, dest) + COPY_DELAY.sample(&mut self.rng);
+            self.dispatch(due, src, dest, body.clone());
+        }
+        let due = now + self.delay(src, dest);
+        self.dispatch(due, src, dest, body);
+    }
+
+    fn delay(&mut self, src: Endpoint, dest: Endpoint) -> Duration {
+        let Weather { reordering, delay, .. } = self.weather;
+        let extras = [reordering, delay].into_iter().flatten();
+        let latency = self.latency.sample(&mut self.rng);
+        let factor = self.link(src, dest).and_then(|link| self.factors.get(link));
+        extras.fold(factor.map_or(latency, |&factor| latency.mul_f64(factor)), |sum, extra| {
+            sum + extra.sample(&mut self.rng)
+        })
+    }
+
+    /// The index of the link between two nodes: the receiver's row, the source's column.
+    fn link(&self, src: Endpoint, dest: Endpoint) -> Option<usize> {
+        match (src, dest) {
+            (Endpoint::Node(source), Endpoint::Node(receiver)) => Some(receiver * self.nodes + source),
+            _ => None,
+        }
+    }
+
+    fn dispatch(&mut self, due: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
+        self.under_way.push(Reverse(Packet { due, id: self.next_id, src, dest, body }));
+        self.next_id += 1;
+    }
+
+    fn note(&mut self, at: Time, fate: Fate, src: Endpoint, dest: Endpoint, body: &Arc<str>) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(Passage { at, fate, src, dest, body: Arc::clone(body) });
+        }
+    }
+
+    /// The next message that is due by `now` and gets through. What a partition holds back, or finds nobody
+    /// alive, is dropped here, where its receiver would have taken it.
+    pub fn receive(&mut self, now: Time) -> Option<Packet> {
+        while self.next_due().is_some_and(|due| due <= now) {
+            let Reverse(packet) = self.under_way.pop()?;
+            let Packet { due, src, dest, .. } = packet;
+            let fate = match dest {
+                Endpoint::Node(node) if self.down[node] => Fate::Missed,
+                _ if self.is_cut(src, dest) => Fate::CutOff,
+                _ => Fate::Arrived,
+            };
+            self.note(due, fate, src, dest, &packet.body);
+            if fate == Fate::Arrived {
+                self.journal.of(src, dest).received += 1;
+                return Some(packet);
+            }
+        }
+        None
+    }
+
+    /// When the next message is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Time> {
+        self.under_way.peek().map(|Reverse(packet)| packet.due)
+    }
+
+    /// How many messages are under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub fn journal(&self) -> Journal {
+        self.journal
+    }
+
+    /// From now on, `receiver` takes nothing from `source`, until the layer is mended.
+    pub fn cut(&mut self, layer: Layer, receiver: usize, source: usize) {
+        if self.cut.is_empty() {
+            self.cut = vec![0; self.nodes * self.nodes];
+        }
+        self.cut[receiver * self.nodes + source] |= layer as u8;
+    }
+
+    /// From now on, what `source` sends to `receiver` takes so many times the latency.
+    pub fn stretch(&mut self, receiver: usize, source: usize, factor: f64) {
+        if self.factors.is_empty() {
+            self.factors = vec![1.0; self.nodes * self.nodes];
+        }
+        self.factors[receiver * self.nodes + source] = factor;
+    }
+
+    /// From now on, what arrives at a node vanishes, or no longer does.
+    pub fn set_down(&mut self, node: usize, down: bool) {
+        self.down[node] = down;
+    }
+
+    /// Takes all cuts of a layer back.
+    pub fn mend(&mut self, layer: Layer) {
+        for cut in &mut self.cut {
+            *cut &= !(layer as u8);
+        }
+    }
+
+    fn is_cut(&self, src: Endpoint, dest: Endpoint) -> bool {
+        self.link(src, dest).and_then(|link| self.cut.get(link)).is_some_and(|&layers| layers > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    const MS: u64 = 1_000_000;
+
+    fn network(mean_ms: u64, dist: LatencyDist) -> Network {
+        let latency = Latency { mean: Duration::from_millis(mean_ms), dist, jitter: Duration::ZERO };
+        Network::new(3, latency, Pcg64::seed_from_u64(1))
+    }
+
+    fn send(network: &mut Network, at_ms: u64, src: &str, dest: &str) {
+        let end = |name| Endpoint::parse(name).expect("a name");
+        network.send(Time::from_nanos(at_ms * MS), end(src), end(dest), "{}".into());
+    }
+
+    fn receive(network: &mut Network, at_ms: u64) -> Option<String> {
+        let packet = network.receive(Time::from_nanos(at_ms * MS))?;
+        Some(format!("{}>{}", packet.src, packet.dest))
+    }
+
+    #[test]
+    fn names_are_understood_as_they_are_written() {
+        for name in ["n0", "n24", "c0", "c107"] {
+            assert_eq!(Endpoint::parse(name).expect("a name").to_string(), name);
+        }
+        for bad in ["", "n", "n01", "n-1", "n+1", "x1", "nn1", "é1", "n99999999999999999999999"] {
+            assert_eq!(Endpoint::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn servers_wait_for_the_latency_and_clients_do_not() {
+        let mut network = network(100, LatencyDist::Constant);
+        send(&mut network, 5, "n0", "n1");
+        send(&mut network, 6, "c0", "n1");
+        assert_eq!(receive(&mut network, 6).as_deref(), Some("c0>n1"));
+        assert_eq!(receive(&mut network, 104), None);
+        assert_eq!(network.next_due(), Some(Time::from_nanos(105 * MS)));
+        assert_eq!(receive(&mut network, 105).as_deref(), Some("n0>n1"));
+        assert_eq!(network.in_flight(), 0);
+    }
+
+    #[test]
+    fn messages_due_together_arrive_in_the_order_they_were_sent() {
+        let mut network = network(100, LatencyDist::Constant);
+        for pair in [("n2", "n1"), ("n0", "n1"), ("n1", "n0")] {
+            send(&mut network, 0, pair.0, pair.1);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| receive(&mut network, 100)).collect();
+        assert_eq!(order, ["n2>n1", "n0>n1", "n1>n0"]);
+    }
+
+    #[test]
+    fn a_partition_drops_what_arrives_in_one_direction_and_counts_it_as_sent() {
+        let mut network = network(100, LatencyDist::Constant);
+        network.cut(Layer::Partition, 1, 0);
+        send(&mut network, 0, "n0", "n1");
+        send(&mut network, 0, "n1", "n0");
+        assert_eq!(receive(&mut network, 100).as_deref(), Some("n1>n0"));
+        assert_eq!(receive(&mut network, 100), None);
+        assert_eq!(network.journal().servers, Counts { sent: 2, received: 1 });
+        send(&mut network, 100, "n0", "n1");
+        network.mend(Layer::Partition);
+        assert_eq!(
+            receive(&mut network, 200).as_deref(),
+            Some("n0>n1"),
+            "dropped on arrival, not on sending"
+        );
+    }
+
+    #[test]
+    fn spread_latencies_have_the_mean_they_are_given() {
+        for (dist, largest) in [(LatencyDist::Uniform, 2.0), (LatencyDist::Exponential, f64::INFINITY)] {
+            let latency = Latency { mean: Duration::from_secs(1), dist, jitter: Duration::ZERO };
+            let mut rng = Pcg64::seed_from_u64(7);
+            let samples: Vec<f64> = (0..20_000).map(|_| latency.sample(&mut rng).as_secs_f64()).collect();
+            let mean = samples.iter().sum::<f64>() / samples.len() as f64;
+            assert!((mean - 1.0).abs() < 0.03, "{dist:?}: {mean}");
+            assert!(samples.iter().all(|&s| (0.0..=largest).contains(&s)));
+        }
+    }
+
+    #[test]
+    fn jitter_makes_delays_longer_by_up_to_its_size() {
+        let (mean, jitter) = (Duration::from_millis(100), Duration::from_millis(5));
+        let latency = Latency { mean, dist: LatencyDist::Constant, jitter };
+        let mut rng = Pcg64::seed_from_u64(7);
+        let extras: Vec<Duration> = (0..10_000).map(|_| latency.sample(&mut rng) - mean).collect();
+        assert!(extras.iter().all(|&extra| extra <= jitter));
+        let average = extras.iter().sum::<Duration>() / 10_000;
+        assert!((2400..2600).contains(&average.as_micros()), "{average:?}");
+    }
+
+    #[test]
+    fn a_stretched_link_takes_longer_one_way_and_draws_nothing() {
+        let mut network = network(100, LatencyDist::Uniform);
+        network.stretch(1, 0, 8.0);
+        let [stretched, other] = [("n0", "n1"), ("n1", "n0")].map(|(src, dest)| {
+            network.rng = Pcg64::seed_from_u64(1);
+            send(&mut network, 0, src, dest);
+            let arrival = network.next_due().expect("under way").since(Time::ZERO);
+            while network.receive(Time::NEVER).is_some() {}
+            arrival
+        });
+        assert_eq!(stretched, other.mul_f64(8.0));
+    }
+
+    #[test]
+    fn no_jitter_draws_nothing() {
+        let latency =
+            Latency { mean: Duration::from_secs(1), dist: LatencyDist::Constant, jitter: Duration::ZERO };
+        let mut rng = Pcg64::seed_from_u64(7);
+        latency.sample(&mut rng);
+        assert_eq!(rng, Pcg64::seed_from_u64(7));
+    }
+
+    #[test]
+    fn layers_of_cuts_are_mended_apart() {
+        let mut network = network(0, LatencyDist::Constant);
+        for layer in [Layer::Partition, Layer::OneWay] {
+            network.cut(layer, 1, 0);
+        }
+        network.mend(Layer::Partition);
+        send(&mut network, 0, "n0", "n1");
+        assert_eq!(receive(&mut network, 0), None);
+        network.mend(Layer::OneWay);
+        send(&mut network, 1, "n0", "n1");
+        assert_eq!(receive(&mut network, 1).as_deref(), Some("n0>n1"));
+    }
+
+    #[test]
+    fn what_arrives_at_a_dead_node_vanishes_whoever_sent_it_and_counts_as_sent() {
+        let mut network = network(100, LatencyDist::Constant);
+        network.set_down(1, true);
+        send(&mut network, 0, "n0", "n1");
+        send(&mut network, 0, "c0", "n1");
+        send(&mut network, 0, "n1", "n0");
+        assert_eq!(receive(&mut network, 100).as_deref(), Some("n1>n0"), "what it sent while it lived");
+        assert_eq!(receive(&mut network, 100), None);
+        assert_eq!(network.journal().servers, Counts { sent: 2, received: 1 });
+        assert_eq!(network.journal().clients, Counts { sent: 1, received: 0 });
+        send(&mut network, 100, "n0", "n1");
+        network.set_down(1, false);
+        assert_eq!(receive(&mut network, 200).as_deref(), Some("n0>n1"));
+    }
+
+    #[test]
+    fn bad_weather_loses_and_doubles_the_parts_it_should_and_spares_clients() {
+        let mut network = network(1, LatencyDist::Constant);
+        network.weather = Weather { loss: 0.5, duplication: 0.5, ..Weather::default() };
+        for ms in 0..10_000 {
+            send(&mut network, ms, "n0", "n1");
+            send(&mut network, ms, "c0", "n1");
+        }
+        while network.receive(Time::NEVER).is_some() {}
+        let Journal { clients, servers } = network.journal();
+        assert_eq!(clients, Counts { sent: 10_000, received: 10_000 });
+        assert_eq!(servers.sent, 10_000, "counted as they are sent");
+        assert!(
+            (7200..7800).contains(&servers.received),
+            "half is lost, half of the rest doubled: {servers:?}"
+        );
+    }
+
+    #[test]
+    fn extra_delays_span_their_magnitudes_evenly() {
+        let extra = Extra { share: 0.8, shortest_ms: 1, longest_ms: 10_000 };
+        let mut rng = Pcg64::seed_from_u64(3);
+        let delays: Vec<_> = (0..10_000).map(|_| extra.sample(&mut rng)).collect();
+        let between = |from, to| {
+            let (from, to) = (Duration::from_millis(from), Duration::from_millis(to));
+            delays.iter().filter(|&&delay| from <= delay && delay < to).count()
+        };
+        assert!((1900..2100).contains(&delays.iter().filter(|delay| delay.is_zero()).count()));
+        assert!(delays.iter().all(|&delay| delay.is_zero() || delay >= Duration::from_millis(1)));
+        for (from, to) in [(1, 10), (10, 100), (100, 1000), (1000, 10_001)] {
+            assert!(between(from, to) > 1500, "{from} to {to} ms: {}", between(from, to));
+        }
+    }
+
+    #[test]
+    fn clients_and_servers_are_counted_apart() {
+        let mut network = network(0, LatencyDist::Constant);
+        send(&mut network, 0, "c0", "n0");
+        send(&mut network, 0, "n0", "n1");
+        send(&mut network, 0, "n0", "c0");
+        while network.receive(Time::ZERO).is_some() {}
+        let journal = network.journal();
+        assert_eq!(journal.clients, Counts { sent: 2, received: 2 });
+        assert_eq!(journal.all(), Counts { sent: 3, received: 3 });
+        assert_eq!(journal.servers.stats(4).msgs_per_op, 0.25);
+        assert_eq!(journal.servers.stats(0).msgs_per_op, 0.0);
+    }
+}

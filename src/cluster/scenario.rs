@@ -1,0 +1,292 @@
+//! What a run is to be: Maelstrom's options, by Maelstrom's names.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cluster::topology::TopologyKind;
+
+/// One run's options.
+#[derive(Args, Clone, Debug)]
+pub struct Scenario {
+    /// What clients do, and what is checked
+    #[arg(short, long, value_enum)]
+    pub workload: WorkloadKind,
+
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub node_count: u32,
+
+    /// How many clients, each doing one thing at a time: a number, or a multiple of the nodes such as 2n
+    #[arg(long, value_name = "N", default_value_t = Concurrency::PerNode(1))]
+    pub concurrency: Concurrency,
+
+    /// Requests a second, by all clients together, on average
+    #[arg(long, value_name = "HZ", default_value_t = 5.0, value_parser = at_most(1e6))]
+    pub rate: f64,
+
+    /// How long clients make requests
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = at_most(1e6))]
+    pub time_limit: f64,
+
+    /// Mean delay of messages between nodes
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
+    pub latency: f64,
+
+    /// How delays are spread around their mean
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = LatencyDist::Constant)]
+    pub latency_dist: LatencyDist,
+
+    /// Each message between nodes takes up to so much longer, all lengths being equally likely
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
+    pub latency_jitter: f64,
+
+    /// Faults to inject, separated by commas
+    #[arg(long, value_enum, value_name = "FAULTS", value_delimiter = ',')]
+    pub nemesis: Vec<FaultKind>,
+
+    /// Time between two steps of the nemesis, on average
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = interval)]
+    pub nemesis_interval: f64,
+
+    /// The topology suggested to the nodes
+    #[arg(long, value_enum, value_name = "SPEC", default_value_t = TopologyKind::Grid)]
+    pub topology: TopologyKind,
+
+    /// What fraction of requests must succeed: a number from 0 to 1, or total
+    #[arg(long, value_name = "FRACTION")]
+    pub availability: Option<Availability>,
+
+    /// Fixes what the bench itself draws at random [default: drawn by the operating system]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl Scenario {
+    /// Maelstrom's defaults for a workload.
+    #[must_use]
+    pub fn new(workload: WorkloadKind) -> Self {
+        Self {
+            workload,
+            node_count: 5,
+            concurrency: Concurrency::PerNode(1),
+            rate: 5.0,
+            time_limit: 60.0,
+            latency: 0.0,
+            latency_dist: LatencyDist::Constant,
+            latency_jitter: 0.0,
+            nemesis: Vec::new(),
+            nemesis_interval: 10.0,
+            topology: TopologyKind::Grid,
+            availability: None,
+            seed: None,
+        }
+    }
+
+    /// The number of nodes.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.node_count as usize
+    }
+
+    /// The number of client workers.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        match self.concurrency {
+            Concurrency::Exactly(workers) => workers as usize,
+            Concurrency::PerNode(times) => times as usize * self.nodes(),
+        }
+    }
+
+    /// How long clients make requests.
+    #[must_use]
+    pub fn time_limit(&self) -> Duration {
+        seconds(self.time_limit)
+    }
+}
+
+/// What to show of a run while it runs, on stderr.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Verbosity {
+    /// Show what nodes write to stderr
+    #[arg(long)]
+    pub log_stderr: bool,
+
+    /// Show each message as it is sent
+    #[arg(long)]
+    pub log_net_send: bool,
+
+    /// Show each message as it is received
+    #[arg(long)]
+    pub log_net_recv: bool,
+}
+
+/// A duration from an option in seconds, which is never negative.
+pub(crate) fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+/// Reads numbers from 0 to a bound, beyond which no run makes sense: an hour of latency, eleven days of
+/// operations, a request a microsecond.
+pub(crate) fn at_most(bound: f64) -> impl Fn(&str) -> Result<f64, String> + Clone {
+    move |text| match text.parse::<f64>() {
+        Ok(number) if (0.0..=bound).contains(&number) => Ok(number),
+        Ok(_) => Err(format!("must be from 0 to {bound}")),
+        Err(_) => Err("must be a number".to_owned()),
+    }
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    at_most(1e6)(text)
+        .and_then(|secs| if secs > 0.0 { Ok(secs) } else { Err("must be more than 0".to_owned()) })
+}
+
+/// What clients do, and what is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WorkloadKind {
+    /// Values come back as they were sent
+    Echo,
+    /// Ids are never handed out twice
+    UniqueIds,
+    /// Values spread to every node, and none is lost
+    Broadcast,
+}
+
+impl WorkloadKind {
+    /// Its name on the command line and in the store.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            WorkloadKind::Echo => "echo",
+            WorkloadKind::UniqueIds => "unique-ids",
+            WorkloadKind::Broadcast => "broadcast",
+        }
+    }
+}
+
+impl LatencyDist {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            LatencyDist::Constant => "constant",
+            LatencyDist::Uniform => "uniform",
+            LatencyDist::Exponential => "exponential",
+        }
+    }
+}
+
+/// How delays are spread around their mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LatencyDist {
+    /// Always the mean
+    Constant,
+    /// Anything from zero to twice the mean
+    Uniform,
+    /// Mostly short, sometimes very long
+    Exponential,
+}
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FaultKind {
+    /// The network is cut in two or more, in one of four ways
+    Partition,
+    /// Nodes are killed, and started again later
+    Kill,
+    /// Nodes stop, and go on later
+    Pause,
+}
+
+/// How many clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// As many as that.
+    Exactly(u32),
+    /// That many for each node.
+    PerNode(u32),
+}
+
+impl FromStr for Concurrency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, kind): (_, fn(u32) -> Concurrency) = match text.strip_suffix('n') {
+            Some(digits) => (digits, Concurrency::PerNode),
+            None => (text, Concurrency::Exactly),
+        };
+        match digits.parse() {
+            Ok(count @ 1..=100_000) => Ok(kind(count)),
+            _ => Err("must be a number from 1 to 100000, or such a number followed by n".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Concurrency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Concurrency::Exactly(count) => write!(f, "{count}"),
+            Concurrency::PerNode(times) => write!(f, "{times}n"),
+        }
+    }
+}
+
+/// What fraction of requests must succeed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Availability {
+    /// All of them.
+    Total,
+    /// At least this part, from 0 to 1.
+    Fraction(f64),
+}
+
+impl FromStr for Availability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "total" {
+            return Ok(Availability::Total);
+        }
+        match text.parse::<f64>() {
+            Ok(fraction) if (0.0..=1.0).contains(&fraction) => Ok(Availability::Fraction(fraction)),
+            _ => Err("must be `total` or a number from 0 to 1".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn concurrency_is_a_number_or_a_multiple_of_the_nodes() {
+        let mut scenario = Scenario { node_count: 25, ..Scenario::new(WorkloadKind::Echo) };
+        assert_eq!(scenario.workers(), 25);
+        scenario.concurrency = "2n".parse().expect("valid");
+        assert_eq!(scenario.workers(), 50);
+        scenario.concurrency = "7".parse().expect("valid");
+        assert_eq!((scenario.workers(), scenario.concurrency.to_string().as_str()), (7, "7"));
+        for bad in ["", "n", "0", "-1", "1m", "9999999n"] {
+            assert!(bad.parse::<Concurrency>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn availability_is_total_or_a_fraction() {
+        assert_eq!("total".parse(), Ok(Availability::Total));
+        assert_eq!("0.5".parse(), Ok(Availability::Fraction(0.5)));
+        assert!("1.5".parse::<Availability>().is_err() && "some".parse::<Availability>().is_err());
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        let latency = at_most(3.6e6);
+        for bad in ["-1", "inf", "nan", "1e300", "x", ""] {
+            assert!(latency(bad).is_err(), "{bad}");
+        }
+        assert_eq!((latency("0"), latency("0.5")), (Ok(0.0), Ok(0.5)));
+        assert!(interval("0").is_err() && interval("0.1").is_ok());
+    }
+}

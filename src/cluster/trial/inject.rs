@@ -1,0 +1,154 @@
+//! What the nemesis wants, done: to the network, to the nodes, to the clients.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::{Cluster, Trial};
+use crate::cluster::nemesis::{Step, Trouble};
+use crate::cluster::network::{Endpoint, Layer};
+use crate::history::{EventKind, OpValue, Process};
+use crate::node::Time;
+
+impl Trial {
+    /// The nemesis's next step, if it is due.
+    pub(super) fn inject(&mut self, now: Time, cluster: &mut impl Cluster) -> bool {
+        let step = self.nemesis.step(now);
+        step.map(|step| self.apply(now, step, cluster)).is_some()
+    }
+
+    /// Ends all faults that are still in force and may end. False if there were none.
+    pub(super) fn heal(&mut self, now: Time, cluster: &mut impl Cluster) -> bool {
+        let ends: Vec<Step> = self.in_force.iter().filter_map(Step::ended).collect();
+        let any = !ends.is_empty();
+        ends.into_iter().for_each(|step| self.apply(now, step, cluster));
+        any
+    }
+
+    fn apply(&mut self, now: Time, step: Step, cluster: &mut impl Cluster) {
+        self.in_force.retain(|other| other.subject() != step.subject());
+        if step.lasts() {
+            self.in_force.push(step.clone());
+        }
+        let name = |index: usize| Endpoint::Node(index).to_string();
+        let struck = step.clone();
+        let (f, value) = match step {
+            Step::StartPartition(kind, cuts) => {
+                ("start-partition", json!([kind, self.cut(Layer::Partition, &cuts)]))
+            }
+            Step::StopPartition => {
+                self.network.mend(Layer::Partition);
+                ("stop-partition", Json::Null)
+            }
+            Step::StartOneWay(cuts) => ("start-one-way", json!(self.cut(Layer::OneWay, &cuts))),
+            Step::StopOneWay => {
+                self.network.mend(Layer::OneWay);
+                ("stop-one-way", Json::Null)
+            }
+            Step::Lose(part) => {
+                self.network.weather.loss = part;
+                ("lose", json!(part))
+            }
+            Step::Duplicate(part) => {
+                self.network.weather.duplication = part;
+                ("duplicate", json!(part))
+            }
+            Step::Reorder(extra) => {
+                self.network.weather.reordering = extra;
+                ("reorder", json!(extra))
+            }
+            Step::Delay(extra) => {
+                self.network.weather.delay = extra;
+                ("delay", json!(extra))
+            }
+            Step::Disturb(node, trouble) => {
+                self.disturb(now, node, trouble, cluster);
+                let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
+                match trouble {
+                    Trouble::Pause => ("pause", json!(name(node))),
+                    Trouble::Resume => ("resume", json!(name(node))),
+                    Trouble::Kill => ("kill", json!(name(node))),
+                    Trouble::Restart => ("restart", json!(name(node))),
+                    Trouble::Clock { jump, ppm } => ("clock", json!([name(node), millis(jump), ppm])),
+                    Trouble::Slow(time) => ("slow", json!([name(node), millis(time)])),
+                }
+            }
+            Step::Burst(node, count) => {
+                self.burst(now, node, count);
+                ("burst", json!([name(node), count]))
+            }
+            Step::CutForGood(cuts) => ("cut-for-good", json!(self.cut(Layer::ForGood, &cuts))),
+            Step::StartSudden { cuts, for_good } => {
+                ("start-sudden", json!([for_good, self.cut(Layer::Sudden, &cuts)]))
+            }
+            Step::StopSudden => {
+                self.network.mend(Layer::Sudden);
+                ("stop-sudden", Json::Null)
+            }
+            Step::KillForGood(node) => {
+                self.disturb(now, node, Trouble::Kill, cluster);
+                self.lives.bury(node);
+                ("kill-for-good", json!(name(node)))
+            }
+            Step::Lull => {
+                self.lull = true;
+                ("lull", Json::Null)
+            }
+            Step::Return => {
+                (self.lull, self.next_op) = (false, now);
+                ("return", Json::Null)
+            }
+            Step::Stretch { links, factor } => {
+                links.iter().for_each(|&(to, from)| self.network.stretch(to, from, factor));
+                ("stretch", json!([factor, by_receiver(&links)]))
+            }
+            Step::TalkTo(nodes) => {
+                self.clients.talk_to(&nodes);
+                ("talk-to", json!(nodes.into_iter().map(name).collect::<Vec<_>>()))
+            }
+        };
+        cluster.struck(&struck);
+        self.record(now, Process::Nemesis, EventKind::Info, f, OpValue::Json(value), None);
+    }
+
+    /// Does something to a node, if that can be done to it.
+    fn disturb(&mut self, now: Time, node: usize, trouble: Trouble, cluster: &mut impl Cluster) {
+        match trouble {
+            Trouble::Kill if self.lives.kill(node) => self.network.set_down(node, true),
+            Trouble::Restart if self.lives.restart(now, node) => {
+                self.network.set_down(node, false);
+                self.initialise(now, node);
+            }
+            Trouble::Kill | Trouble::Restart => return,
+            Trouble::Pause => self.lives.set_paused(now, node, true),
+            Trouble::Resume => self.lives.set_paused(now, node, false),
+            Trouble::Clock { .. } | Trouble::Slow(_) => {}
+        }
+        cluster.disturb(node, trouble);
+    }
+
+    /// Puts cuts in the place of a layer's earlier ones; returns whom each node no longer hears.
+    fn cut(&mut self, layer: Layer, cuts: &[(usize, usize)]) -> BTreeMap<String, Vec<String>> {
+        self.network.mend(layer);
+        cuts.iter().for_each(|&(receiver, source)| self.network.cut(layer, receiver, source));
+        by_receiver(cuts)
+    }
+
+    fn burst(&mut self, now: Time, node: usize, count: usize) {
+        for op in (0..count).map_while(|_| self.workload.burst_op()).collect::<Vec<_>>() {
+            let worker = self.clients.add_passer_by(node);
+            self.invoke(now, worker, op);
+        }
+    }
+}
+
+/// The sources of each receiver, of pairs (receiver, source).
+fn by_receiver(pairs: &[(usize, usize)]) -> BTreeMap<String, Vec<String>> {
+    let name = |index| Endpoint::Node(index).to_string();
+    let mut sources: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for &(receiver, source) in pairs {
+        sources.entry(name(receiver)).or_default().push(name(source));
+    }
+    sources
+}

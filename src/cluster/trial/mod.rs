@@ -1,0 +1,648 @@
+//! One run as a state machine: the network, the clients, the faults and the history, but no clock.
+//!
+//! A driver calls [`Trial::receive`] with each line that a node prints, and [`Trial::advance`] whenever
+//! [`Trial::next_event`] is due or something was received. Each phase waits for the one before it:
+//!
+//! ```text
+//! init ▶ set-up ▶ operations and faults ▶ their completion ▶ healing, 10 s of quiet ▶ final reads ▶ done
+//! ```
+
+mod fault;
+mod inject;
+mod lives;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use rand::RngExt;
+use rand_pcg::Pcg64;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
+
+pub use self::fault::Fault;
+use self::lives::{INIT_TIMEOUT, Lives};
+
+use crate::check::{AvailabilityResult, Stats, Valid};
+use crate::cluster::clients::{Addressee, Clients, FIRST_MSG_ID, RPC_TIMEOUT, Ticket, Turn};
+use crate::cluster::nemesis::{Nemesis, Step, Trouble};
+use crate::cluster::network::{Endpoint, Latency, NetStats, Network, Passage};
+use crate::cluster::reply::{Failure, Reply};
+use crate::cluster::scenario::{FaultKind, Scenario, Verbosity, seconds};
+use crate::cluster::streams::{Stream, stream};
+use crate::history::{EventKind, History, OpValue, Process};
+use crate::node::Time;
+use crate::workload::{self, Op, Workload, WorkloadResult};
+
+/// Maelstrom's quiet between the last operation and the final reads.
+const QUIET: Duration = Duration::from_secs(10);
+/// How often to see whether nodes have come to rest.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// So many nodes are sent their first `init` at once, and another one whenever one has answered. The `init` of one node
+/// names all of them, so the bytes under way would grow with the square of their number. Clusters up to this size notice
+/// nothing of it.
+const INITS_AT_ONCE: usize = 500;
+/// The error of an operation that was not answered in time.
+pub(crate) const TIMED_OUT: &str = "timed out";
+/// How much of a bad line is shown.
+const EXCERPT: usize = 200;
+
+/// The nodes, as the trial knows them.
+pub trait Cluster {
+    /// Hands a line, newline included, to a node's stdin.
+    fn deliver(&mut self, node: usize, line: String);
+
+    /// Does something to a node. One that is killed and started again gets another `init`.
+    fn disturb(&mut self, node: usize, trouble: Trouble);
+
+    /// The nemesis has just done this.
+    fn struck(&mut self, _step: &Step) {}
+
+    /// Whether everything has come to rest, for all that can be seen.
+    fn has_settled(&self) -> bool {
+        true
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nodes are being initialised.
+    Starting,
+    /// Clients make their first requests.
+    SettingUp {
+        waiting: usize,
+    },
+    /// Clients operate, the nemesis acts.
+    Running {
+        ends: Time,
+    },
+    /// The last operations end.
+    Completing,
+    /// Everything comes to rest.
+    Recovering {
+        ends: Time,
+        latest: Time,
+    },
+    /// Clients do their final operations.
+    Final,
+    Done,
+}
+
+/// How far a run is, for those who watch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What is going on.
+    pub phase: &'static str,
+    /// Since clients began.
+    pub elapsed: Duration,
+    /// Operations that succeeded.
+    pub ok: usize,
+    /// Operations that did not, or may not have.
+    pub not_ok: usize,
+    /// Messages under way.
+    pub in_flight: usize,
+    /// The faults in force: the latest, and how many more.
+    pub fault: Option<String>,
+}
+
+/// What came of a run, by Maelstrom's names.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Results {
+    /// The worst of the verdicts.
+    pub valid: Valid,
+    /// The seed of what the bench drew.
+    pub seed: u64,
+    /// How operations ended.
+    pub stats: Stats,
+    /// Whether enough succeeded.
+    pub availability: AvailabilityResult,
+    /// Counts of messages.
+    pub net: Net,
+    /// The workload's verdict.
+    pub workload: WorkloadResult,
+}
+
+/// Counts of messages, by who was at the ends.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Net {
+    /// All messages.
+    pub all: NetStats,
+    /// A client at one end.
+    pub clients: NetStats,
+    /// Nodes at both ends.
+    pub servers: NetStats,
+}
+
+/// The quiet between the last operation and the final reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Quiet {
+    /// How long it lasts in any case…
+    pub least: Duration,
+    /// …and if nodes have not come to rest.
+    pub most: Duration,
+}
+
+impl Quiet {
+    /// So long, whatever nodes do.
+    #[must_use]
+    pub const fn of(time: Duration) -> Self {
+        Self { least: time, most: time }
+    }
+}
+
+/// One run.
+#[derive(Debug)]
+pub struct Trial {
+    scenario: Scenario,
+    seed: u64,
+    verbosity: Verbosity,
+    workload: Box<dyn Workload>,
+    network: Network,
+    nemesis: Nemesis,
+    /// The steps of the nemesis that last, oldest first.
+    in_force: Vec<Step>,
+    /// The quiet between the last operation and the final reads.
+    quiet: Quiet,
+    rng: Pcg64,
+    history: History,
+    log: Vec<String>,
+    phase: Phase,
+    began: Time,
+    /// When the next operation is to begin.
+    next_op: Time,
+    /// No client was free then.
+    late: bool,
+    /// Clients say nothing more by themselves.
+    lull: bool,
+    clients: Clients,
+    lives: Lives,
+    /// The names of all nodes, as a JSON array.
+    node_ids: String,
+    /// The nodes that have not been sent their first `init`.
+    to_initialise: Range<usize>,
+    ok: usize,
+    not_ok: usize,
+}
+
+impl Trial {
+    /// A run that begins now, with the faults and the quiet that Maelstrom has. The seed decides all that the
+    /// bench draws.
+    #[must_use]
+    pub fn new(scenario: &Scenario, seed: u64, verbosity: Verbosity, now: Time) -> Self {
+        let (nodes, limit) = (scenario.nodes(), scenario.time_limit());
+        let interval = seconds(scenario.nemesis_interval);
+        let troubles = |trouble, rng| Nemesis::troubles(trouble, nodes, interval, limit, stream(seed, rng));
+        let kinds = FaultKind::value_variants().iter().filter(|kind| scenario.nemesis.contains(kind));
+        let kinds = kinds.map(|kind| match kind {
+            FaultKind::Partition => {
+                Nemesis::partitions(nodes, interval, limit, stream(seed, Stream::Nemesis))
+            }
+            FaultKind::Kill => troubles(Trouble::Kill, Stream::Kills),
+            FaultKind::Pause => troubles(Trouble::Pause, Stream::Pauses),
+        });
+        Self::under(Nemesis::together(kinds.collect()), Quiet::of(QUIET), scenario, seed, verbosity, now)
+    }
+
+    /// A run that begins now, with these faults, and that quiet. The seed decides all else that the bench draws.
+    #[must_use]
+    pub fn under(
+        nemesis: Nemesis,
+        quiet: Quiet,
+        scenario: &Scenario,
+        seed: u64,
+        verbosity: Verbosity,
+        now: Time,
+    ) -> Self {
+        let nodes = scenario.nodes();
+        let latency = Latency {
+            mean: seconds(scenario.latency / 1000.0),
+            dist: scenario.latency_dist,
+            jitter: seconds(scenario.latency_jitter / 1000.0),
+        };
+        let mut trial = Self {
+            seed,
+            verbosity,
+            workload: workload::of(scenario),
+            network: Network::new(nodes, latency, stream(seed, Stream::Network)),
+            nemesis,
+            in_force: Vec::new(),
+            quiet,
+            rng: stream(seed, Stream::Generator),
+            history: History::default(),
+            log: Vec::new(),
+            phase: Phase::Starting,
+            began: now,
+            next_op: now,
+            late: false,
+            lull: false,
+            clients: Clients::new(nodes),
+            lives: Lives::new(nodes, now),
+            node_ids: json!((0..nodes).map(|node| Endpoint::Node(node).to_string()).collect::<Vec<_>>())
+                .to_string(),
+            to_initialise: 0..nodes,
+            ok: 0,
+            not_ok: 0,
+            scenario: scenario.clone(),
+        };
+        (0..INITS_AT_ONCE).for_each(|_| trial.initialise_next(now));
+        trial
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.scenario.nodes()
+    }
+
+    /// Whether the run is over.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// When [`advance`](Trial::advance) is next needed, if nothing is received before.
+    #[must_use]
+    pub fn next_event(&self) -> Option<Time> {
+        let own = match self.phase {
+            Phase::Running { ends } => {
+                let may_begin = self.clients.any_free() && self.scenario.rate > 0.0 && !self.lull;
+                let op = may_begin.then_some(self.next_op);
+                [Some(ends), op, self.nemesis.next_step()].into_iter().flatten().min()
+            }
+            Phase::Completing => self.nemesis.next_step(),
+            Phase::Recovering { ends, .. } => Some(ends),
+            Phase::Starting | Phase::SettingUp { .. } | Phase::Final | Phase::Done => None,
+        };
+        let lives = self.lives.next_deadline();
+        [own, lives, self.clients.next_timeout(), self.network.next_due()].into_iter().flatten().min()
+    }
+
+    /// How many messages are under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.network.in_flight()
+    }
+
+    /// How far the run is.
+    #[must_use]
+    pub fn snapshot(&self, now: Time) -> Snapshot {
+        let phase = match self.phase {
+            Phase::Starting => "starting",
+            Phase::SettingUp { .. } => "setting up",
+            Phase::Running { .. } | Phase::Completing => "running",
+            Phase::Recovering { .. } => "recovering",
+            Phase::Final => "final reads",
+            Phase::Done => "done",
+        };
+        Snapshot {
+            phase,
+            elapsed: self.began().map_or(Duration::ZERO, |began| now.since(began)),
+            ok: self.ok,
+            not_ok: self.not_ok,
+            in_flight: self.network.in_flight(),
+            fault: self.faults_in_force(),
+        }
+    }
+
+    fn faults_in_force(&self) -> Option<String> {
+        let (latest, others) = self.in_force.split_last()?;
+        let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
+        Some(format!("{latest}{more}"))
+    }
+
+    /// When clients began to operate; none before they have.
+    #[must_use]
+    pub fn began(&self) -> Option<Time> {
+        let before = matches!(self.phase, Phase::Starting | Phase::SettingUp { .. });
+        (!before).then_some(self.began)
+    }
+
+    /// Keeps what becomes of every message from now on, to be [taken](Trial::take_trace) in the end.
+    pub fn keep_trace(&mut self) {
+        self.network.keep_trace();
+    }
+
+    /// What became of every message, oldest first.
+    pub fn take_trace(&mut self) -> Vec<Passage> {
+        self.network.take_trace()
+    }
+
+    /// Takes what there is to log, if the run was told to.
+    pub fn take_log(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.log)
+    }
+
+    /// A node has printed a line.
+    ///
+    /// # Errors
+    /// If the line is no message to somebody.
+    pub fn receive(&mut self, now: Time, node: usize, line: &[u8]) -> Result<(), Fault> {
+        #[derive(Deserialize)]
+        struct Envelope<'a> {
+            #[serde(borrow)]
+            src: Cow<'a, str>,
+            #[serde(borrow)]
+            dest: Cow<'a, str>,
+            #[serde(borrow)]
+            body: &'a RawValue,
+        }
+        let not_message = |why: String| {
+            let mut line = String::from_utf8_lossy(line).into_owned();
+            if let Some((end, _)) = line.char_indices().nth(EXCERPT) {
+                line.truncate(end);
+                line.push('…');
+            }
+            Fault::NotMessage { node, why, line }
+        };
+        let Envelope { src, dest, body } =
+            serde_json::from_slice(line).map_err(|error| not_message(error.to_string()))?;
+        if !body.get().starts_with('{') {
+            return Err(not_message("its body is not an object".to_owned()));
+        }
+        let endpoint = |field, name: &str| match Endpoint::parse(name) {
+            Some(end @ Endpoint::Node(index)) if index < self.scenario.nodes() => Ok(end),
+            Some(end @ Endpoint::Client(number)) if self.clients.exists(number) => Ok(end),
+            _ => Err(Fault::NoSuchNode { node, field, name: name.to_owned() }),
+        };
+        let (src, dest) = (endpoint("src", &src)?, endpoint("dest", &dest)?);
+        self.send(now, src, dest, body.get().into());
+        Ok(())
+    }
+
+    /// Does all that is due by `now`.
+    ///
+    /// # Errors
+    /// If a node does not behave before the first operation.
+    pub fn advance(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<(), Fault> {
+        loop {
+            while let Some(packet) = self.network.receive(now) {
+                if self.verbosity.log_net_recv {
+                    self.log.push(format!("recv {}", packet.line().trim_end()));
+                }
+                match packet.dest {
+                    Endpoint::Node(node) => cluster.deliver(node, packet.line()),
+                    Endpoint::Client(client) => self.answered(now, client, packet.src, &packet.body)?,
+                }
+            }
+            self.time_out(now)?;
+            if !self.step(now, cluster)? && self.network.next_due().is_none_or(|due| due > now) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The run's results, with the history they come from.
+    #[must_use]
+    pub fn finish(self) -> (Results, History) {
+        let history = self.history;
+        let stats = Stats::of(&history);
+        let availability = AvailabilityResult::of(&history, self.scenario.availability);
+        let ops = history.invocations();
+        let journal = self.network.journal();
+        let workload = self.workload.check(&history);
+        let valid = stats.all.valid.max(availability.valid).max(workload.valid());
+        let net = Net {
+            all: journal.all().stats(ops),
+            clients: journal.clients.stats(ops),
+            servers: journal.servers.stats(ops),
+        };
+        (Results { valid, seed: self.seed, stats, availability, net, workload }, history)
+    }
+
+    /// Sends the next node its first `init`, if one has not been sent it.
+    fn initialise_next(&mut self, now: Time) {
+        if let Some(node) = self.to_initialise.next() {
+            self.initialise(now, node);
+        }
+    }
+
+    /// Sends a node that has just been started its `init`.
+    fn initialise(&mut self, now: Time, node: usize) {
+        let (number, node_ids) = (self.lives.number(node), &self.node_ids);
+        let (client, node) = (Endpoint::Client(node), Endpoint::Node(node));
+        let body = format!(r#"{{"msg_id":{number},"node_id":"{node}","node_ids":{node_ids},"type":"init"}}"#);
+        self.send(now, client, node, body.into());
+    }
+
+    fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
+        if self.verbosity.log_net_send {
+            self.log.push(format!("send {{\"src\":\"{src}\",\"dest\":\"{dest}\",\"body\":{body}}}"));
+        }
+        self.network.send(now, src, dest, body);
+    }
+
+    /// Moves on as far as the phase allows. True if that made something new to do.
+    fn step(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<bool, Fault> {
+        match self.phase {
+            Phase::Starting if self.lives.all_up() => {
+                self.set_up(now);
+                Ok(true)
+            }
+            Phase::SettingUp { waiting: 0 } => {
+                self.begin(now);
+                Ok(true)
+            }
+            Phase::Running { ends } => {
+                if ends <= now {
+                    self.phase = Phase::Completing;
+                    return Ok(true);
+                }
+                Ok(self.inject(now, cluster) || self.operate(now))
+            }
+            Phase::Completing => {
+                if self.inject(now, cluster) {
+                    return Ok(true);
+                }
+                if !self.clients.all_free() {
+                    return Ok(false);
+                }
+                if self.heal(now, cluster) {
+                    return Ok(true);
+                }
+                if !self.lives.all_up() {
+                    return Ok(false);
+                }
+                let more = self.workload.final_op().is_some();
+                let Quiet { least, most } = self.quiet;
+                let recovering = Phase::Recovering { ends: now + least, latest: now + most };
+                self.phase = if more { recovering } else { Phase::Done };
+                Ok(true)
+            }
+            Phase::Recovering { ends, latest } if ends <= now && now < latest && !cluster.has_settled() => {
+                self.phase = Phase::Recovering { ends: latest.min(now + LOOK_INTERVAL), latest };
+                Ok(true)
+            }
+            Phase::Recovering { ends, .. } if ends <= now => {
+                self.phase = Phase::Final;
+                for worker in self.clients.take_all() {
+                    // The dead answer nobody.
+                    let is_gone = self.lives.is_gone(self.clients.node_of(worker));
+                    match self.workload.final_op().filter(|_| !is_gone) {
+                        Some(op) => self.invoke(now, worker, op),
+                        None => self.clients.set_free(worker),
+                    }
+                }
+                Ok(true)
+            }
+            Phase::Final if self.clients.all_free() => {
+                self.phase = Phase::Done;
+                Ok(false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// All nodes are there: lets clients make their first requests.
+    fn set_up(&mut self, now: Time) {
+        self.clients.add_workers(self.scenario.workers(), self.scenario.nodes());
+        let Some(mut body) = self.workload.setup() else {
+            return self.begin(now);
+        };
+        // It names every node. As it is the first request of each client, it has the same number everywhere, and all
+        // share its text.
+        body["msg_id"] = json!(FIRST_MSG_ID);
+        let body: Arc<str> = body.to_string().into();
+        for worker in self.clients.take_all() {
+            let Ticket { src, dest, msg_id } = self.clients.request(now, worker, None);
+            debug_assert_eq!(msg_id, FIRST_MSG_ID);
+            self.send(now, src, dest, Arc::clone(&body));
+        }
+        self.phase = Phase::SettingUp { waiting: self.clients.workers() };
+    }
+
+    /// Everything is set up: the clock of the history starts here.
+    fn begin(&mut self, now: Time) {
+        self.began = now;
+        self.next_op = now;
+        self.phase = Phase::Running { ends: now + self.scenario.time_limit() };
+        self.nemesis.begin(now);
+    }
+
+    /// The next operation, if it is due and a client is free.
+    fn operate(&mut self, now: Time) -> bool {
+        if self.next_op > now || self.scenario.rate == 0.0 || self.lull {
+            return false;
+        }
+        let Some(worker) = self.clients.take_any(&mut self.rng) else {
+            self.late = true;
+            return false;
+        };
+        let begun = if std::mem::take(&mut self.late) { now } else { self.next_op };
+        self.next_op = begun + seconds(2.0 * self.rng.random::<f64>() / self.scenario.rate);
+        let op = self.workload.next_op(&mut self.rng);
+        self.invoke(now, worker, op);
+        true
+    }
+
+    fn invoke(&mut self, now: Time, worker: usize, op: Op) {
+        let process = self.clients.process_of(worker);
+        self.history.talks_to(process, self.clients.node_of(worker));
+        self.record(now, process, EventKind::Invoke, op.f, op.value.clone(), None);
+        let request = self.workload.request(&op);
+        self.request(now, worker, request, op);
+    }
+
+    fn request(&mut self, now: Time, worker: usize, mut body: Json, op: Op) {
+        let Ticket { src, dest, msg_id } = self.clients.request(now, worker, Some(op));
+        body["msg_id"] = json!(msg_id);
+        self.send(now, src, dest, body.to_string().into());
+    }
+
+    /// A client has received something.
+    fn answered(&mut self, now: Time, client: usize, src: Endpoint, body: &str) -> Result<(), Fault> {
+        let reply = Reply::parse(body);
+        match self.clients.answered(client, reply.in_reply_to) {
+            Addressee::Nobody => Ok(()),
+            Addressee::Init(node) => {
+                if src != Endpoint::Node(node) || !self.lives.awaits(node, reply.in_reply_to) {
+                    return Ok(());
+                }
+                if reply.kind != "init_ok" {
+                    return Err(Fault::Refused { node, request: "init", answer: body.to_owned() });
+                }
+                self.lives.initialised(node);
+                self.initialise_next(now);
+                Ok(())
+            }
+            Addressee::Worker(Turn { worker, op: None }) => {
+                if reply.kind != "topology_ok" {
+                    let node = self.clients.node_of(worker);
+                    return Err(Fault::Refused { node, request: "topology", answer: body.to_owned() });
+                }
+                self.clients.set_free(worker);
+                if let Phase::SettingUp { waiting } = &mut self.phase {
+                    *waiting -= 1;
+                }
+                Ok(())
+            }
+            Addressee::Worker(Turn { worker, op: Some(op) }) => {
+                match reply.judge(&*self.workload, &op) {
+                    Ok(value) => self.complete(now, worker, EventKind::Ok, op.f, value, None),
+                    Err(failure) => self.complete_badly(now, worker, op, failure),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives up on answers that are overdue.
+    fn time_out(&mut self, now: Time) -> Result<(), Fault> {
+        if let Some(node) = self.lives.overdue(now) {
+            return Err(Fault::Silent { node, request: "init", timeout: INIT_TIMEOUT });
+        }
+        while let Some(Turn { worker, op }) = self.clients.overdue(now) {
+            let Some(op) = op else {
+                let node = self.clients.node_of(worker);
+                return Err(Fault::Silent { node, request: "topology", timeout: RPC_TIMEOUT });
+            };
+            self.complete_badly(now, worker, op, Failure::unknown(TIMED_OUT.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn complete_badly(&mut self, now: Time, worker: usize, op: Op, Failure { definite, error }: Failure) {
+        let did_not_happen = definite || self.workload.is_idempotent(op.f);
+        let kind = if did_not_happen { EventKind::Fail } else { EventKind::Info };
+        self.complete(now, worker, kind, op.f, op.value, Some(error));
+    }
+
+    fn complete(
+        &mut self,
+        now: Time,
+        worker: usize,
+        kind: EventKind,
+        f: &'static str,
+        value: OpValue,
+        error: Option<String>,
+    ) {
+        let process = self.clients.process_of(worker);
+        self.record(now, process, kind, f, value, error);
+        if kind == EventKind::Ok {
+            self.ok += 1;
+        } else {
+            self.not_ok += 1;
+        }
+        if kind == EventKind::Info {
+            self.clients.replace(worker);
+        }
+        self.clients.set_free(worker);
+    }
+
+    fn record(
+        &mut self,
+        now: Time,
+        process: Process,
+        kind: EventKind,
+        f: &'static str,
+        value: OpValue,
+        error: Option<String>,
+    ) {
+        let time = Time::ZERO + now.since(self.began);
+        self.history.push(time, process, kind, f, value, error);
+    }
+}

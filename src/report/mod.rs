@@ -1,0 +1,178 @@
+//! Results for people: the summary of a run, and its progress while it runs.
+
+pub mod store;
+
+use std::fmt::Write as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::check::Valid;
+use crate::cluster::scenario::Scenario;
+use crate::cluster::trial::{Results, Snapshot};
+use crate::workload::WorkloadResult;
+
+/// A line on the terminal that tells how far a run is: time, operations, messages under way, faults in force.
+/// Nothing is shown where stderr is no terminal.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A line that begins with `title`, for a run of that scenario.
+    #[must_use]
+    pub fn new(title: String, scenario: &Scenario) -> Self {
+        let bar = ProgressBar::new(scenario.time_limit().as_secs().max(1));
+        let style = ProgressStyle::with_template("{prefix} {bar:20} {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_prefix(title);
+        Self { bar }
+    }
+
+    /// Shows how far the run is, and what there is to log above it.
+    pub fn show(&self, snapshot: &Snapshot, log: Vec<String>) {
+        if !log.is_empty() {
+            self.bar.suspend(|| {
+                for line in log {
+                    to_stderr(&line);
+                }
+            });
+        }
+        self.bar.set_position(snapshot.elapsed.as_secs());
+        self.bar.set_message(describe(snapshot));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Writes a line to stderr, if anybody listens.
+pub fn to_stderr(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn describe(snapshot: &Snapshot) -> String {
+    let Snapshot { phase, elapsed, ok, not_ok, in_flight, fault } = snapshot;
+    let seconds = elapsed.as_secs_f64();
+    let mut text = format!("{seconds:5.1} s  {phase}  {ok} ok");
+    if *not_ok > 0 {
+        let _ = write!(text, ", {not_ok} not");
+    }
+    let _ = write!(text, "  {in_flight} in flight");
+    if let Some(fault) = fault {
+        let _ = write!(text, "  {fault}");
+    }
+    text
+}
+
+/// The summary of a run, some lines of text.
+#[must_use]
+pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
+    let Results { valid, seed, stats, availability, net, workload } = results;
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<18}{value}");
+    };
+    line(
+        "run",
+        format!(
+            "{}, {} nodes, rate {}, latency {} ms, seed {seed}",
+            scenario.workload.name(),
+            scenario.node_count,
+            scenario.rate,
+            scenario.latency,
+        ),
+    );
+    let all = &stats.all;
+    line(
+        "operations",
+        format!(
+            "{} ok, {} failed, {} unknown ({:.2} % ok)",
+            all.ok_count,
+            all.fail_count,
+            all.info_count,
+            100.0 * availability.ok_fraction
+        ),
+    );
+    for (name, counts) in [("between servers", net.servers), ("with clients", net.clients)] {
+        line(name, format!("{} messages, {:.2} an operation", counts.msg_count, counts.msgs_per_op));
+    }
+    match workload {
+        WorkloadResult::Broadcast(set) => {
+            line(
+                "values",
+                format!(
+                    "{} broadcast, {} stable, {} lost, {} never read, {} duplicated",
+                    set.attempt_count,
+                    set.stable_count,
+                    set.lost_count,
+                    set.never_read_count,
+                    set.duplicated_count
+                ),
+            );
+            if let Some(q) = set.stable_latencies {
+                let latencies =
+                    format!("median {}, 95 % {}, 99 % {}, max {} ms", q.median, q.p95, q.p99, q.max);
+                line("stable after", latencies);
+            }
+            if set.lost_count > 0 {
+                line("lost", format!("{:?}", set.lost));
+            }
+            if set.died_count > 0 {
+                line(
+                    "died",
+                    format!("{} with the only nodes that held them: {:?}", set.died_count, set.died),
+                );
+            }
+            if set.duplicated_count > 0 {
+                line("duplicated", format!("{:?}", set.duplicated));
+            }
+        }
+        WorkloadResult::UniqueIds(ids) => {
+            line("ids", format!("{} received, {} duplicated", ids.acknowledged_count, ids.duplicated_count));
+        }
+        WorkloadResult::Echo(echo) => line("wrong echoes", echo.errors.len().to_string()),
+    }
+    line("stored in", path.to_owned());
+    line("valid", verdict(*valid).to_owned());
+    text
+}
+
+/// A verdict in a word or three.
+#[must_use]
+pub const fn verdict(valid: Valid) -> &'static str {
+    match valid {
+        Valid::True => "yes",
+        Valid::False => "NO",
+        Valid::Unknown => "unknown: nothing was shown either way",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn progress_tells_time_operations_messages_and_faults() {
+        let mut snapshot = Snapshot {
+            phase: "running",
+            elapsed: Duration::from_millis(12_340),
+            ok: 1200,
+            not_ok: 0,
+            in_flight: 31,
+            fault: None,
+        };
+        assert_eq!(describe(&snapshot), " 12.3 s  running  1200 ok  31 in flight");
+        snapshot.not_ok = 2;
+        snapshot.fault = Some("partition: majorities-ring".to_owned());
+        assert_eq!(
+            describe(&snapshot),
+            " 12.3 s  running  1200 ok, 2 not  31 in flight  partition: majorities-ring"
+        );
+    }
+}

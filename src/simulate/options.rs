@@ -1,0 +1,126 @@
+//! The command line of a simulation, from text to a [`Simulation`] and back.
+
+use std::fmt::Write as _;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, Command, FromArgMatches};
+
+use super::{Designs, Simulation};
+use crate::cluster::scenario::{LatencyDist, Scenario, WorkloadKind, at_most};
+use crate::runtime::cli::NodeArgs;
+use crate::simulate::hazards::Hazards;
+
+/// What to simulate.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// How many runs, each with a seed of its own
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+
+    /// The first of their seeds; the others follow it [default: drawn by the operating system]
+    #[arg(long, value_name = "N")]
+    pub first_seed: Option<u64>,
+
+    /// After so many failing seeds, begin no more
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub failures_max: u64,
+
+    /// How the nodes are built inside
+    #[arg(long, value_enum, default_value_t = Designs::LockFree)]
+    pub design: Designs,
+
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub node_count: u32,
+
+    /// How long clients make requests and faults strike
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = at_most(1e6))]
+    pub time_limit: f64,
+
+    /// Requests a second, by all clients together, on average; bursts come on top
+    #[arg(long, value_name = "HZ", default_value_t = 100.0, value_parser = at_most(1e6))]
+    pub rate: f64,
+
+    /// Mean delay of messages between nodes, in good weather
+    #[arg(long, value_name = "MS", default_value_t = 100.0, value_parser = at_most(3.6e6))]
+    pub latency: f64,
+
+    /// Each message between nodes takes up to so much longer, all lengths being equally likely
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
+    pub latency_jitter: f64,
+
+    /// How delays are spread around their mean
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = LatencyDist::Constant)]
+    pub latency_dist: LatencyDist,
+
+    /// Kinds of faults, separated by commas: partition, one-way, loss, duplication, reordering, delay, pause,
+    /// clock, slow, burst, kill, lasting-cut, sudden-cut, kill-for-good, lull, aftermath, few-contacts, unequal-links, return, trees; or `all` (each seed draws some of them), or `none`
+    #[arg(long, value_name = "LIST", default_value_t = Hazards::Drawn)]
+    pub faults: Hazards,
+
+    /// Options for the nodes, as natter-node has them
+    #[arg(last = true, value_name = "NODE OPTIONS")]
+    pub node_options: Vec<String>,
+}
+
+impl Options {
+    /// What these options stand for.
+    ///
+    /// # Errors
+    /// If those for the nodes make no sense.
+    pub fn simulation(&self) -> Result<Simulation, clap::Error> {
+        let usage =
+            "natter simulate [OPTIONS] -- [NODE OPTIONS], where `natter node --help` lists the latter";
+        let command = Command::new("natter simulate").no_binary_name(true).override_usage(usage);
+        let mut command = NodeArgs::augment_args(command);
+        let matches = command.try_get_matches_from_mut(&self.node_options)?;
+        for (option, why) in [
+            ("design", "the simulator sets --design of its nodes itself: give --design before --"),
+            ("seed", "the simulator sets --seed of its nodes itself: give --first-seed before --"),
+            ("line_limit", "--line-limit is for the pipes of a real node: the simulator has none"),
+        ] {
+            if matches.value_source(option) == Some(ValueSource::CommandLine) {
+                return Err(command.error(ErrorKind::ArgumentConflict, why));
+            }
+        }
+        let config = NodeArgs::from_arg_matches(&matches)?.config();
+        Ok(Simulation {
+            scenario: Scenario {
+                node_count: self.node_count,
+                rate: self.rate,
+                time_limit: self.time_limit,
+                latency: self.latency,
+                latency_jitter: self.latency_jitter,
+                latency_dist: self.latency_dist,
+                ..Scenario::new(WorkloadKind::Broadcast)
+            },
+            hazards: self.faults.clone(),
+            design: self.design,
+            config: config.map_err(|why| command.error(ErrorKind::ValueValidation, why))?,
+            node_options: self.node_options.clone(),
+        })
+    }
+}
+
+impl Simulation {
+    /// The command that runs one seed of this.
+    #[must_use]
+    pub fn command(&self, seed: u64) -> String {
+        let Simulation { scenario, hazards, design, node_options, .. } = self;
+        let Scenario { node_count, time_limit, rate, latency, latency_dist, .. } = scenario;
+        let mut text = format!(
+            "natter simulate --seeds 1 --first-seed {seed} --design {} --node-count {node_count} \
+             --time-limit {time_limit} --rate {rate} --latency {latency} --latency-dist {} --faults {hazards}",
+            design.name(),
+            latency_dist.name(),
+        );
+        if scenario.latency_jitter > 0.0 {
+            let _ = write!(text, " --latency-jitter {}", scenario.latency_jitter);
+        }
+        if !node_options.is_empty() {
+            let _ = write!(text, " -- {}", node_options.join(" "));
+        }
+        text
+    }
+}
