@@ -248,8 +248,11 @@ fn healing(history: &History) -> Duration {
             .filter_map(|(_, done)| if let OpValue::Int(value) = done.value { Some(value) } else { None })
             .collect();
         for (read, done) in history.completed().filter(|(read, _)| read.f == "read") {
-            let OpValue::Ints(values) = &done.value else { continue };
-            if (healed.time..next).contains(&read.time) && known.iter().any(|value| !values.contains(value)) {
+            if !(healed.time..next).contains(&read.time) {
+                continue;
+            }
+            let Some(values) = history.values_shown(done.index) else { continue };
+            if known.iter().any(|value| !values.contains(value)) {
                 longest = longest.max(read.time.since(healed.time));
             }
         }

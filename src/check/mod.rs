@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use crate::cluster::scenario::Availability;
-use crate::history::{Event, EventKind, History, OpValue};
+use crate::history::{Event, EventKind, History};
 
 /// A verdict. Of several, the worst counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ pub struct Stats {
     #[serde(flatten)]
     pub all: Tally,
     /// By kind.
-    pub by_f: BTreeMap<&'static str, Tally>,
+    pub by_f: BTreeMap<String, Tally>,
 }
 
 impl Tally {
@@ -84,12 +84,12 @@ impl Stats {
     /// Counts a history. Valid if each kind of operation succeeded at least once.
     #[must_use]
     pub fn of(history: &History) -> Self {
-        let mut by_f: BTreeMap<&'static str, Vec<&Event>> = BTreeMap::new();
+        let mut by_f: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
         for event in history.by_clients().filter(|event| event.kind != EventKind::Invoke) {
-            by_f.entry(event.f).or_default().push(event);
+            by_f.entry(&event.f).or_default().push(event);
         }
         let by_f: BTreeMap<_, _> =
-            by_f.into_iter().map(|(f, events)| (f, Tally::of(events.into_iter()))).collect();
+            by_f.into_iter().map(|(f, events)| (f.to_owned(), Tally::of(events.into_iter()))).collect();
         let valid = by_f.values().map(|tally| tally.valid).max().unwrap_or(Valid::True);
         Stats { all: Tally { valid, ..Tally::of(history.by_clients()) }, by_f }
     }
@@ -174,11 +174,7 @@ pub fn unique_ids(history: &History) -> UniqueIdsResult {
     let mut acknowledged_count = 0;
     for (_, done) in history.completed().filter(|(_, done)| done.kind == EventKind::Ok) {
         acknowledged_count += 1;
-        let id = match &done.value {
-            OpValue::Json(id) => id.to_string(),
-            other => format!("{other:?}"),
-        };
-        *received.entry(id).or_default() += 1;
+        *received.entry(done.value.to_json().to_string()).or_default() += 1;
     }
     let range = received.first_key_value().zip(received.last_key_value());
     let range = range.map(|((first, _), (last, _))| (first.clone(), last.clone()));
@@ -197,6 +193,7 @@ pub fn unique_ids(history: &History) -> UniqueIdsResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::OpValue;
     use crate::history::Process;
     use crate::node::Time;
     use serde_json::json;
@@ -205,7 +202,7 @@ mod tests {
         let mut history = History::default();
         for (client, kind, f, value) in events {
             let value = OpValue::Json(value.clone());
-            history.push(Time::ZERO, Process::Client(*client), *kind, f, value, None);
+            history.push(Time::ZERO, Process::Client(*client), *kind, *f, value, None);
         }
         history
     }

@@ -84,6 +84,7 @@ impl<'a> Reply<'a> {
 mod tests {
     use super::*;
     use crate::cluster::scenario::{Scenario, WorkloadKind};
+    use crate::history::Shown;
     use crate::workload;
 
     fn judge(op: &Op, body: &str) -> Result<OpValue, Failure> {
@@ -97,7 +98,7 @@ mod tests {
     fn a_good_reply_gives_the_result() {
         let read_ok = r#"{"type":"read_ok","in_reply_to":7,"msg_id":3,"messages":[1,2]}"#;
         assert_eq!(Reply::parse(read_ok).in_reply_to, Some(7));
-        assert_eq!(judge(&READ, read_ok), Ok(OpValue::Ints(vec![1, 2])));
+        assert_eq!(judge(&READ, read_ok), Ok(OpValue::Set(Shown::whole(vec![1, 2], vec![]))));
         let broadcast = Op { f: "broadcast", value: OpValue::Int(5) };
         assert_eq!(judge(&broadcast, r#"{"type":"broadcast_ok","in_reply_to":7}"#), Ok(OpValue::Int(5)));
     }

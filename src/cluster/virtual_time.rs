@@ -602,7 +602,7 @@ mod tests {
             .iter()
             .filter(|event| event.process == crate::history::Process::Nemesis)
             .collect();
-        assert_eq!(of_nemesis.iter().map(|event| event.f).collect::<Vec<_>>(), ["kill", "restart"]);
+        assert_eq!(of_nemesis.iter().map(|event| &*event.f).collect::<Vec<_>>(), ["kill", "restart"]);
     }
 
     #[test]

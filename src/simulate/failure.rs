@@ -28,7 +28,7 @@ pub enum Failure {
         /// When it gave up, or heard of the failure.
         at: Duration,
         /// What it wanted.
-        f: &'static str,
+        f: String,
         /// What it got.
         error: String,
     },
@@ -136,7 +136,11 @@ pub(super) fn unanswered(history: &History, time_limit: Duration, disturbed: boo
         let error = done.error.clone()?;
         let in_time = invoked.time.since(Time::ZERO) <= time_limit;
         let may_be = disturbed && in_time && error == TIMED_OUT;
-        (!may_be).then(|| Failure::Unanswered { at: done.time.since(Time::ZERO), f: done.f, error })
+        (!may_be).then(|| Failure::Unanswered {
+            at: done.time.since(Time::ZERO),
+            f: done.f.clone().into_owned(),
+            error,
+        })
     })
 }
 

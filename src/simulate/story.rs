@@ -221,7 +221,7 @@ fn life(run: &Run, value: Value) -> Vec<Line> {
         }
     }
     for (invoked, done) in run.history.completed() {
-        if (invoked.f, &invoked.value) == ("broadcast", &OpValue::Int(value)) {
+        if (&*invoked.f, &invoked.value) == ("broadcast", &OpValue::Int(value)) {
             let how = match done.kind {
                 EventKind::Ok => "is acknowledged to its client",
                 EventKind::Fail => "is refused",

@@ -10,7 +10,7 @@ use super::{Op, Workload, WorkloadResult};
 use crate::check::set_full::set_full;
 use crate::cluster::network::Endpoint;
 use crate::cluster::scenario::Scenario;
-use crate::history::{History, OpValue};
+use crate::history::{History, OpValue, Shown};
 
 #[derive(Debug)]
 pub(super) struct Broadcast {
@@ -71,10 +71,8 @@ impl Workload for Broadcast {
         match &op.value {
             OpValue::Int(value) => Ok(OpValue::Int(*value)),
             _ => {
-                let mut values: Vec<i64> = serde_json::from_str(field).map_err(|error| error.to_string())?;
-                // A set has no order, and a history must not depend on how a node's table is laid out.
-                values.sort_unstable();
-                Ok(OpValue::Ints(values))
+                let values = serde_json::from_str(field).map_err(|error| error.to_string())?;
+                Ok(OpValue::Set(Shown::whole(values, Vec::new())))
             }
         }
     }

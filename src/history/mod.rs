@@ -1,18 +1,25 @@
 //! What clients and the nemesis did, in order: the only thing that checkers look at.
 
+mod shown;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
+pub use self::shown::Shown;
+use self::shown::{LastReads, Source, apply};
 use crate::node::Time;
+use crate::protocol::Value;
 
 /// The events of a run, oldest first.
 #[derive(Debug, Default)]
 pub struct History {
     events: Vec<Event>,
-    /// The node that each client talks to. Jepsen's histories don't say, and what is written of ours doesn't.
+    /// The node that each client talks to. Jepsen's histories don't say.
     nodes: HashMap<Process, usize>,
+    last_reads: LastReads,
 }
 
 /// One event.
@@ -29,7 +36,7 @@ pub struct Event {
     #[serde(rename = "type")]
     pub kind: EventKind,
     /// The operation.
-    pub f: &'static str,
+    pub f: Cow<'static, str>,
     /// Its argument or result.
     pub value: OpValue,
     /// Why it did not end well.
@@ -83,28 +90,62 @@ pub enum EventKind {
 pub enum OpValue {
     /// None.
     None,
-    /// A value that is broadcast.
+    /// An integer.
     Int(i64),
-    /// The values that a read showed.
-    Ints(Vec<i64>),
+    /// What a read of a set showed.
+    Set(Shown),
     /// Anything else.
     Json(Json),
 }
 
+impl OpValue {
+    /// It as JSON, as it is written.
+    #[must_use]
+    pub fn to_json(&self) -> Cow<'_, Json> {
+        match self {
+            OpValue::Json(json) => Cow::Borrowed(json),
+            OpValue::None => Cow::Owned(Json::Null),
+            OpValue::Int(integer) => Cow::Owned((*integer).into()),
+            OpValue::Set(shown) => Cow::Owned(serde_json::json!(shown)),
+        }
+    }
+}
+
 impl History {
-    /// Appends an event; returns its index.
+    /// Appends an event; returns its index. What a read of a set showed is to be [whole](Shown::whole), and is kept as its
+    /// difference from the last one of the same node.
     pub fn push(
         &mut self,
         time: Time,
         process: Process,
         kind: EventKind,
-        f: &'static str,
-        value: OpValue,
+        f: impl Into<Cow<'static, str>>,
+        mut value: OpValue,
         error: Option<String>,
     ) -> usize {
         let index = self.events.len();
-        self.events.push(Event { index, time, process, kind, f, value, error });
+        if let OpValue::Set(shown) = value {
+            let source = self.node_of(process).map_or(Source::Process(process), Source::Node);
+            value = OpValue::Set(self.last_reads.rebase(source, index, shown));
+        }
+        self.events.push(Event { index, time, process, kind, f: f.into(), value, error });
         index
+    }
+
+    /// All integers that a read of a set showed, in ascending order, each once; none if the event is no such read. Takes
+    /// time in proportion to all that earlier reads of the same node showed.
+    #[must_use]
+    pub fn values_shown(&self, index: usize) -> Option<Vec<Value>> {
+        let shown = |index: usize| match &self.events.get(index)?.value {
+            OpValue::Set(shown) => Some(shown),
+            _ => None,
+        };
+        let last = shown(index)?;
+        let reads = std::iter::successors(Some(last), |read| read.since.and_then(shown));
+        let reads: Vec<&Shown> = reads.collect();
+        let whole =
+            reads.iter().rev().fold(Vec::new(), |values, read| apply(&values, &read.added, &read.removed));
+        Some(whole)
     }
 
     /// Notes which node a client talks to.
@@ -151,6 +192,26 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn reads_of_a_node_are_told_from_each_other() {
+        let mut history = History::default();
+        history.talks_to(Process::Client(0), 3);
+        history.talks_to(Process::Client(1), 3);
+        let mut read = |client, values: &[Value]| {
+            let shown = OpValue::Set(Shown::whole(values.to_vec(), vec![]));
+            history.push(Time::ZERO, Process::Client(client), EventKind::Ok, "read", shown, None)
+        };
+        // Of the last one nobody knows the node.
+        let [first, second, other] = [read(0, &[5, 1]), read(1, &[1, 7, 8]), read(2, &[9])];
+        let written = |index: usize| history.events()[index].value.to_json().into_owned();
+        assert_eq!(written(first), json!([1, 5]));
+        assert_eq!(written(second), json!({"since": 0, "added": [7, 8], "removed": [5]}));
+        assert_eq!(written(other), json!([9]));
+        assert_eq!(history.values_shown(second), Some(vec![1, 7, 8]));
+        assert_eq!(history.values_shown(9), None);
+    }
 
     #[test]
     fn completions_find_their_invocations_across_other_clients() {
@@ -170,7 +231,7 @@ mod tests {
     #[test]
     fn an_event_is_written_with_jepsens_names() {
         let mut history = History::default();
-        let value = OpValue::Ints(vec![1, 2]);
+        let value = OpValue::Set(Shown::whole(vec![2, 1], vec![]));
         history.push(Time::from_nanos(7), Process::Client(3), EventKind::Ok, "read", value, None);
         let written = serde_json::to_string(&history.events()[0]).expect("serializable");
         assert_eq!(written, r#"{"index":0,"time":7,"process":3,"type":"ok","f":"read","value":[1,2]}"#);

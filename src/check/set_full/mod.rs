@@ -13,13 +13,15 @@
 //!   acknowledged or showed it, was ended by the nemesis: nobody can keep what only the dead knew;
 //! * otherwise it was never read.
 //!
-//! The algorithm is one pass over the history, updating every value at every read, and another one for those
-//! that are gone.
+//! One pass over the history [follows](follow) every value, and another one those that are gone.
+
+mod follow;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
+use self::follow::{Element, Followed, adds, follow};
 use super::Valid;
 use crate::cluster::network::Endpoint;
 use crate::history::{Event, EventKind, History, OpValue, Process};
@@ -29,7 +31,7 @@ use crate::node::Time;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SetFull {
-    /// False if a value was lost or a read showed one twice, unknown if no value became stable.
+    /// False if a value was lost or a read showed one twice, or one that nobody broadcast; unknown if no value became stable.
     pub valid: Valid,
     /// Values that were broadcast.
     pub attempt_count: usize,
@@ -57,6 +59,10 @@ pub struct SetFull {
     pub duplicated_count: usize,
     /// Them, each with how often at most.
     pub duplicated: BTreeMap<i64, usize>,
+    /// Values that a read showed though nobody had begun to broadcast them.
+    pub phantom_count: usize,
+    /// Them, as JSON.
+    pub phantoms: Vec<String>,
     /// Quantiles of the stable latencies, in milliseconds; none if no value became stable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable_latencies: Option<Quantiles>,
@@ -122,15 +128,6 @@ impl From<&Event> for At {
     }
 }
 
-/// What is known of one value.
-#[derive(Clone, Copy, Debug)]
-struct Element {
-    value: i64,
-    known: Option<At>,
-    last_present: Option<At>,
-    last_absent: Option<At>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// With the stable latency.
@@ -167,10 +164,10 @@ impl Element {
 /// Checks a broadcast history.
 #[must_use]
 pub fn set_full(history: &History) -> SetFull {
-    let (elements, duplicated) = follow(history);
-    let gone = elements.iter().filter(|element| matches!(element.outcome(), Outcome::Lost(_)));
+    let followed = follow(history);
+    let gone = followed.elements.iter().filter(|element| matches!(element.outcome(), Outcome::Lost(_)));
     let died = died(history, gone.map(|element| element.value).collect());
-    summarise(&elements, died, duplicated)
+    summarise(followed, died)
 }
 
 /// The node that an event of the nemesis kills or starts again.
@@ -193,95 +190,41 @@ fn died(history: &History, gone: BTreeSet<i64>) -> BTreeSet<i64> {
     let mut restarts: HashMap<usize, usize> = HashMap::new();
     // Reads that ended before the broadcast began do not count.
     let mut begun = BTreeSet::new();
+    // Of the last read of each node, by its index: the values that are gone and that it shows.
+    let mut shows: HashMap<usize, BTreeSet<i64>> = HashMap::new();
     for event in history.events() {
-        if let (EventKind::Invoke, "broadcast", OpValue::Int(value)) = (event.kind, event.f, &event.value) {
-            begun.insert(*value);
+        if let (EventKind::Invoke, Some(value)) = (event.kind, adds(event)) {
+            begun.insert(value);
         }
         if let Some(node) = struck(event, "restart") {
             *restarts.entry(node).or_default() += 1;
         }
+        if died.is_empty() || event.kind != EventKind::Ok {
+            continue;
+        }
         let node = history.node_of(event.process);
         let ended =
             node.is_some_and(|node| restarts.get(&node).unwrap_or(&0) < kills.get(&node).unwrap_or(&0));
-        if ended || died.is_empty() || event.kind != EventKind::Ok {
-            continue;
-        }
-        match (event.f, &event.value) {
-            ("broadcast", OpValue::Int(value)) => {
-                died.remove(value);
+        if let OpValue::Set(read) = &event.value {
+            let mut shown = read.since.and_then(|since| shows.remove(&since)).unwrap_or_default();
+            shown.retain(|value| read.removed.binary_search(value).is_err());
+            shown.extend(read.added.iter().filter(|value| died.contains(value)));
+            if !ended {
+                died.retain(|value| !(shown.contains(value) && begun.contains(value)));
             }
-            ("read", OpValue::Ints(values)) => {
-                died.retain(|value| !(values.contains(value) && begun.contains(value)));
-            }
-            _ => {}
+            shows.insert(event.index, shown);
+        } else if let Some(value) = adds(event).filter(|_| !ended) {
+            died.remove(&value);
         }
     }
     died
 }
 
-/// Follows every value through the history.
-fn follow(history: &History) -> (Vec<Element>, BTreeMap<i64, usize>) {
-    let mut elements: Vec<Element> = Vec::new();
-    let mut places: HashMap<i64, usize> = HashMap::new();
-    // How often the read at hand shows each element, and each value that nobody broadcast.
-    let mut shown: Vec<usize> = Vec::new();
-    let mut strangers: HashMap<i64, usize> = HashMap::new();
-    let mut duplicated: BTreeMap<i64, usize> = BTreeMap::new();
-
-    let mut invoked = HashMap::new();
-    for event in history.by_clients() {
-        if event.kind == EventKind::Invoke {
-            invoked.insert(event.process, event);
-            if let ("broadcast", OpValue::Int(value)) = (event.f, &event.value) {
-                places.insert(*value, elements.len());
-                elements.push(Element { value: *value, known: None, last_present: None, last_absent: None });
-            }
-            continue;
-        }
-        let Some(invocation) = invoked.remove(&event.process) else { continue };
-        match (event.kind, event.f, &event.value) {
-            (EventKind::Ok, "broadcast", OpValue::Int(value)) => {
-                if let Some(&place) = places.get(value) {
-                    elements[place].known.get_or_insert(event.into());
-                }
-            }
-            (EventKind::Ok, "read", OpValue::Ints(values)) => {
-                shown.clear();
-                shown.resize(elements.len(), 0);
-                strangers.clear();
-                for value in values {
-                    match places.get(value) {
-                        Some(&place) => shown[place] += 1,
-                        None => *strangers.entry(*value).or_default() += 1,
-                    }
-                }
-                for (element, &times) in elements.iter_mut().zip(&shown) {
-                    let last = if times > 0 {
-                        element.known.get_or_insert(event.into());
-                        &mut element.last_present
-                    } else {
-                        &mut element.last_absent
-                    };
-                    if last.is_none_or(|last| last.index < invocation.index) {
-                        *last = Some(invocation.into());
-                    }
-                }
-                let known = elements.iter().map(|element| element.value).zip(shown.iter().copied());
-                for (value, times) in known.chain(strangers.drain()).filter(|&(_, times)| times > 1) {
-                    let most = duplicated.entry(value).or_default();
-                    *most = times.max(*most);
-                }
-            }
-            _ => {}
-        }
-    }
-    (elements, duplicated)
-}
-
-fn summarise(elements: &[Element], died: BTreeSet<i64>, duplicated: BTreeMap<i64, usize>) -> SetFull {
+fn summarise(followed: Followed, died: BTreeSet<i64>) -> SetFull {
+    let Followed { elements, duplicated, phantoms } = followed;
     let (mut stable, mut lost, mut never_read) = (Vec::new(), Vec::new(), Vec::new());
     let (mut stale, mut lost_latencies) = (Vec::new(), Vec::new());
-    for element in elements {
+    for element in &elements {
         match element.outcome() {
             Outcome::Stable(latency) => {
                 stable.push(latency);
@@ -305,9 +248,9 @@ fn summarise(elements: &[Element], died: BTreeSet<i64>, duplicated: BTreeMap<i64
     let mut stale: Vec<i64> = stale.into_iter().map(|stale| stale.element).collect();
     stale.sort_unstable();
     SetFull {
-        valid: match (lost.len(), duplicated.len(), stable.len()) {
-            (0, 0, 0) => Valid::Unknown,
-            (lost, duplicated, _) => (lost + duplicated == 0).into(),
+        valid: match (lost.len() + duplicated.len() + phantoms.len(), stable.len()) {
+            (0, 0) => Valid::Unknown,
+            (wrong, _) => (wrong == 0).into(),
         },
         attempt_count: elements.len(),
         stable_count: stable.len(),
@@ -322,6 +265,8 @@ fn summarise(elements: &[Element], died: BTreeSet<i64>, duplicated: BTreeMap<i64
         worst_stale,
         duplicated_count: duplicated.len(),
         duplicated,
+        phantom_count: phantoms.len(),
+        phantoms: phantoms.into_keys().collect(),
         stable_latencies: Quantiles::of(stable),
         lost_latencies: Quantiles::of(lost_latencies),
     }
@@ -330,6 +275,7 @@ fn summarise(elements: &[Element], died: BTreeSet<i64>, duplicated: BTreeMap<i64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Shown;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -372,7 +318,7 @@ mod tests {
         }
 
         fn read(self, from: u64, to: u64, values: &[i64]) -> Self {
-            self.op(from, to, "read", OpValue::None, OpValue::Ints(values.to_vec()))
+            self.op(from, to, "read", OpValue::None, OpValue::Set(Shown::whole(values.to_vec(), vec![])))
         }
 
         fn check(mut self) -> SetFull {
@@ -394,15 +340,21 @@ mod tests {
     struct Read<'a> {
         invoked: &'a Event,
         done: &'a Event,
-        values: &'a [i64],
+        /// As often as it showed them.
+        values: Vec<i64>,
     }
 
     /// The definitions above, word for word, for one value at a time, with nothing of the checker's.
     fn naive(history: &History) -> SetFull {
         let reads: Vec<Read<'_>> = history
             .completed()
-            .filter_map(|(invoked, done)| match (&done.value, done.kind, done.f) {
-                (OpValue::Ints(values), EventKind::Ok, "read") => Some(Read { invoked, done, values }),
+            .filter_map(|(invoked, done)| match (&done.value, done.kind, &*done.f) {
+                (OpValue::Set(shown), EventKind::Ok, "read") => {
+                    let mut values = history.values_shown(done.index).expect("a read");
+                    let again = shown.repeated.iter().flat_map(|&(value, times)| vec![value; times - 1]);
+                    values.extend(again);
+                    Some(Read { invoked, done, values })
+                }
                 _ => None,
             })
             .collect();
@@ -458,9 +410,15 @@ mod tests {
                 never_read.push(value);
             }
         }
+        let mut phantoms = BTreeSet::new();
+        for read in &reads {
+            let earlier = |event: &&Event| event.index < read.done.index;
+            let begun: Vec<i64> = history.by_clients().filter(earlier).filter_map(adds).collect();
+            phantoms.extend(read.values.iter().filter(|value| !begun.contains(value)).map(i64::to_string));
+        }
         let mut duplicated = BTreeMap::new();
         for read in &reads {
-            for value in read.values {
+            for value in &read.values {
                 let times = read.values.iter().filter(|other| *other == value).count();
                 let most = duplicated.entry(*value).or_insert(times);
                 *most = times.max(*most);
@@ -481,7 +439,7 @@ mod tests {
         let stale_values = values(&stale);
         stale.sort_by_key(|(_, latency)| std::cmp::Reverse(*latency));
         SetFull {
-            valid: if !lost.is_empty() || !duplicated.is_empty() {
+            valid: if !lost.is_empty() || !duplicated.is_empty() || !phantoms.is_empty() {
                 Valid::False
             } else if stable.is_empty() {
                 Valid::Unknown
@@ -505,6 +463,8 @@ mod tests {
                 .collect(),
             duplicated_count: duplicated.len(),
             duplicated,
+            phantom_count: phantoms.len(),
+            phantoms: phantoms.into_iter().collect(),
             stable_latencies: quantiles(&stable),
             lost_latencies: quantiles(&lost),
         }
@@ -579,6 +539,20 @@ mod tests {
     fn a_planted_duplicate_of_what_nobody_broadcast_is_found() {
         let result = Script::default().broadcast(0, 1, 7).read(2, 3, &[7, 99, 99]).check();
         assert_eq!((result.valid, result.duplicated), (Valid::False, BTreeMap::from([(99, 2)])));
+    }
+
+    #[test]
+    fn a_planted_value_that_nobody_broadcast_is_found() {
+        let result = Script::default().broadcast(0, 1, 7).read(2, 3, &[7, 99]).check();
+        assert_eq!((result.valid, &*result.phantoms), (Valid::False, &["99".to_owned()][..]));
+        // Shown too early, however often it is shown later.
+        let early = Script::default().read(0, 1, &[7]).broadcast(2, 3, 7).read(4, 5, &[7]).check();
+        assert_eq!((early.valid, early.phantom_count, early.stable_count), (Valid::False, 1, 1));
+        let mut history = History::default();
+        history.push(Time::ZERO, Process::Client(0), EventKind::Invoke, "read", OpValue::None, None);
+        let shown = OpValue::Set(Shown::whole(vec![], vec![json!("seven")]));
+        history.push(Time::ZERO, Process::Client(0), EventKind::Ok, "read", shown, None);
+        assert_eq!(set_full(&history).phantoms, ["\"seven\""]);
     }
 
     #[test]
