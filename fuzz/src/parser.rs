@@ -236,7 +236,7 @@ fn agrees(body: &Body<'_>, fields: Fields<'_>) {
             assert_eq!(fields.int("msg_id"), *msg_id);
             let mut values = fields.ints("values").unwrap_or_default();
             for run in fields.ints("runs").unwrap_or_default().chunks(2) {
-                values.extend(run[0]..=run[0] + run[1] - 1);
+                values.extend(run[0]..=run[0] + (run[1] - 1));
             }
             let read = Delta {
                 generation: Generation(fields.non_negative("generation").expect("a number")),
