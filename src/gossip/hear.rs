@@ -40,11 +40,22 @@ impl Core {
         match what {
             What::Foreign => self.hear_foreign(tick, peer, out),
             What::Gossip { header, acked, kind } => {
+                self.hear_of_own_incarnation(tick, &header);
                 if self.is_of_latest_incarnation(tick, peer, &header) {
                     self.hear_gossip(tick, (peer, at), &header, acked, &kind, out);
                 }
                 self.rearm(tick, peer);
             }
+        }
+    }
+
+    /// Takes up that there is a later incarnation of this node than it knows. That counts whichever incarnation of the peer
+    /// says so: two nodes of which each knows a later incarnation of the other would else never listen to each other.
+    fn hear_of_own_incarnation(&mut self, tick: &Tick<'_>, header: &Header) {
+        // Relaxed: only the ticking thread stores it.
+        let own = tick.incarnation.load(Ordering::Relaxed);
+        if let Some(incarnation) = header.to.filter(|&to| to > own) {
+            self.learn_restart(tick, Restart { rank: tick.members.rank() as u64, incarnation });
         }
     }
 
@@ -81,12 +92,6 @@ impl Core {
     ) {
         // Relaxed: only the ticking thread stores it.
         let incarnation = tick.incarnation.load(Ordering::Relaxed);
-        let own_rank = tick.members.rank() as u64;
-        header
-            .to
-            .filter(|&to| to > incarnation)
-            .into_iter()
-            .for_each(|incarnation| self.learn_restart(tick, Restart { rank: own_rank, incarnation }));
         header.restarts.iter().for_each(|&restart| self.learn_restart(tick, restart));
         let (_, ack_delay) = self.ack_delays(tick, peer);
         let link = self.link(peer);

@@ -314,3 +314,14 @@ fn a_peer_of_another_design_is_compared_with_no_more_and_pushed_everything() {
         assert!(!core.link(LEAF).overlay.is_foreign, "it has been of this design all along");
     });
 }
+
+#[test]
+fn a_message_of_a_former_incarnation_still_tells_of_a_later_one_of_this_node() {
+    node("n0", |core, tick, out| {
+        core.learn_restart(tick, Restart { rank: LEAF.0 as u64, incarnation: 10 });
+        let header = Header { to: Some(20), ..header(0) };
+        assert!(header.incarnation < 10);
+        core.hear(tick, LEAF, arrival(header, Kind::Ack), out);
+        assert_eq!(tick.incarnation.load(Ordering::Relaxed), 21);
+    });
+}
