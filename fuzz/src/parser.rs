@@ -47,10 +47,13 @@ fn shown(message: &Result<Message<'_>, LineError>) -> String {
     else {
         return format!("{message:?}");
     };
-    let text = match echoed {
-        Echoed::Text(text) => (*text).to_owned(),
-        Echoed::Value(value) => serde_json::to_string(value).expect("it is JSON"),
-    };
+    // White space in it stays where it is echoed as it came.
+    let json: Json = match echoed {
+        Echoed::Text(text) => serde_json::from_str(text),
+        Echoed::Value(value) => serde_json::to_value(value),
+    }
+    .expect("it is JSON");
+    let text = json.to_string();
     format!("{src} to {dest}: {msg_id}, echo {text}")
 }
 
