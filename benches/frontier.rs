@@ -21,7 +21,6 @@ use natter::gossip::LockFree;
 use natter::history::{EventKind, History, OpValue};
 use natter::node::Time;
 use natter::report::store::RunDir;
-use natter::workload::WorkloadResult;
 
 /// How often the machine is asked whether it stalls.
 const WATCH_INTERVAL: Duration = Duration::from_millis(1);
@@ -159,7 +158,7 @@ impl Row {
         let mut args = vec!["node".to_owned()];
         args.extend(self.budget.map(|budget| format!("--latency-budget={}", budget.as_millis())));
         let command = NodeCommand::new(Path::new(env!("CARGO_BIN_EXE_natter")), args).expect("it is built");
-        let dir = RunDir::create(self.scenario.workload.name()).expect("a folder");
+        let dir = RunDir::create(self.scenario.workload.name).expect("a folder");
         let outside = (signals, Verbosity::default());
         process::run(&self.scenario, seed, &command, &dir, outside, &mut |_, _| {}).expect("nodes behave")
     }
@@ -223,7 +222,7 @@ impl Row {
 impl Figures {
     fn of(results: &Results, history: &History) -> Self {
         assert_eq!(results.valid, Valid::True, "seed {}: {:?}", results.seed, results.workload);
-        let WorkloadResult::Broadcast(set) = &results.workload else { unreachable!("it is a broadcast") };
+        let set = results.workload.set.as_ref().expect("it is a broadcast");
         assert_eq!(set.lost_count, 0, "seed {}", results.seed);
         Self {
             msgs_per_op: results.net.servers.msgs_per_op,

@@ -5,11 +5,11 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::check::Valid;
-use crate::cluster::scenario::{Availability, FaultKind, Scenario, WorkloadKind};
+use crate::cluster::scenario::{Availability, FaultKind, Scenario};
 use crate::cluster::trial::Results;
 use crate::report::verdict;
 use crate::runtime::cli::Design;
-use crate::workload::WorkloadResult;
+use crate::workload::{broadcast, echo, unique_ids};
 
 /// A challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -93,21 +93,19 @@ impl Challenge {
             time_limit: 20.0,
             rate: 10.0,
             nemesis,
-            ..Scenario::new(WorkloadKind::Broadcast)
+            ..Scenario::new(broadcast::KIND)
         };
         let efficiency = |nemesis| Scenario { rate: 100.0, latency: 100.0, ..broadcast(25, nemesis) };
         let partition = || vec![FaultKind::Partition];
         match self {
-            Challenge::Echo => {
-                Scenario { node_count: 1, time_limit: 10.0, ..Scenario::new(WorkloadKind::Echo) }
-            }
+            Challenge::Echo => Scenario { node_count: 1, time_limit: 10.0, ..Scenario::new(echo::KIND) },
             Challenge::UniqueIds => Scenario {
                 node_count: 3,
                 time_limit: 30.0,
                 rate: 1000.0,
                 availability: Some(Availability::Total),
                 nemesis: partition(),
-                ..Scenario::new(WorkloadKind::UniqueIds)
+                ..Scenario::new(unique_ids::KIND)
             },
             Challenge::Single => broadcast(1, vec![]),
             Challenge::Multi => broadcast(5, vec![]),
@@ -147,7 +145,7 @@ impl Challenge {
         };
         let mut rows =
             vec![row("valid", Some("yes".to_owned()), figure.to_owned(), results.valid == Valid::True)];
-        let WorkloadResult::Broadcast(set) = &results.workload else { return rows };
+        let Some(set) = &results.workload.set else { return rows };
         rows.push(row("values lost", Some("0".to_owned()), set.lost_count.to_string(), set.lost_count == 0));
 
         let limits = self.limits();

@@ -12,8 +12,7 @@ use std::time::Duration;
 use natter::challenge::Challenge;
 use natter::check::Valid;
 use natter::check::set_full::SetFull;
-use natter::cluster::scenario::{FaultKind, LatencyDist, Scenario, Verbosity, WorkloadKind};
-use natter::cluster::topology::TopologyKind;
+use natter::cluster::scenario::{FaultKind, LatencyDist, Scenario, Verbosity};
 use natter::cluster::trial::{Fault, Results, Trial};
 use natter::cluster::virtual_time;
 use natter::config::Config;
@@ -22,7 +21,8 @@ use natter::history::History;
 use natter::node::{Node, Outbox, Time};
 use natter::protocol::Line;
 use natter::simple::Simple;
-use natter::workload::WorkloadResult;
+use natter::workload::topology::TopologyKind;
+use natter::workload::{Options, broadcast, echo};
 use serde_json::{Value as Json, json};
 
 fn run<D: Design>(scenario: &Scenario, seed: u64, config: &Config) -> Results {
@@ -30,11 +30,12 @@ fn run<D: Design>(scenario: &Scenario, seed: u64, config: &Config) -> Results {
     virtual_time::run(scenario, seed, |index| D::make(config, node_seed(index))).expect("nodes behave").0
 }
 
+fn suggesting(topology: TopologyKind) -> Options {
+    Options { topology, ..Options::default() }
+}
+
 fn set_full(results: &Results) -> &SetFull {
-    match &results.workload {
-        WorkloadResult::Broadcast(set) => set,
-        other => panic!("not a broadcast run: {other:?}"),
-    }
+    results.workload.set.as_ref().expect("a broadcast run")
 }
 
 fn nothing_is_lost(results: &Results) {
@@ -61,7 +62,7 @@ both_designs! {
     fn nothing_is_lost_in_any_topology<D>() {
         use TopologyKind::{Grid, Line, Total, Tree, Tree4};
         for (seed, topology) in [Line, Grid, Tree, Tree4, Total].into_iter().enumerate() {
-            let scenario = Scenario { topology, ..Challenge::FaultTolerant.scenario() };
+            let scenario = Scenario { options: suggesting(topology), ..Challenge::FaultTolerant.scenario() };
             nothing_is_lost(&run::<D>(&scenario, seed as u64, &Config::default()));
         }
     }
@@ -160,7 +161,7 @@ fn flooding_costs_what_the_topology_says() {
     // In a tree, each edge once; in a grid of 40 edges, both ways but for the 24 by which a node first heard.
     // The longest way is 5 hops in the one and 8 in the other, of 100 ms each.
     for (topology, messages, max_ms) in [(TopologyKind::Tree4, 24, 500), (TopologyKind::Grid, 56, 800)] {
-        let scenario = Scenario { topology, ..Challenge::LowLatency.scenario() };
+        let scenario = Scenario { options: suggesting(topology), ..Challenge::LowLatency.scenario() };
         for seed in 0..5 {
             let (results, _) =
                 virtual_time::run(&scenario, seed, |_| Flood::default()).expect("nodes behave");
@@ -193,7 +194,7 @@ fn a_node_that_forgets_loses_values_and_is_found_out() {
         fn finish(&self, _: Time, _: &mut Outbox) {}
     }
     // A tree: in a circle, what was forgotten would go round for ever.
-    let scenario = Scenario { topology: TopologyKind::Tree, ..Challenge::Multi.scenario() };
+    let scenario = Scenario { options: suggesting(TopologyKind::Tree), ..Challenge::Multi.scenario() };
     let (results, _) =
         virtual_time::run(&scenario, 1, |_| Forgetful(Flood::default())).expect("nodes behave");
     assert_eq!(results.valid, Valid::False);
@@ -217,7 +218,7 @@ impl Node for Parrot {
 
 #[test]
 fn a_node_that_does_not_follow_the_protocol_is_named() {
-    let scenario = Scenario { node_count: 1, ..Scenario::new(WorkloadKind::Echo) };
+    let scenario = Scenario { node_count: 1, ..Scenario::new(echo::KIND) };
     let fault = |says| virtual_time::run(&scenario, 1, |_| Parrot(says)).expect_err("a fault");
     assert!(matches!(fault("hello\n"), Fault::NotMessage { node: 0, .. }));
     assert!(matches!(
@@ -255,7 +256,7 @@ fn an_answer_with_a_field_that_maelstrom_would_reject_is_not_ok() {
         }
         fn finish(&self, _: Time, _: &mut Outbox) {}
     }
-    let scenario = Scenario { node_count: 1, time_limit: 2.0, ..Scenario::new(WorkloadKind::Echo) };
+    let scenario = Scenario { node_count: 1, time_limit: 2.0, ..Scenario::new(echo::KIND) };
     let (results, history) = virtual_time::run(&scenario, 1, |_| Chatty).expect("nodes behave");
     assert_eq!((results.valid, results.stats.all.ok_count), (Valid::False, 0));
     assert!(history.events().iter().any(|event| event.error.as_ref().is_some_and(|e| e.contains("extra"))));
@@ -279,7 +280,7 @@ fn a_node_that_never_answers_leaves_operations_unknown_and_reads_failed() {
         }
         fn finish(&self, _: Time, _: &mut Outbox) {}
     }
-    let scenario = Scenario { time_limit: 20.0, ..Scenario::new(WorkloadKind::Broadcast) };
+    let scenario = Scenario { time_limit: 20.0, ..Scenario::new(broadcast::KIND) };
     let mute = |index| Mute(Simple::new(Config::default(), index as u64));
     let (results, history) = virtual_time::run(&scenario, 1, mute).expect("nodes behave");
     let (broadcasts, reads) = (&results.stats.by_f["broadcast"], &results.stats.by_f["read"]);
@@ -300,7 +301,7 @@ fn under(nemesis: &[FaultKind]) -> Scenario {
         rate: 50.0,
         latency: 20.0,
         concurrency: "5n".parse().expect("valid"),
-        ..Scenario::new(WorkloadKind::Broadcast)
+        ..Scenario::new(broadcast::KIND)
     }
 }
 
@@ -467,7 +468,7 @@ impl Node for Polite {
 #[test]
 fn every_node_of_a_large_cluster_is_initialised_once_with_few_messages_under_way_at_a_time() {
     let scenario =
-        Scenario { node_count: 1201, rate: 0.0, time_limit: 1.0, ..Scenario::new(WorkloadKind::Broadcast) };
+        Scenario { node_count: 1201, rate: 0.0, time_limit: 1.0, ..Scenario::new(broadcast::KIND) };
     let trial = Trial::new(&scenario, 1, Verbosity::default(), Time::ZERO);
     assert_eq!(trial.snapshot(Time::ZERO).in_flight, 500);
     let inits = Arc::default();

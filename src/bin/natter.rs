@@ -227,7 +227,7 @@ fn test(args: TestArgs) -> anyhow::Result<u8> {
         None => own_node(args.node_args)?,
     };
     let signals = Signals::catch()?;
-    let title = args.scenario.workload.name().to_owned();
+    let title = args.scenario.workload.name.to_owned();
     let (results, stored) = run(title, &args.scenario, &command, (&signals, args.verbosity))?;
     let text = if args.json {
         serde_json::to_string_pretty(&results)? + "\n"
@@ -405,7 +405,7 @@ fn run(
     command: &NodeCommand,
     outside: (&Signals, Verbosity),
 ) -> anyhow::Result<(Results, Stored)> {
-    let dir = RunDir::create(scenario.workload.name()).context("cannot make a folder in `store` here")?;
+    let dir = RunDir::create(scenario.workload.name).context("cannot make a folder in `store` here")?;
     let seed = scenario.seed.unwrap_or_else(cli::entropy);
     let progress = Progress::new(title, scenario);
     let mut watch = |snapshot: &_, log| progress.show(snapshot, log);

@@ -1,10 +1,15 @@
 //! The checkers: from a history to a verdict.
 
+pub mod counter;
+pub mod kafka;
+pub mod linearizable;
 pub mod set_full;
+pub mod txn;
 
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
+use serde_json::Value as Json;
 
 use crate::cluster::scenario::Availability;
 use crate::history::{Event, EventKind, History};
@@ -34,6 +39,20 @@ impl Serialize for Valid {
             Valid::Unknown => serializer.serialize_str("unknown"),
         }
     }
+}
+
+/// One mistake that a checker found, for the author of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Finding {
+    /// The mistake, as a sentence or two of the first instance: who did what, with values and times.
+    pub what: String,
+    /// How often it was made.
+    pub count: usize,
+    /// The indices of the history's events that show the first instance.
+    pub events: Vec<usize>,
+    /// What it usually comes from, and what to do; empty if there is nothing to say.
+    pub hint: String,
 }
 
 /// How operations ended.
@@ -128,7 +147,65 @@ pub struct EchoResult {
     /// Whether every request came back as it was.
     pub valid: Valid,
     /// Those that did not.
-    pub errors: Vec<String>,
+    pub errors: Vec<WrongEcho>,
+}
+
+/// An echo that did not come back as it was.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WrongEcho {
+    /// The index of its end in the history.
+    pub index: usize,
+    /// What was sent.
+    pub sent: Json,
+    /// What came back; none if nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received: Option<Json>,
+    /// Why nothing came back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl EchoResult {
+    /// In a line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let unanswered = self.errors.iter().filter(|wrong| wrong.received.is_none()).count();
+        format!(
+            "{} came back as something else, {unanswered} did not come back",
+            self.errors.len() - unanswered
+        )
+    }
+
+    /// What is wrong, in words.
+    #[must_use]
+    pub fn findings(&self, history: &History) -> Vec<Finding> {
+        let (other, none): (Vec<&WrongEcho>, Vec<&WrongEcho>) =
+            self.errors.iter().partition(|wrong| wrong.received.is_some());
+        let who = |wrong: &WrongEcho| history.name_of(history.events()[wrong.index].process);
+        let finding = |wrongs: &[&WrongEcho], what: &dyn Fn(&WrongEcho) -> String, hint: &str| {
+            let first = wrongs.first()?;
+            let (what, events) = (what(first), vec![first.index]);
+            Some(Finding { what, count: wrongs.len(), events, hint: hint.to_owned() })
+        };
+        let differs = finding(
+            &other,
+            &|wrong| {
+                let received = wrong.received.as_ref().unwrap_or(&Json::Null);
+                format!("{} was sent {} to echo, and answered {received}.", who(wrong), wrong.sent)
+            },
+            "An `echo_ok` has the field `echo` of the request that it answers, unchanged.",
+        );
+        let missing = finding(
+            &none,
+            &|wrong| {
+                let error = wrong.error.as_deref().unwrap_or("no answer");
+                format!("{} was sent {} to echo, and there was no echo: {error}.", who(wrong), wrong.sent)
+            },
+            "",
+        );
+        differs.into_iter().chain(missing).collect()
+    }
 }
 
 /// Checks that each completed echo shows what was sent; one that failed does not.
@@ -137,10 +214,12 @@ pub fn echo(history: &History) -> EchoResult {
     let wrong = history
         .completed()
         .filter(|(invoked, done)| done.kind != EventKind::Ok || done.value != invoked.value);
-    let errors: Vec<String> = wrong
-        .map(|(invoked, done)| match &done.error {
-            Some(error) => format!("sent {:?}: {error}", invoked.value),
-            None => format!("sent {:?}, but received {:?}", invoked.value, done.value),
+    let errors: Vec<WrongEcho> = wrong
+        .map(|(invoked, done)| WrongEcho {
+            index: done.index,
+            sent: invoked.value.to_json().into_owned(),
+            received: (done.kind == EventKind::Ok).then(|| done.value.to_json().into_owned()),
+            error: done.error.clone(),
         })
         .collect();
     EchoResult { valid: errors.is_empty().into(), errors }
@@ -187,6 +266,28 @@ pub fn unique_ids(history: &History) -> UniqueIdsResult {
         duplicated_count,
         duplicated: received.into_iter().take(DUPLICATES_LISTED).collect(),
         range,
+    }
+}
+
+impl UniqueIdsResult {
+    /// What is wrong, in words.
+    #[must_use]
+    pub fn findings(&self, history: &History) -> Vec<Finding> {
+        let Some((id, times)) = self.duplicated.first_key_value() else { return Vec::new() };
+        let shows = |event: &&Event| event.kind == EventKind::Ok && event.value.to_json().to_string() == *id;
+        let events: Vec<&Event> = history.by_clients().filter(shows).collect();
+        let mut who: Vec<String> = events.iter().map(|event| history.name_of(event.process)).collect();
+        who.dedup();
+        who.truncate(4);
+        vec![Finding {
+            what: format!("The id {id} was handed out {times} times, by {}.", who.join(" and ")),
+            count: self.duplicated_count,
+            events: events.iter().map(|event| event.index).take(4).collect(),
+            hint: "Ids that differ between nodes need something of the node in them, such as its id, and something that a \
+                   node never uses twice, such as a counter; a random number of 64 bits or more does as well. A clock \
+                   alone does not: two requests may come in the same instant."
+                .to_owned(),
+        }]
     }
 }
 

@@ -11,9 +11,6 @@ use crate::history::Process;
 use crate::node::Time;
 use crate::workload::Op;
 
-/// How long a client waits for an answer.
-pub(super) const RPC_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The number of each client's first request.
 pub(super) const FIRST_MSG_ID: i64 = 1;
 
@@ -26,6 +23,8 @@ pub(super) struct Clients {
     free: Vec<usize>,
     /// Workers that have done their one thing.
     retired: usize,
+    /// How long they wait for an answer.
+    timeout: Duration,
     /// When whose answer is overdue, soonest first: all wait equally long.
     timeouts: VecDeque<(Time, usize, i64)>,
     /// Whose each client number is.
@@ -47,6 +46,8 @@ struct Worker {
 #[derive(Debug)]
 struct Waiting {
     msg_id: i64,
+    /// The type of the request.
+    request: &'static str,
     /// None while setting up.
     op: Option<Op>,
 }
@@ -68,10 +69,11 @@ pub(super) enum Addressee {
     Nobody,
 }
 
-/// A worker's turn to go on, with the operation that it waited for; none while setting up.
+/// A worker's turn to go on, with the type of the request that it waited for, and its operation; none while setting up.
 #[derive(Debug, PartialEq)]
 pub(super) struct Turn {
     pub(super) worker: usize,
+    pub(super) request: &'static str,
     pub(super) op: Option<Op>,
 }
 
@@ -85,10 +87,16 @@ pub(super) struct Ticket {
 
 impl Clients {
     /// The clients that initialise so many nodes; client `i` does node `i`.
-    pub(super) fn new(nodes: usize) -> Self {
-        let owners = (0..nodes).map(Owner::Init).collect();
-        let timeouts = VecDeque::new();
-        Self { workers: Vec::new(), regular: 0, free: Vec::new(), retired: 0, timeouts, owners }
+    pub(super) fn new(nodes: usize, timeout: Duration) -> Self {
+        Self {
+            workers: Vec::new(),
+            regular: 0,
+            free: Vec::new(),
+            retired: 0,
+            timeout,
+            timeouts: VecDeque::new(),
+            owners: (0..nodes).map(Owner::Init).collect(),
+        }
     }
 
     /// Adds workers, all free. Worker `i` talks to node `i` modulo the number of nodes.
@@ -149,6 +157,11 @@ impl Clients {
         Some(self.free.swap_remove(place))
     }
 
+    /// A worker that was taken and has nothing to do after all.
+    pub(super) fn put_back(&mut self, worker: usize) {
+        self.free.push(worker);
+    }
+
     /// All workers, if all are free.
     pub(super) fn take_all(&mut self) -> Vec<usize> {
         self.free.sort_unstable();
@@ -165,12 +178,18 @@ impl Clients {
     }
 
     /// A worker makes a request, and waits.
-    pub(super) fn request(&mut self, now: Time, worker: usize, op: Option<Op>) -> Ticket {
+    pub(super) fn request(
+        &mut self,
+        now: Time,
+        worker: usize,
+        request: &'static str,
+        op: Option<Op>,
+    ) -> Ticket {
         let state = &mut self.workers[worker];
         let msg_id = state.next_msg_id;
         state.next_msg_id += 1;
-        state.waiting = Some(Waiting { msg_id, op });
-        self.timeouts.push_back((now + RPC_TIMEOUT, worker, msg_id));
+        state.waiting = Some(Waiting { msg_id, request, op });
+        self.timeouts.push_back((now + self.timeout, worker, msg_id));
         Ticket { src: Endpoint::Client(state.client), dest: Endpoint::Node(state.node), msg_id }
     }
 
@@ -183,7 +202,7 @@ impl Clients {
         let state = &mut self.workers[worker];
         let awaited = |waiting: &mut Waiting| state.client == client && in_reply_to == Some(waiting.msg_id);
         match state.waiting.take_if(awaited) {
-            Some(waiting) => Addressee::Worker(Turn { worker, op: waiting.op }),
+            Some(Waiting { request, op, .. }) => Addressee::Worker(Turn { worker, request, op }),
             None => Addressee::Nobody,
         }
     }
@@ -198,19 +217,21 @@ impl Clients {
         while self.next_timeout().is_some_and(|due| due <= now) {
             let (_, worker, msg_id) = self.timeouts.pop_front()?;
             let waiting = self.workers[worker].waiting.take_if(|waiting| waiting.msg_id == msg_id);
-            if let Some(waiting) = waiting {
-                return Some(Turn { worker, op: waiting.op });
+            if let Some(Waiting { request, op, .. }) = waiting {
+                return Some(Turn { worker, request, op });
             }
         }
         None
     }
 
-    /// Nobody knows what became of a worker's operation: if it goes on, then as another client and process.
-    pub(super) fn replace(&mut self, worker: usize) {
-        let (client, regular) = (self.new_client(worker), self.regular);
-        let state = &mut self.workers[worker];
-        state.client = client;
-        if let Process::Client(number) = &mut state.process {
+    /// Nobody knows what became of a worker's operation: if it goes on, then as another process, and as another client too
+    /// unless it keeps that.
+    pub(super) fn replace(&mut self, worker: usize, keeps_client: bool) {
+        if !keeps_client {
+            self.workers[worker].client = self.new_client(worker);
+        }
+        let regular = self.regular;
+        if let Process::Client(number) = &mut self.workers[worker].process {
             *number += regular;
         }
     }
@@ -225,8 +246,14 @@ impl Clients {
 mod tests {
     use super::*;
 
+    const RPC_TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn turn(worker: usize) -> Turn {
+        Turn { worker, request: "read", op: None }
+    }
+
     fn clients() -> Clients {
-        let mut clients = Clients::new(2);
+        let mut clients = Clients::new(2, RPC_TIMEOUT);
         clients.add_workers(4, 2);
         clients
     }
@@ -234,7 +261,7 @@ mod tests {
     #[test]
     fn workers_are_spread_over_the_nodes_and_numbered_after_the_initialisers() {
         let mut clients = clients();
-        let ticket = clients.request(Time::ZERO, 3, None);
+        let ticket = clients.request(Time::ZERO, 3, "read", None);
         assert_eq!((ticket.src, ticket.dest, ticket.msg_id), (Endpoint::Client(5), Endpoint::Node(1), 1));
         assert_eq!(clients.answered(1, Some(1)), Addressee::Init(1));
         assert!(clients.exists(5) && !clients.exists(6));
@@ -251,36 +278,36 @@ mod tests {
     #[test]
     fn only_the_awaited_answer_counts_and_only_once() {
         let mut clients = clients();
-        clients.request(Time::ZERO, 0, None);
+        clients.request(Time::ZERO, 0, "read", None);
         assert_eq!(clients.answered(2, Some(9)), Addressee::Nobody);
         assert_eq!(clients.answered(2, None), Addressee::Nobody);
-        assert_eq!(clients.answered(2, Some(1)), Addressee::Worker(Turn { worker: 0, op: None }));
+        assert_eq!(clients.answered(2, Some(1)), Addressee::Worker(turn(0)));
         assert_eq!(clients.answered(2, Some(1)), Addressee::Nobody);
     }
 
     #[test]
     fn an_answer_is_overdue_after_the_timeout_unless_it_came() {
         let mut clients = clients();
-        clients.request(Time::ZERO, 0, None);
-        clients.request(Time::ZERO, 1, None);
+        clients.request(Time::ZERO, 0, "read", None);
+        clients.request(Time::ZERO, 1, "read", None);
         clients.answered(2, Some(1));
         let just_before = Time::from_nanos(RPC_TIMEOUT.as_nanos() as u64 - 1);
         assert_eq!(clients.overdue(just_before), None);
-        assert_eq!(clients.overdue(Time::ZERO + RPC_TIMEOUT), Some(Turn { worker: 1, op: None }));
+        assert_eq!(clients.overdue(Time::ZERO + RPC_TIMEOUT), Some(turn(1)));
         assert_eq!(clients.overdue(Time::NEVER), None);
     }
 
     #[test]
     fn a_replaced_worker_does_not_hear_its_former_self() {
         let mut clients = clients();
-        clients.request(Time::ZERO, 0, None);
+        clients.request(Time::ZERO, 0, "read", None);
         clients.overdue(Time::NEVER);
-        clients.replace(0);
+        clients.replace(0, false);
         assert_eq!(clients.process_of(0), Process::Client(4));
-        let ticket = clients.request(Time::ZERO, 0, None);
+        let ticket = clients.request(Time::ZERO, 0, "read", None);
         assert_eq!((ticket.src, ticket.msg_id), (Endpoint::Client(6), 2));
         assert_eq!(clients.answered(2, Some(2)), Addressee::Nobody, "that was another client's number");
-        assert_eq!(clients.answered(6, Some(2)), Addressee::Worker(Turn { worker: 0, op: None }));
+        assert_eq!(clients.answered(6, Some(2)), Addressee::Worker(turn(0)));
     }
 
     #[test]
@@ -288,7 +315,7 @@ mod tests {
         let mut clients = clients();
         let worker = clients.add_passer_by(1);
         assert_eq!((clients.process_of(worker), clients.all_free()), (Process::PasserBy(0), false));
-        assert_eq!(clients.request(Time::ZERO, worker, None).dest, Endpoint::Node(1));
+        assert_eq!(clients.request(Time::ZERO, worker, "read", None).dest, Endpoint::Node(1));
         clients.set_free(worker);
         assert!(clients.all_free());
         assert_eq!(clients.take_all(), [0, 1, 2, 3]);

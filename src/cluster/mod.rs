@@ -19,12 +19,12 @@
 //! * An answer for a client that has given up is dropped; in Maelstrom it is an error in the log.
 
 mod clients;
+mod errors;
 pub mod nemesis;
 pub mod network;
 pub mod process;
 mod reply;
 pub mod scenario;
 pub(crate) mod streams;
-pub mod topology;
 pub mod trial;
 pub mod virtual_time;

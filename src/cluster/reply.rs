@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::history::OpValue;
-use crate::workload::{Op, Workload};
+use super::errors::error;
+use crate::workload::{Answered, Op, Workload};
 
 /// A reply's body, as far as every reply has the same fields.
 #[derive(Debug)]
@@ -45,72 +45,107 @@ impl<'a> Reply<'a> {
         self.fields.get(field).and_then(|text| serde_json::from_str(text.get()).ok())
     }
 
-    /// The result of the operation that this answers. As in Maelstrom, a reply has the fields that belong to
-    /// it and no others.
-    pub(super) fn judge(&self, workload: &dyn Workload, op: &Op) -> Result<OpValue, Failure> {
+    /// What comes of an operation whose request of that type this answers. As in Maelstrom, a reply has the fields that belong
+    /// to it and no others.
+    pub(super) fn judge(
+        &self,
+        workload: &mut dyn Workload,
+        worker: usize,
+        (request, op): (&'static str, &Op),
+    ) -> Result<Answered, Failure> {
         if self.kind == "error" {
             return Err(self.error());
         }
-        let request = workload.request(op);
-        let expected = format!("{}_ok", request["type"].as_str().unwrap_or_default());
-        let malformed = |why: String| Failure::unknown(format!("malformed {expected}: {why}"));
-        if self.kind != expected {
-            return Err(malformed(format!("its type is {:?}", self.kind)));
+        let result_field = workload.result_field(request);
+        let malformed = |why: String| Failure::unknown(format!("malformed {request}_ok: {why}"));
+        let field = self.result(request, result_field).map_err(malformed)?;
+        workload.answered(worker, op, request, field).map_err(malformed)
+    }
+
+    /// The text of the result field of an answer to a request of that type, empty if it has none.
+    ///
+    /// # Errors
+    /// Says what is wrong with the answer.
+    pub(super) fn result(&self, request: &str, result_field: Option<&str>) -> Result<&'a str, String> {
+        if self.kind.strip_suffix("_ok") != Some(request) {
+            return Err(format!("its type is {:?}", self.kind));
         }
-        let result_field = workload.result_field(op);
         let belongs =
             |name: &str| ["type", "msg_id", "in_reply_to"].contains(&name) || result_field == Some(name);
         if let Some(name) = self.fields.keys().find(|name| !belongs(name)) {
-            return Err(malformed(format!("no field {name:?} belongs there")));
+            return Err(format!("no field {name:?} belongs there{}", hint(result_field)));
         }
-        let field = match result_field {
-            None => "",
-            Some(name) => {
-                self.fields.get(name).ok_or_else(|| malformed(format!("missing field {name:?}")))?.get()
+        for id in ["msg_id", "in_reply_to"] {
+            let value = self.fields.get(id).filter(|value| value.get().parse::<i64>().is_err());
+            if let Some(value) = value {
+                return Err(format!("{id} is to be an integer, or left out, and not {}", value.get()));
             }
-        };
-        workload.result(op, field).map_err(malformed)
+        }
+        let Some(name) = result_field else { return Ok("") };
+        let field = self.fields.get(name).ok_or_else(|| format!("missing field {name:?}"))?;
+        Ok(field.get())
     }
 
     fn error(&self) -> Failure {
         let code = self.fields.get("code").and_then(|code| code.get().parse::<i64>().ok());
-        let definite = matches!(code, Some(1 | 10 | 11 | 12 | 14 | 20 | 21 | 22 | 30));
-        let code = code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
-        Failure { definite, error: format!("{code}: {}", self.text("text").unwrap_or_default()) }
+        let text = self.text("text").unwrap_or_default();
+        let Some(code) = code else {
+            return Failure::unknown(format!("an error without an integer `code`: {text}"));
+        };
+        let (name, definite) = error(code);
+        Failure { definite, error: format!("{name} ({code}): {text}") }
     }
+}
+
+/// What a field that doesn't belong may be meant to be.
+fn hint(result_field: Option<&str>) -> String {
+    result_field.map_or_else(String::new, |field| format!("; the result is to be in {field:?}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::scenario::{Scenario, WorkloadKind};
-    use crate::history::Shown;
-    use crate::workload;
+    use crate::history::{OpValue, Shown};
+    use crate::workload::{Options, Setting, broadcast};
+    use std::time::Duration;
 
-    fn judge(op: &Op, body: &str) -> Result<OpValue, Failure> {
-        let workload = workload::of(&Scenario::new(WorkloadKind::Broadcast));
-        Reply::parse(body).judge(&*workload, op)
+    fn judge(op: &Op, body: &str) -> Result<Answered, Failure> {
+        let options = Options::default();
+        let setting = Setting { nodes: &[], workers: 1, latency: Duration::ZERO, options: &options };
+        Reply::parse(body).judge(&mut *(broadcast::KIND.new)(&setting), 0, (op.f, op))
     }
-
-    const READ: Op = Op { f: "read", value: OpValue::None };
 
     #[test]
     fn a_good_reply_gives_the_result() {
         let read_ok = r#"{"type":"read_ok","in_reply_to":7,"msg_id":3,"messages":[1,2]}"#;
         assert_eq!(Reply::parse(read_ok).in_reply_to, Some(7));
-        assert_eq!(judge(&READ, read_ok), Ok(OpValue::Set(Shown::whole(vec![1, 2], vec![]))));
-        let broadcast = Op { f: "broadcast", value: OpValue::Int(5) };
-        assert_eq!(judge(&broadcast, r#"{"type":"broadcast_ok","in_reply_to":7}"#), Ok(OpValue::Int(5)));
+        let shown = OpValue::Set(Shown::whole(vec![1, 2], vec![]));
+        assert_eq!(judge(&Op::READ, read_ok), Ok(Answered::Done(shown)));
+        let broadcast = Op::new("broadcast", OpValue::Int(5));
+        let broadcast_ok = r#"{"type":"broadcast_ok","in_reply_to":7}"#;
+        assert_eq!(judge(&broadcast, broadcast_ok), Ok(Answered::Done(OpValue::Int(5))));
+    }
+
+    #[test]
+    fn null_stands_for_the_empty_list() {
+        let shown = OpValue::Set(Shown::default());
+        assert_eq!(judge(&Op::READ, r#"{"type":"read_ok","messages":null}"#), Ok(Answered::Done(shown)));
     }
 
     #[test]
     fn errors_are_definite_as_their_codes_say() {
-        for (code, definite) in [("0", false), ("11", true), ("13", false), ("30", true), ("1000", false)] {
+        for (code, name, definite) in [
+            ("0", "timeout", false),
+            ("11", "temporarily-unavailable", true),
+            ("13", "crash", false),
+            ("30", "txn-conflict", true),
+            ("1000", "unknown", false),
+        ] {
             let body = format!(r#"{{"type":"error","in_reply_to":7,"code":{code},"text":"why"}}"#);
-            let failure = judge(&READ, &body).expect_err("an error");
-            assert_eq!((failure.definite, failure.error), (definite, format!("code {code}: why")));
+            let failure = judge(&Op::READ, &body).expect_err("an error");
+            assert_eq!((failure.definite, failure.error), (definite, format!("{name} ({code}): why")));
         }
-        assert!(!judge(&READ, r#"{"type":"error"}"#).expect_err("an error").definite);
+        assert!(!judge(&Op::READ, r#"{"type":"error"}"#).expect_err("an error").definite);
     }
 
     #[test]
@@ -119,10 +154,12 @@ mod tests {
             (r#"{"type":"broadcast_ok"}"#, "broadcast_ok"),
             (r#"{"type":"read_ok"}"#, "messages"),
             (r#"{"type":"read_ok","messages":[1],"extra":2}"#, "extra"),
-            (r#"{"type":"read_ok","messages":["a"]}"#, "invalid type"),
+            (r#"{"type":"read_ok","messages":{"a":1}}"#, "invalid type"),
+            (r#"{"type":"read_ok","message":[1]}"#, "in \"messages\""),
+            (r#"{"type":"read_ok","msg_id":null,"messages":[1]}"#, "msg_id"),
             ("{}", "type"),
         ] {
-            let failure = judge(&READ, body).expect_err("malformed");
+            let failure = judge(&Op::READ, body).expect_err("malformed");
             assert!(!failure.definite && failure.error.contains(named), "{body}: {failure:?}");
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cluster::topology::TopologyKind;
+use crate::workload::{Options, WorkloadKind};
 
 /// One run's options.
 #[derive(Args, Clone, Debug)]
@@ -51,10 +51,6 @@ pub struct Scenario {
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = interval)]
     pub nemesis_interval: f64,
 
-    /// The topology suggested to the nodes
-    #[arg(long, value_enum, value_name = "SPEC", default_value_t = TopologyKind::Grid)]
-    pub topology: TopologyKind,
-
     /// What fraction of requests must succeed: a number from 0 to 1, or total
     #[arg(long, value_name = "FRACTION")]
     pub availability: Option<Availability>,
@@ -62,6 +58,10 @@ pub struct Scenario {
     /// Fixes what the bench itself draws at random [default: drawn by the operating system]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+
+    #[command(flatten)]
+    /// What concerns workloads alone.
+    pub options: Options,
 }
 
 impl Scenario {
@@ -79,9 +79,9 @@ impl Scenario {
             latency_jitter: 0.0,
             nemesis: Vec::new(),
             nemesis_interval: 10.0,
-            topology: TopologyKind::Grid,
             availability: None,
             seed: None,
+            options: Options::default(),
         }
     }
 
@@ -89,6 +89,12 @@ impl Scenario {
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.node_count as usize
+    }
+
+    /// The nodes' names.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        (0..self.nodes()).map(|node| format!("n{node}")).collect()
     }
 
     /// The number of client workers.
@@ -141,29 +147,6 @@ pub(crate) fn at_most(bound: f64) -> impl Fn(&str) -> Result<f64, String> + Clon
 fn interval(text: &str) -> Result<f64, String> {
     at_most(1e6)(text)
         .and_then(|secs| if secs > 0.0 { Ok(secs) } else { Err("must be more than 0".to_owned()) })
-}
-
-/// What clients do, and what is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WorkloadKind {
-    /// Values come back as they were sent
-    Echo,
-    /// Ids are never handed out twice
-    UniqueIds,
-    /// Values spread to every node, and none is lost
-    Broadcast,
-}
-
-impl WorkloadKind {
-    /// Its name on the command line and in the store.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            WorkloadKind::Echo => "echo",
-            WorkloadKind::UniqueIds => "unique-ids",
-            WorkloadKind::Broadcast => "broadcast",
-        }
-    }
 }
 
 impl LatencyDist {
@@ -259,10 +242,11 @@ impl FromStr for Availability {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::echo;
 
     #[test]
     fn concurrency_is_a_number_or_a_multiple_of_the_nodes() {
-        let mut scenario = Scenario { node_count: 25, ..Scenario::new(WorkloadKind::Echo) };
+        let mut scenario = Scenario { node_count: 25, ..Scenario::new(echo::KIND) };
         assert_eq!(scenario.workers(), 25);
         scenario.concurrency = "2n".parse().expect("valid");
         assert_eq!(scenario.workers(), 50);

@@ -421,15 +421,15 @@ fn nanos(nanos: u128) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::scenario::WorkloadKind;
     use crate::config::Config;
     use crate::gossip::LockFree;
     use crate::protocol::Line;
+    use crate::workload::{broadcast, echo};
 
     #[test]
     fn the_same_seed_gives_the_same_history() {
         let scenario =
-            Scenario { time_limit: 5.0, rate: 50.0, latency: 20.0, ..Scenario::new(WorkloadKind::Broadcast) };
+            Scenario { time_limit: 5.0, rate: 50.0, latency: 20.0, ..Scenario::new(broadcast::KIND) };
         let history = |seed| {
             let run = run(&scenario, seed, |index| LockFree::new(Config::default(), index as u64));
             let (_, history) = run.expect("no fault");
@@ -553,7 +553,7 @@ mod tests {
             time_limit: 10.0,
             rate: 50.0,
             concurrency: "20".parse().expect("a number"),
-            ..Scenario::new(WorkloadKind::Echo)
+            ..Scenario::new(echo::KIND)
         };
         let steps = steps.into_iter().map(|(s, trouble)| (Duration::from_secs(s), Step::Disturb(0, trouble)));
         let (quiet, verbosity) = (Quiet::of(Duration::from_secs(1)), Verbosity::default());
@@ -672,7 +672,7 @@ mod tests {
             }
             fn finish(&self, _: Time, _: &mut Outbox) {}
         }
-        let scenario = Scenario { node_count: 2, ..Scenario::new(WorkloadKind::Echo) };
+        let scenario = Scenario { node_count: 2, ..Scenario::new(echo::KIND) };
         assert!(matches!(run(&scenario, 1, |_| Restless), Err(Fault::Endless { .. })));
     }
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::Setting;
-use crate::cluster::scenario::{Scenario, WorkloadKind};
+use crate::cluster::scenario::Scenario;
 use crate::config::Config;
 use crate::simulate::hazards::Hazards;
 use crate::simulate::{Designs, Simulation};
+use crate::workload::broadcast;
 
 /// How long clients make requests, in seconds: as long as in the challenges.
 pub const TIME_LIMIT: f64 = 20.0;
@@ -25,7 +26,7 @@ impl Setting {
                 latency,
                 rate,
                 time_limit: TIME_LIMIT,
-                ..Scenario::new(WorkloadKind::Broadcast)
+                ..Scenario::new(broadcast::KIND)
             },
             hazards: Hazards::These(Vec::new()),
             design: Designs::LockFree,

@@ -4,6 +4,7 @@ mod shown;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
@@ -19,6 +20,8 @@ pub struct History {
     events: Vec<Event>,
     /// The node that each client talks to. Jepsen's histories don't say.
     nodes: HashMap<Process, usize>,
+    /// The nodes' names, if they aren't n0, n1, ….
+    names: Vec<String>,
     last_reads: LastReads,
 }
 
@@ -42,6 +45,33 @@ pub struct Event {
     /// Why it did not end well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What else there is to say of it.
+    #[serde(flatten, serialize_with = "flag", skip_serializing_if = "Option::is_none")]
+    pub flag: Option<Flag>,
+}
+
+/// What else there is to say of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// It comes after everything has come to rest.
+    Final,
+    /// Keys are assigned from their beginnings.
+    SeekToBeginning,
+}
+
+impl Flag {
+    /// Its name in a history, where it is true.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Flag::Final => "final?",
+            Flag::SeekToBeginning => "seek-to-beginning?",
+        }
+    }
+}
+
+fn flag<S: Serializer>(flag: &Option<Flag>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(flag.iter().map(|flag| (flag.name(), true)))
 }
 
 fn nanos<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
@@ -50,7 +80,7 @@ fn nanos<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
 
 /// Who acts. A client whose operation may or may not have happened is not used again: its successor has
 /// another number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Process {
     /// A client.
     Client(usize),
@@ -66,6 +96,16 @@ impl Serialize for Process {
             Process::Client(number) => serializer.serialize_u64(*number as u64),
             Process::PasserBy(number) => serializer.collect_str(&format_args!("passer-by {number}")),
             Process::Nemesis => serializer.serialize_str("nemesis"),
+        }
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Process::Client(number) => write!(f, "process {number}"),
+            Process::PasserBy(number) => write!(f, "passer-by {number}"),
+            Process::Nemesis => f.write_str("the nemesis"),
         }
     }
 }
@@ -112,23 +152,35 @@ impl OpValue {
 }
 
 impl History {
-    /// Appends an event; returns its index. What a read of a set showed is to be [whole](Shown::whole), and is kept as its
-    /// difference from the last one of the same node.
+    /// The history of a run of nodes of these names.
+    #[must_use]
+    pub fn of_nodes(names: Vec<String>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// Appends an event of which there is nothing else to say; returns its index.
     pub fn push(
         &mut self,
         time: Time,
         process: Process,
         kind: EventKind,
         f: impl Into<Cow<'static, str>>,
-        mut value: OpValue,
+        value: OpValue,
         error: Option<String>,
     ) -> usize {
+        self.append(Event { index: 0, time, process, kind, f: f.into(), value, error, flag: None })
+    }
+
+    /// Appends an event, whatever index it has; returns its index. What a read of a set showed is to be
+    /// [whole](Shown::whole), and is kept as its difference from the last one of the same node.
+    pub fn append(&mut self, mut event: Event) -> usize {
         let index = self.events.len();
-        if let OpValue::Set(shown) = value {
-            let source = self.node_of(process).map_or(Source::Process(process), Source::Node);
-            value = OpValue::Set(self.last_reads.rebase(source, index, shown));
+        event.index = index;
+        if let OpValue::Set(shown) = event.value {
+            let source = self.node_of(event.process).map_or(Source::Process(event.process), Source::Node);
+            event.value = OpValue::Set(self.last_reads.rebase(source, index, shown));
         }
-        self.events.push(Event { index, time, process, kind, f: f.into(), value, error });
+        self.events.push(event);
         index
     }
 
@@ -157,6 +209,23 @@ impl History {
     #[must_use]
     pub fn node_of(&self, process: Process) -> Option<usize> {
         self.nodes.get(&process).copied()
+    }
+
+    /// The name of the node that a client talks to, if that was noted.
+    #[must_use]
+    pub fn node_name(&self, process: Process) -> Option<String> {
+        let node = self.node_of(process)?;
+        Some(self.names.get(node).cloned().unwrap_or_else(|| format!("n{node}")))
+    }
+
+    /// Who acts, in words: `n3 (process 7)`, or `process 7` where the node isn't known.
+    #[must_use]
+    pub fn name_of(&self, process: Process) -> String {
+        match (process, self.node_name(process)) {
+            (Process::Nemesis, _) => "the nemesis".to_owned(),
+            (_, Some(node)) => format!("{node} ({process})"),
+            (_, None) => process.to_string(),
+        }
     }
 
     /// All events, oldest first.
@@ -235,5 +304,8 @@ mod tests {
         history.push(Time::from_nanos(7), Process::Client(3), EventKind::Ok, "read", value, None);
         let written = serde_json::to_string(&history.events()[0]).expect("serializable");
         assert_eq!(written, r#"{"index":0,"time":7,"process":3,"type":"ok","f":"read","value":[1,2]}"#);
+        let last = Event { flag: Some(Flag::Final), ..history.events()[0].clone() };
+        let written = serde_json::to_value(last).expect("serializable");
+        assert_eq!(written["final?"], true);
     }
 }

@@ -9,7 +9,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::check::Valid;
 use crate::cluster::scenario::Scenario;
 use crate::cluster::trial::{Results, Snapshot};
-use crate::workload::WorkloadResult;
 
 /// A line on the terminal that tells how far a run is: time, operations, messages under way, faults in force.
 /// Nothing is shown where stderr is no terminal.
@@ -81,10 +80,7 @@ pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
         "run",
         format!(
             "{}, {} nodes, rate {}, latency {} ms, seed {seed}",
-            scenario.workload.name(),
-            scenario.node_count,
-            scenario.rate,
-            scenario.latency,
+            scenario.workload.name, scenario.node_count, scenario.rate, scenario.latency,
         ),
     );
     let all = &stats.all;
@@ -101,41 +97,8 @@ pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
     for (name, counts) in [("between servers", net.servers), ("with clients", net.clients)] {
         line(name, format!("{} messages, {:.2} an operation", counts.msg_count, counts.msgs_per_op));
     }
-    match workload {
-        WorkloadResult::Broadcast(set) => {
-            line(
-                "values",
-                format!(
-                    "{} broadcast, {} stable, {} lost, {} never read, {} duplicated",
-                    set.attempt_count,
-                    set.stable_count,
-                    set.lost_count,
-                    set.never_read_count,
-                    set.duplicated_count
-                ),
-            );
-            if let Some(q) = set.stable_latencies {
-                let latencies =
-                    format!("median {}, 95 % {}, 99 % {}, max {} ms", q.median, q.p95, q.p99, q.max);
-                line("stable after", latencies);
-            }
-            if set.lost_count > 0 {
-                line("lost", format!("{:?}", set.lost));
-            }
-            if set.died_count > 0 {
-                line(
-                    "died",
-                    format!("{} with the only nodes that held them: {:?}", set.died_count, set.died),
-                );
-            }
-            if set.duplicated_count > 0 {
-                line("duplicated", format!("{:?}", set.duplicated));
-            }
-        }
-        WorkloadResult::UniqueIds(ids) => {
-            line("ids", format!("{} received, {} duplicated", ids.acknowledged_count, ids.duplicated_count));
-        }
-        WorkloadResult::Echo(echo) => line("wrong echoes", echo.errors.len().to_string()),
+    for (name, value) in &workload.lines {
+        line(name, value.clone());
     }
     line("stored in", path.to_owned());
     line("valid", verdict(*valid).to_owned());

@@ -290,7 +290,7 @@ impl<N: Inspect> Watch<N> for Auditor {
 mod tests {
     use super::*;
     use crate::cluster::nemesis::Trouble;
-    use crate::cluster::scenario::{Scenario, WorkloadKind};
+    use crate::cluster::scenario::Scenario;
     use crate::config::Config;
     use crate::node::{Node, Outbox};
     use crate::protocol::LineBuf;
@@ -298,6 +298,7 @@ mod tests {
     use crate::simulate::designs::Designs;
     use crate::simulate::reach::{Paths, Reach};
     use crate::simulate::required::Required;
+    use crate::workload::broadcast;
     use serde_json::json;
 
     /// Lets a node handle a message under the auditor's eyes.
@@ -316,7 +317,7 @@ mod tests {
     }
 
     fn auditor() -> Auditor {
-        let scenario = Scenario { node_count: 2, ..Scenario::new(WorkloadKind::Broadcast) };
+        let scenario = Scenario { node_count: 2, ..Scenario::new(broadcast::KIND) };
         let required = Required::of(&scenario, Designs::Simple, &Config::default(), &[]);
         Auditor::new(vec![true; 2], Progress::new(2, Reach::new(2, Paths::Any), required), 64, None)
     }

@@ -9,7 +9,6 @@ use crate::cluster::trial::{Fault, Results, TIMED_OUT};
 use crate::history::History;
 use crate::node::Time;
 use crate::protocol::Value;
-use crate::workload::WorkloadResult;
 
 /// What can go wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -145,10 +144,7 @@ pub(super) fn unanswered(history: &History, time_limit: Duration, disturbed: boo
 }
 
 pub(super) fn set_full(results: &Results) -> Option<&SetFull> {
-    match &results.workload {
-        WorkloadResult::Broadcast(set) => Some(set),
-        _ => None,
-    }
+    results.workload.set.as_deref()
 }
 
 pub(super) fn duplicated(results: &Results) -> Option<Failure> {

@@ -55,7 +55,6 @@ use crate::cluster::nemesis::{Nemesis, Step, Trouble};
 use crate::cluster::network::Passage;
 use crate::cluster::scenario::{Scenario, Verbosity};
 use crate::cluster::streams::{Stream, stream};
-use crate::cluster::topology::TopologyKind;
 use crate::cluster::trial::{Fault, Quiet, Results, Trial};
 use crate::cluster::virtual_time;
 use crate::config::Config;
@@ -65,6 +64,7 @@ use crate::node::{Inspect, Time};
 use crate::protocol::{Generation, Value};
 use crate::simple::Simple;
 use crate::simulate::hazards::{Hazard, Hazards};
+use crate::workload::topology::TopologyKind;
 
 /// Of how many nodes a [tree](Hazard::Trees) is made, the root not counted, and how many latencies there are for it.
 const TREE_FAN_OUT: usize = 3;
@@ -281,7 +281,7 @@ impl Simulation {
         let mut scenario = self.scenario.clone();
         scenario.time_limit += (self.hazards.aftermath(seed) + self.hazards.lull(seed)).as_secs_f64();
         if self.design == Designs::Mixed {
-            scenario.topology = TopologyKind::Total;
+            scenario.options.topology = TopologyKind::Total;
         }
         scenario
     }
@@ -292,7 +292,7 @@ impl Simulation {
         let nodes = self.scenario.nodes();
         let paths = match self.design {
             Designs::LockFree => Paths::Any,
-            Designs::Simple => Paths::Between(self.scenario.topology.neighbours(nodes)),
+            Designs::Simple => Paths::Between(self.scenario.options.topology.neighbours(nodes)),
             Designs::Mixed => Paths::NoDetours,
         };
         Reach::new(nodes, paths)

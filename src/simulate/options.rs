@@ -7,9 +7,10 @@ use clap::parser::ValueSource;
 use clap::{Args, Command, FromArgMatches};
 
 use super::{Designs, Simulation};
-use crate::cluster::scenario::{LatencyDist, Scenario, WorkloadKind, at_most};
+use crate::cluster::scenario::{LatencyDist, Scenario, at_most};
 use crate::runtime::cli::NodeArgs;
 use crate::simulate::hazards::Hazards;
+use crate::workload::broadcast;
 
 /// What to simulate.
 #[derive(Args, Clone, Debug)]
@@ -93,7 +94,7 @@ impl Options {
                 latency: self.latency,
                 latency_jitter: self.latency_jitter,
                 latency_dist: self.latency_dist,
-                ..Scenario::new(WorkloadKind::Broadcast)
+                ..Scenario::new(broadcast::KIND)
             },
             hazards: self.faults.clone(),
             design: self.design,

@@ -157,15 +157,16 @@ mod tests {
     use super::super::designs::Designs;
     use super::super::reach::Paths;
     use super::*;
-    use crate::cluster::scenario::{Scenario, WorkloadKind};
+    use crate::cluster::scenario::Scenario;
     use crate::config::Config;
+    use crate::workload::broadcast;
 
     fn secs(secs: u64) -> Time {
         Time::ZERO + Duration::from_secs(secs)
     }
 
     fn progress() -> Progress {
-        let scenario = Scenario { node_count: 2, latency: 0.0, ..Scenario::new(WorkloadKind::Broadcast) };
+        let scenario = Scenario { node_count: 2, latency: 0.0, ..Scenario::new(broadcast::KIND) };
         let required = Required::of(&scenario, Designs::LockFree, &Config::default(), &[]);
         Progress::new(2, Reach::new(2, Paths::Any), required)
     }

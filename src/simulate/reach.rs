@@ -2,7 +2,7 @@
 
 use crate::cluster::nemesis::{Step, Trouble};
 use crate::cluster::network::Layer;
-use crate::cluster::topology::breadth_first;
+use crate::workload::topology::breadth_first;
 
 /// The ways that values must find.
 #[derive(Clone, Debug)]

@@ -17,9 +17,9 @@ use super::designs::Designs;
 use super::reach::Reach;
 use crate::cluster::nemesis::Step;
 use crate::cluster::scenario::{LatencyDist, Scenario};
-use crate::cluster::topology::diameter;
 use crate::config::Config;
 use crate::simulate::hazards::EXTRA_MAX;
+use crate::workload::topology::diameter;
 
 /// What healing may take on a network without delays.
 const HEALING: Duration = Duration::from_secs(4);
@@ -86,7 +86,7 @@ impl Required {
             let bursts =
                 steps.iter().map(|(_, step)| if let Step::Burst(_, count) = step { *count } else { 0 });
             let values = (scenario.rate * scenario.time_limit) as usize + bursts.sum::<usize>();
-            let hops = diameter(&scenario.topology.neighbours(scenario.nodes()));
+            let hops = diameter(&scenario.options.topology.neighbours(scenario.nodes()));
             let overflows = if values > config.queue_limit { 2 * hops } else { 1 };
             let batches = values.div_ceil(config.batch_max).saturating_mul(overflows);
             let rounds = u32::try_from(hops.saturating_add(batches).saturating_add(2)).unwrap_or(u32::MAX);
@@ -189,10 +189,10 @@ fn farthest(steps: &[(Duration, Step)]) -> f64 {
 mod tests {
     use super::super::reach::Paths;
     use super::*;
-    use crate::cluster::scenario::WorkloadKind;
+    use crate::workload::broadcast;
 
     fn required(designs: Designs) -> Required {
-        let scenario = Scenario { node_count: 5, latency: 100.0, ..Scenario::new(WorkloadKind::Broadcast) };
+        let scenario = Scenario { node_count: 5, latency: 100.0, ..Scenario::new(broadcast::KIND) };
         Required::of(&scenario, designs, &Config::default(), &[])
     }
 
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_farthest_link_counts_and_a_nearer_one_does_not() {
-        let scenario = Scenario { node_count: 5, latency: 100.0, ..Scenario::new(WorkloadKind::Broadcast) };
+        let scenario = Scenario { node_count: 5, latency: 100.0, ..Scenario::new(broadcast::KIND) };
         for (factor, ms) in [(0.5, 5200), (2.0, 6400)] {
             let steps = [(Duration::ZERO, Step::Stretch { links: vec![(0, 1)], factor })];
             let required = Required::of(&scenario, Designs::LockFree, &Config::default(), &steps);

@@ -6,82 +6,87 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 use serde_json::{Value as Json, json};
 
-use super::{Op, Workload, WorkloadResult};
+use super::{
+    Answered, Call, FinalReads, Last, Op, Rpc, Setting, Workload, WorkloadKind, WorkloadResult,
+    refuses_nothing, set,
+};
 use crate::check::set_full::set_full;
-use crate::cluster::network::Endpoint;
-use crate::cluster::scenario::Scenario;
-use crate::history::{History, OpValue, Shown};
+use crate::history::OpValue;
+use crate::node::Time;
+
+/// broadcast.
+pub const KIND: WorkloadKind = WorkloadKind {
+    name: "broadcast",
+    about: "Values spread to every node, and none is lost",
+    new: |setting| Box::new(Broadcast::new(setting)),
+    check: |history, options| {
+        WorkloadResult::of_set(history, set_full(history, options.strict_maelstrom), "broadcast")
+    },
+    reads_sets: true,
+    refuses: refuses_nothing,
+};
 
 #[derive(Debug)]
-pub(super) struct Broadcast {
+struct Broadcast {
     topology: Json,
     next_value: i64,
+    final_reads: FinalReads,
 }
 
-const READ: Op = Op { f: "read", value: OpValue::None };
-
 impl Broadcast {
-    pub(super) fn new(scenario: &Scenario) -> Self {
-        let name = |index: usize| Endpoint::Node(index).to_string();
-        let neighbours = scenario.topology.neighbours(scenario.nodes());
-        let topology: BTreeMap<String, Vec<String>> = neighbours
-            .into_iter()
-            .enumerate()
-            .map(|(node, others)| (name(node), others.into_iter().map(name).collect()))
-            .collect();
-        Self { topology: json!(topology), next_value: 0 }
+    fn new(setting: &Setting<'_>) -> Self {
+        let nodes = setting.nodes;
+        let neighbours = setting.options.topology.neighbours(nodes.len());
+        let names = |others: Vec<usize>| others.into_iter().map(|other| nodes[other].as_str()).collect();
+        let topology: BTreeMap<&str, Vec<&str>> =
+            nodes.iter().zip(neighbours).map(|(node, others)| (node.as_str(), names(others))).collect();
+        Self { topology: json!(topology), next_value: 0, final_reads: FinalReads::default() }
     }
 
     fn broadcast(&mut self) -> Op {
         let value = self.next_value;
         self.next_value += 1;
-        Op { f: "broadcast", value: OpValue::Int(value) }
+        Op::new("broadcast", OpValue::Int(value))
     }
 }
 
 impl Workload for Broadcast {
-    fn setup(&self) -> Option<Json> {
-        Some(json!({ "type": "topology", "topology": self.topology }))
+    fn setup(&self) -> Option<Rpc> {
+        Some(Rpc::new("topology", json!({ "topology": self.topology })))
     }
 
-    fn next_op(&mut self, rng: &mut Pcg64) -> Op {
-        if rng.random() { READ } else { self.broadcast() }
+    fn next_op(&mut self, _: Time, _: usize, rng: &mut Pcg64) -> Option<Op> {
+        Some(if rng.random() { Op::READ } else { self.broadcast() })
     }
 
     fn burst_op(&mut self) -> Option<Op> {
         Some(self.broadcast())
     }
 
-    fn final_op(&self) -> Option<Op> {
-        Some(READ)
+    fn has_last(&self) -> bool {
+        true
     }
 
-    fn request(&self, op: &Op) -> Json {
-        match &op.value {
-            OpValue::Int(value) => json!({ "type": "broadcast", "message": value }),
-            _ => json!({ "type": "read" }),
-        }
+    fn last(&mut self, _: Time, worker: usize, _: &mut Pcg64) -> Last {
+        self.final_reads.next(worker, Op::FINAL_READ)
     }
 
-    fn result_field(&self, op: &Op) -> Option<&'static str> {
-        (*op == READ).then_some("messages")
+    fn call(&mut self, _: usize, op: &Op) -> Call {
+        Call::Rpc(match &op.value {
+            OpValue::Int(value) => Rpc::new("broadcast", json!({ "message": value })),
+            _ => Rpc::new("read", json!({})),
+        })
     }
 
-    fn result(&self, op: &Op, field: &str) -> Result<OpValue, String> {
-        match &op.value {
-            OpValue::Int(value) => Ok(OpValue::Int(*value)),
-            _ => {
-                let values = serde_json::from_str(field).map_err(|error| error.to_string())?;
-                Ok(OpValue::Set(Shown::whole(values, Vec::new())))
-            }
-        }
+    fn result_field(&self, request: &str) -> Option<&'static str> {
+        (request == "read").then_some("messages")
+    }
+
+    fn answered(&mut self, _: usize, op: &Op, request: &str, field: &str) -> Result<Answered, String> {
+        Ok(Answered::Done(if request == "read" { set(field)? } else { op.value.clone() }))
     }
 
     fn is_idempotent(&self, f: &str) -> bool {
-        f == READ.f
-    }
-
-    fn check(&self, history: &History) -> WorkloadResult {
-        WorkloadResult::Broadcast(Box::new(set_full(history)))
+        f == "read"
     }
 }

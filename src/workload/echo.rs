@@ -2,38 +2,46 @@
 
 use rand::RngExt;
 use rand_pcg::Pcg64;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
-use super::{Op, Workload, WorkloadResult};
+use super::{Answered, Call, Op, Rpc, Workload, WorkloadKind, WorkloadResult, refuses_nothing};
 use crate::check;
-use crate::history::{History, OpValue};
+use crate::history::OpValue;
+use crate::node::Time;
+
+/// echo.
+pub const KIND: WorkloadKind = WorkloadKind {
+    name: "echo",
+    about: "Values come back as they were sent",
+    new: |_| Box::new(Echo),
+    check: |history, _| {
+        let result = check::echo(history);
+        let lines = vec![("wrong echoes", result.summary())];
+        WorkloadResult::new(result.valid, &result).with(result.findings(history), lines)
+    },
+    reads_sets: false,
+    refuses: refuses_nothing,
+};
 
 #[derive(Debug)]
-pub(super) struct Echo;
+struct Echo;
 
 impl Workload for Echo {
-    fn next_op(&mut self, rng: &mut Pcg64) -> Op {
+    fn next_op(&mut self, _: Time, _: usize, rng: &mut Pcg64) -> Option<Op> {
         let text = format!("Please echo {}", rng.random_range(0..128));
-        Op { f: "echo", value: OpValue::Json(json!(text)) }
+        Some(Op::new("echo", OpValue::Json(json!(text))))
     }
 
-    fn request(&self, op: &Op) -> Json {
-        json!({ "type": "echo", "echo": op.value })
+    fn call(&mut self, _: usize, op: &Op) -> Call {
+        Call::Rpc(Rpc::new("echo", json!({ "echo": op.value })))
     }
 
-    fn result_field(&self, _: &Op) -> Option<&'static str> {
+    fn result_field(&self, _: &str) -> Option<&'static str> {
         Some("echo")
     }
 
-    fn result(&self, _: &Op, field: &str) -> Result<OpValue, String> {
-        serde_json::from_str(field).map(OpValue::Json).map_err(|error| error.to_string())
-    }
-
-    fn is_idempotent(&self, _: &str) -> bool {
-        false
-    }
-
-    fn check(&self, history: &History) -> WorkloadResult {
-        WorkloadResult::Echo(check::echo(history))
+    fn answered(&mut self, _: usize, _: &Op, _: &str, field: &str) -> Result<Answered, String> {
+        let value = serde_json::from_str(field).map_err(|error| error.to_string())?;
+        Ok(Answered::Done(OpValue::Json(value)))
     }
 }

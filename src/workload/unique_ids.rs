@@ -1,37 +1,49 @@
 //! Ids are never handed out twice.
 
 use rand_pcg::Pcg64;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
-use super::{Op, Workload, WorkloadResult};
+use super::{Answered, Call, Op, Rpc, Workload, WorkloadKind, WorkloadResult, refuses_nothing};
 use crate::check;
-use crate::history::{History, OpValue};
+use crate::history::OpValue;
+use crate::node::Time;
+
+/// unique-ids.
+pub const KIND: WorkloadKind = WorkloadKind {
+    name: "unique-ids",
+    about: "Ids are never handed out twice",
+    new: |_| Box::new(UniqueIds),
+    check: |history, _| {
+        let result = check::unique_ids(history);
+        let line = format!("{} received, {} duplicated", result.acknowledged_count, result.duplicated_count);
+        WorkloadResult::new(result.valid, &result).with(result.findings(history), vec![("ids", line)])
+    },
+    reads_sets: false,
+    refuses: refuses_nothing,
+};
 
 #[derive(Debug)]
-pub(super) struct UniqueIds;
+struct UniqueIds;
 
 impl Workload for UniqueIds {
-    fn next_op(&mut self, _: &mut Pcg64) -> Op {
-        Op { f: "generate", value: OpValue::None }
+    fn next_op(&mut self, _: Time, _: usize, _: &mut Pcg64) -> Option<Op> {
+        Some(Op::new("generate", OpValue::None))
     }
 
-    fn request(&self, _: &Op) -> Json {
-        json!({ "type": "generate" })
+    fn call(&mut self, _: usize, _: &Op) -> Call {
+        Call::Rpc(Rpc::new("generate", json!({})))
     }
 
-    fn result_field(&self, _: &Op) -> Option<&'static str> {
+    fn result_field(&self, _: &str) -> Option<&'static str> {
         Some("id")
     }
 
-    fn result(&self, _: &Op, field: &str) -> Result<OpValue, String> {
-        serde_json::from_str(field).map(OpValue::Json).map_err(|error| error.to_string())
+    fn answered(&mut self, _: usize, _: &Op, _: &str, field: &str) -> Result<Answered, String> {
+        let id = serde_json::from_str(field).map_err(|error| error.to_string())?;
+        Ok(Answered::Done(OpValue::Json(id)))
     }
 
-    fn is_idempotent(&self, _: &str) -> bool {
-        false
-    }
-
-    fn check(&self, history: &History) -> WorkloadResult {
-        WorkloadResult::UniqueIds(check::unique_ids(history))
+    fn keeps_clients(&self) -> bool {
+        true
     }
 }

@@ -16,6 +16,7 @@
 //! One pass over the history [follows](follow) every value, and another one those that are gone.
 
 mod follow;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -31,7 +32,7 @@ use crate::node::Time;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SetFull {
-    /// False if a value was lost or a read showed one twice, or one that nobody broadcast; unknown if no value became stable.
+    /// False if a value was lost or a read showed one twice, or one that nobody broadcast; unknown if no value became stable or died.
     pub valid: Valid,
     /// Values that were broadcast.
     pub attempt_count: usize,
@@ -161,13 +162,15 @@ impl Element {
     }
 }
 
-/// Checks a broadcast history.
+/// Checks a history of broadcast or g-set. Where `as_maelstrom` is set, values that a read shows twice, or that nobody sent,
+/// are told and don't count, and no value dies: those that would are lost.
 #[must_use]
-pub fn set_full(history: &History) -> SetFull {
+pub fn set_full(history: &History, as_maelstrom: bool) -> SetFull {
     let followed = follow(history);
     let gone = followed.elements.iter().filter(|element| matches!(element.outcome(), Outcome::Lost(_)));
-    let died = died(history, gone.map(|element| element.value).collect());
-    summarise(followed, died)
+    let gone = gone.map(|element| element.value).collect();
+    let died = if as_maelstrom { BTreeSet::new() } else { died(history, gone) };
+    summarise(followed, died, as_maelstrom)
 }
 
 /// The node that an event of the nemesis kills or starts again.
@@ -220,7 +223,7 @@ fn died(history: &History, gone: BTreeSet<i64>) -> BTreeSet<i64> {
     died
 }
 
-fn summarise(followed: Followed, died: BTreeSet<i64>) -> SetFull {
+fn summarise(followed: Followed, died: BTreeSet<i64>, as_maelstrom: bool) -> SetFull {
     let Followed { elements, duplicated, phantoms } = followed;
     let (mut stable, mut lost, mut never_read) = (Vec::new(), Vec::new(), Vec::new());
     let (mut stale, mut lost_latencies) = (Vec::new(), Vec::new());
@@ -247,8 +250,9 @@ fn summarise(followed: Followed, died: BTreeSet<i64>) -> SetFull {
     worst_stale.truncate(WORST_LISTED);
     let mut stale: Vec<i64> = stale.into_iter().map(|stale| stale.element).collect();
     stale.sort_unstable();
+    let strange = if as_maelstrom { 0 } else { duplicated.len() + phantoms.len() };
     SetFull {
-        valid: match (lost.len() + duplicated.len() + phantoms.len(), stable.len()) {
+        valid: match (lost.len() + strange, stable.len() + died.len()) {
             (0, 0) => Valid::Unknown,
             (wrong, _) => (wrong == 0).into(),
         },
@@ -330,7 +334,7 @@ mod tests {
             for (client, node) in self.clients.iter().enumerate() {
                 node.iter().for_each(|&node| history.talks_to(Process::Client(client), node));
             }
-            let result = set_full(&history);
+            let result = set_full(&history, false);
             assert_eq!(result, naive(&history), "the twins agree");
             result
         }
@@ -441,7 +445,7 @@ mod tests {
         SetFull {
             valid: if !lost.is_empty() || !duplicated.is_empty() || !phantoms.is_empty() {
                 Valid::False
-            } else if stable.is_empty() {
+            } else if stable.is_empty() && died.is_empty() {
                 Valid::Unknown
             } else {
                 Valid::True
@@ -552,7 +556,7 @@ mod tests {
         history.push(Time::ZERO, Process::Client(0), EventKind::Invoke, "read", OpValue::None, None);
         let shown = OpValue::Set(Shown::whole(vec![], vec![json!("seven")]));
         history.push(Time::ZERO, Process::Client(0), EventKind::Ok, "read", shown, None);
-        assert_eq!(set_full(&history).phantoms, ["\"seven\""]);
+        assert_eq!(set_full(&history, false).phantoms, ["\"seven\""]);
     }
 
     #[test]

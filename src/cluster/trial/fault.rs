@@ -38,12 +38,14 @@ pub enum Fault {
         timeout: Duration,
     },
     /// Its answer before the first operation was not the one it should have been.
-    #[error("n{node} answered `{request}` with {answer}")]
+    #[error("n{node} answered `{request}` with {answer}, where {why}")]
     Refused {
         /// The node.
         node: usize,
         /// The request.
         request: &'static str,
+        /// What is wrong with the answer.
+        why: String,
         /// The answer's body.
         answer: String,
     },

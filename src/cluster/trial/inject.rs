@@ -10,6 +10,7 @@ use crate::cluster::nemesis::{Step, Trouble};
 use crate::cluster::network::{Endpoint, Layer};
 use crate::history::{EventKind, OpValue, Process};
 use crate::node::Time;
+use crate::workload::Op;
 
 impl Trial {
     /// The nemesis's next step, if it is due.
@@ -109,7 +110,8 @@ impl Trial {
             }
         };
         cluster.struck(&struck);
-        self.record(now, Process::Nemesis, EventKind::Info, f, OpValue::Json(value), None);
+        let op = Op::new(f, OpValue::Json(value.clone()));
+        self.record(now, Process::Nemesis, EventKind::Info, &op, OpValue::Json(value), None);
     }
 
     /// Does something to a node, if that can be done to it.

@@ -12,6 +12,7 @@ mod inject;
 mod lives;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,22 +21,22 @@ use clap::ValueEnum;
 use rand::RngExt;
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value as Json, json};
 
 pub use self::fault::Fault;
 use self::lives::{INIT_TIMEOUT, Lives};
 
 use crate::check::{AvailabilityResult, Stats, Valid};
-use crate::cluster::clients::{Addressee, Clients, FIRST_MSG_ID, RPC_TIMEOUT, Ticket, Turn};
+use crate::cluster::clients::{Addressee, Clients, FIRST_MSG_ID, Ticket, Turn};
 use crate::cluster::nemesis::{Nemesis, Step, Trouble};
 use crate::cluster::network::{Endpoint, Latency, NetStats, Network, Passage};
 use crate::cluster::reply::{Failure, Reply};
 use crate::cluster::scenario::{FaultKind, Scenario, Verbosity, seconds};
 use crate::cluster::streams::{Stream, stream};
-use crate::history::{EventKind, History, OpValue, Process};
+use crate::history::{Event, EventKind, History, OpValue, Process};
 use crate::node::Time;
-use crate::workload::{self, Op, Workload, WorkloadResult};
+use crate::workload::{Answered, Call, Last, Op, Rpc, Setting, Workload, WorkloadResult};
 
 /// Maelstrom's quiet between the last operation and the final reads.
 const QUIET: Duration = Duration::from_secs(10);
@@ -87,7 +88,7 @@ enum Phase {
         ends: Time,
         latest: Time,
     },
-    /// Clients do their final operations.
+    /// Workers do what they do last.
     Final,
     Done,
 }
@@ -179,6 +180,8 @@ pub struct Trial {
     late: bool,
     /// Clients say nothing more by themselves.
     lull: bool,
+    /// In the end: when to ask which worker what it does next.
+    to_ask: BTreeSet<(Time, usize)>,
     clients: Clients,
     lives: Lives,
     /// The names of all nodes, as a JSON array.
@@ -219,6 +222,13 @@ impl Trial {
         now: Time,
     ) -> Self {
         let nodes = scenario.nodes();
+        let names = scenario.names();
+        let workload = (scenario.workload.new)(&Setting {
+            nodes: &names,
+            workers: scenario.workers(),
+            latency: seconds(scenario.latency / 1000.0),
+            options: &scenario.options,
+        });
         let latency = Latency {
             mean: seconds(scenario.latency / 1000.0),
             dist: scenario.latency_dist,
@@ -227,23 +237,23 @@ impl Trial {
         let mut trial = Self {
             seed,
             verbosity,
-            workload: workload::of(scenario),
+            clients: Clients::new(nodes, workload.rpc_timeout()),
+            workload,
             network: Network::new(nodes, latency, stream(seed, Stream::Network)),
             nemesis,
             in_force: Vec::new(),
             quiet,
             rng: stream(seed, Stream::Generator),
-            history: History::default(),
+            history: History::of_nodes(names.clone()),
             log: Vec::new(),
             phase: Phase::Starting,
             began: now,
             next_op: now,
             late: false,
             lull: false,
-            clients: Clients::new(nodes),
+            to_ask: BTreeSet::new(),
             lives: Lives::new(nodes, now),
-            node_ids: json!((0..nodes).map(|node| Endpoint::Node(node).to_string()).collect::<Vec<_>>())
-                .to_string(),
+            node_ids: json!(names).to_string(),
             to_initialise: 0..nodes,
             ok: 0,
             not_ok: 0,
@@ -276,7 +286,8 @@ impl Trial {
             }
             Phase::Completing => self.nemesis.next_step(),
             Phase::Recovering { ends, .. } => Some(ends),
-            Phase::Starting | Phase::SettingUp { .. } | Phase::Final | Phase::Done => None,
+            Phase::Final => self.to_ask.first().map(|(at, _)| *at),
+            Phase::Starting | Phase::SettingUp { .. } | Phase::Done => None,
         };
         let lives = self.lives.next_deadline();
         [own, lives, self.clients.next_timeout(), self.network.next_due()].into_iter().flatten().min()
@@ -404,8 +415,8 @@ impl Trial {
         let availability = AvailabilityResult::of(&history, self.scenario.availability);
         let ops = history.invocations();
         let journal = self.network.journal();
-        let workload = self.workload.check(&history);
-        let valid = stats.all.valid.max(availability.valid).max(workload.valid());
+        let workload = (self.scenario.workload.check)(&history, &self.scenario.options);
+        let valid = stats.all.valid.max(availability.valid).max(workload.valid);
         let net = Net {
             all: journal.all().stats(ops),
             clients: journal.clients.stats(ops),
@@ -467,7 +478,7 @@ impl Trial {
                 if !self.lives.all_up() {
                     return Ok(false);
                 }
-                let more = self.workload.final_op().is_some();
+                let more = self.workload.has_last();
                 let Quiet { least, most } = self.quiet;
                 let recovering = Phase::Recovering { ends: now + least, latest: now + most };
                 self.phase = if more { recovering } else { Phase::Done };
@@ -481,18 +492,19 @@ impl Trial {
                 self.phase = Phase::Final;
                 for worker in self.clients.take_all() {
                     // The dead answer nobody.
-                    let is_gone = self.lives.is_gone(self.clients.node_of(worker));
-                    match self.workload.final_op().filter(|_| !is_gone) {
-                        Some(op) => self.invoke(now, worker, op),
-                        None => self.clients.set_free(worker),
+                    if self.lives.is_gone(self.clients.node_of(worker)) {
+                        self.clients.set_free(worker);
+                    } else {
+                        self.to_ask.insert((now, worker));
                     }
                 }
                 Ok(true)
             }
-            Phase::Final if self.clients.all_free() => {
+            Phase::Final if self.to_ask.is_empty() && self.clients.all_free() => {
                 self.phase = Phase::Done;
                 Ok(false)
             }
+            Phase::Final => Ok(self.ask(now)),
             _ => Ok(false),
         }
     }
@@ -500,7 +512,7 @@ impl Trial {
     /// All nodes are there: lets clients make their first requests.
     fn set_up(&mut self, now: Time) {
         self.clients.add_workers(self.scenario.workers(), self.scenario.nodes());
-        let Some(mut body) = self.workload.setup() else {
+        let Some(Rpc { kind, mut body }) = self.workload.setup() else {
             return self.begin(now);
         };
         // It names every node. As it is the first request of each client, it has the same number everywhere, and all
@@ -508,7 +520,7 @@ impl Trial {
         body["msg_id"] = json!(FIRST_MSG_ID);
         let body: Arc<str> = body.to_string().into();
         for worker in self.clients.take_all() {
-            let Ticket { src, dest, msg_id } = self.clients.request(now, worker, None);
+            let Ticket { src, dest, msg_id } = self.clients.request(now, worker, kind, None);
             debug_assert_eq!(msg_id, FIRST_MSG_ID);
             self.send(now, src, dest, Arc::clone(&body));
         }
@@ -528,27 +540,60 @@ impl Trial {
         if self.next_op > now || self.scenario.rate == 0.0 || self.lull {
             return false;
         }
-        let Some(worker) = self.clients.take_any(&mut self.rng) else {
+        let since = self.since_began(now);
+        let mut idle = Vec::new();
+        let found = loop {
+            let Some(worker) = self.clients.take_any(&mut self.rng) else { break None };
+            match self.workload.next_op(since, worker, &mut self.rng) {
+                Some(op) => break Some((worker, op)),
+                None => idle.push(worker),
+            }
+        };
+        idle.into_iter().for_each(|worker| self.clients.put_back(worker));
+        let Some((worker, op)) = found else {
             self.late = true;
             return false;
         };
         let begun = if std::mem::take(&mut self.late) { now } else { self.next_op };
         self.next_op = begun + seconds(2.0 * self.rng.random::<f64>() / self.scenario.rate);
-        let op = self.workload.next_op(&mut self.rng);
         self.invoke(now, worker, op);
         true
+    }
+
+    /// In the end: the next worker that is to be asked, if it is time.
+    fn ask(&mut self, now: Time) -> bool {
+        if self.to_ask.first().is_none_or(|(at, _)| *at > now) {
+            return false;
+        }
+        let Some((_, worker)) = self.to_ask.pop_first() else { return false };
+        match self.workload.last(self.since_began(now), worker, &mut self.rng) {
+            Last::Op(op) => self.invoke(now, worker, op),
+            Last::Wait(until) => {
+                self.to_ask.insert((self.began + until.since(Time::ZERO), worker));
+            }
+            Last::Done => self.clients.set_free(worker),
+        }
+        true
+    }
+
+    /// The time of the history.
+    fn since_began(&self, now: Time) -> Time {
+        Time::ZERO + now.since(self.began)
     }
 
     fn invoke(&mut self, now: Time, worker: usize, op: Op) {
         let process = self.clients.process_of(worker);
         self.history.talks_to(process, self.clients.node_of(worker));
-        self.record(now, process, EventKind::Invoke, op.f, op.value.clone(), None);
-        let request = self.workload.request(&op);
-        self.request(now, worker, request, op);
+        self.record(now, process, EventKind::Invoke, &op, op.value.clone(), None);
+        match self.workload.call(worker, &op) {
+            Call::Rpc(rpc) => self.request(now, worker, rpc, op),
+            Call::Crash => self.complete(now, worker, EventKind::Info, op.clone(), op.value, None),
+            Call::Done(value) => self.complete(now, worker, EventKind::Ok, op, value, None),
+        }
     }
 
-    fn request(&mut self, now: Time, worker: usize, mut body: Json, op: Op) {
-        let Ticket { src, dest, msg_id } = self.clients.request(now, worker, Some(op));
+    fn request(&mut self, now: Time, worker: usize, Rpc { kind, mut body }: Rpc, op: Op) {
+        let Ticket { src, dest, msg_id } = self.clients.request(now, worker, kind, Some(op));
         body["msg_id"] = json!(msg_id);
         self.send(now, src, dest, body.to_string().into());
     }
@@ -562,17 +607,17 @@ impl Trial {
                 if src != Endpoint::Node(node) || !self.lives.awaits(node, reply.in_reply_to) {
                     return Ok(());
                 }
-                if reply.kind != "init_ok" {
-                    return Err(Fault::Refused { node, request: "init", answer: body.to_owned() });
+                if let Err(why) = reply.result("init", None) {
+                    return Err(Fault::Refused { node, request: "init", why, answer: body.to_owned() });
                 }
                 self.lives.initialised(node);
                 self.initialise_next(now);
                 Ok(())
             }
-            Addressee::Worker(Turn { worker, op: None }) => {
-                if reply.kind != "topology_ok" {
+            Addressee::Worker(Turn { worker, request, op: None }) => {
+                if let Err(why) = reply.result(request, self.workload.result_field(request)) {
                     let node = self.clients.node_of(worker);
-                    return Err(Fault::Refused { node, request: "topology", answer: body.to_owned() });
+                    return Err(Fault::Refused { node, request, why, answer: body.to_owned() });
                 }
                 self.clients.set_free(worker);
                 if let Phase::SettingUp { waiting } = &mut self.phase {
@@ -580,10 +625,11 @@ impl Trial {
                 }
                 Ok(())
             }
-            Addressee::Worker(Turn { worker, op: Some(op) }) => {
-                match reply.judge(&*self.workload, &op) {
-                    Ok(value) => self.complete(now, worker, EventKind::Ok, op.f, value, None),
-                    Err(failure) => self.complete_badly(now, worker, op, failure),
+            Addressee::Worker(Turn { worker, request, op: Some(op) }) => {
+                match reply.judge(&mut *self.workload, worker, (request, &op)) {
+                    Ok(Answered::Done(value)) => self.complete(now, worker, EventKind::Ok, op, value, None),
+                    Ok(Answered::Next(rpc)) => self.request(now, worker, rpc, op),
+                    Err(failure) => self.complete_failed(now, worker, op, failure),
                 }
                 Ok(())
             }
@@ -595,20 +641,21 @@ impl Trial {
         if let Some(node) = self.lives.overdue(now) {
             return Err(Fault::Silent { node, request: "init", timeout: INIT_TIMEOUT });
         }
-        while let Some(Turn { worker, op }) = self.clients.overdue(now) {
+        while let Some(Turn { worker, request, op }) = self.clients.overdue(now) {
             let Some(op) = op else {
                 let node = self.clients.node_of(worker);
-                return Err(Fault::Silent { node, request: "topology", timeout: RPC_TIMEOUT });
+                return Err(Fault::Silent { node, request, timeout: self.workload.rpc_timeout() });
             };
-            self.complete_badly(now, worker, op, Failure::unknown(TIMED_OUT.to_owned()));
+            self.complete_failed(now, worker, op, Failure::unknown(TIMED_OUT.to_owned()));
         }
         Ok(())
     }
 
-    fn complete_badly(&mut self, now: Time, worker: usize, op: Op, Failure { definite, error }: Failure) {
-        let did_not_happen = definite || self.workload.is_idempotent(op.f);
+    fn complete_failed(&mut self, now: Time, worker: usize, op: Op, Failure { definite, error }: Failure) {
+        let did_not_happen = definite && self.workload.trusts_errors() || self.workload.is_idempotent(op.f);
         let kind = if did_not_happen { EventKind::Fail } else { EventKind::Info };
-        self.complete(now, worker, kind, op.f, op.value, Some(error));
+        let value = op.value.clone();
+        self.complete(now, worker, kind, op, value, Some(error));
     }
 
     fn complete(
@@ -616,21 +663,30 @@ impl Trial {
         now: Time,
         worker: usize,
         kind: EventKind,
-        f: &'static str,
+        op: Op,
         value: OpValue,
         error: Option<String>,
     ) {
         let process = self.clients.process_of(worker);
-        self.record(now, process, kind, f, value, error);
+        self.workload.completed(worker, &op, kind, &value);
+        self.record(now, process, kind, &op, value, error);
         if kind == EventKind::Ok {
             self.ok += 1;
         } else {
             self.not_ok += 1;
         }
         if kind == EventKind::Info {
-            self.clients.replace(worker);
+            let keeps_client = self.workload.keeps_clients();
+            self.clients.replace(worker, keeps_client);
+            if !keeps_client {
+                self.workload.reopened(worker);
+            }
         }
-        self.clients.set_free(worker);
+        if self.phase == Phase::Final {
+            self.to_ask.insert((now, worker));
+        } else {
+            self.clients.set_free(worker);
+        }
     }
 
     fn record(
@@ -638,11 +694,20 @@ impl Trial {
         now: Time,
         process: Process,
         kind: EventKind,
-        f: &'static str,
+        op: &Op,
         value: OpValue,
         error: Option<String>,
     ) {
-        let time = Time::ZERO + now.since(self.began);
-        self.history.push(time, process, kind, f, value, error);
+        let time = self.since_began(now);
+        self.history.append(Event {
+            index: 0,
+            time,
+            process,
+            kind,
+            f: op.f.into(),
+            value,
+            error,
+            flag: op.flag,
+        });
     }
 }

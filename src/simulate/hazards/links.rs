@@ -111,7 +111,7 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::cluster::topology::diameter;
+    use crate::workload::topology::diameter;
 
     #[test]
     fn unequal_links_are_of_all_sizes_and_often_one_way() {
