@@ -160,7 +160,8 @@ impl Row {
         let command = NodeCommand::new(Path::new(env!("CARGO_BIN_EXE_natter")), args).expect("it is built");
         let dir = RunDir::create(self.scenario.workload.name).expect("a folder");
         let outside = (signals, Verbosity::default());
-        process::run(&self.scenario, seed, &command, &dir, outside, &mut |_, _| {}).expect("nodes behave")
+        process::run(&self.scenario, seed, &command, dir.path(), outside, &mut |_, _| {})
+            .expect("nodes behave")
     }
 
     fn run(&self, cli: &Cli, signals: &Signals) -> Vec<Figures> {

@@ -21,6 +21,7 @@
 //! | --- | --- |
 //! | `history` | what clients and the nemesis did, in order |
 //! | `check` | checkers: from a history to a verdict |
+//! | `service` | the services that nodes may use: lin-kv, seq-kv, lww-kv, lin-tso |
 //! | `workload` | what clients ask, how they take the answers, which checker judges |
 //! | `cluster` | a run: network, faults, clients; drivers with real processes and in virtual time |
 //! | `simulate` | thousands of runs in virtual time, checked at every step |
@@ -72,6 +73,8 @@ pub mod history;
 pub mod load;
 #[cfg(feature = "workbench")]
 pub mod report;
+#[cfg(feature = "workbench")]
+pub mod service;
 #[cfg(feature = "workbench")]
 pub mod simulate;
 #[cfg(feature = "workbench")]

@@ -229,7 +229,7 @@ fn a_node_that_does_not_follow_the_protocol_is_named() {
     assert!(matches!(fault(lost), Fault::NoSuchNode { node: 0, field: "dest", name } if name == "n7"));
     let liar = "{\"src\":\"n1\",\"dest\":\"c0\",\"body\":{}}\n";
     assert!(matches!(fault(liar), Fault::NoSuchNode { node: 0, field: "src", .. }));
-    assert!(matches!(fault(""), Fault::Silent { node: 0, request: "init", .. }));
+    assert!(matches!(fault(""), Fault::NoInitOk { node: 0, instead: None, .. }));
     let refuses =
         "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"error\",\"in_reply_to\":1,\"code\":10}}\n";
     assert!(matches!(fault(refuses), Fault::Refused { node: 0, request: "init", .. }));
@@ -433,7 +433,7 @@ fn a_restarted_node_that_does_not_answer_init_is_named() {
     // Killed once, for good.
     let scenario = Scenario { nemesis_interval: 30.0, ..under(&[FaultKind::Kill]) };
     let fault = virtual_time::run(&scenario, 1, new_node).expect_err("a fault");
-    assert!(matches!(fault, Fault::Silent { request: "init", .. }), "{fault}");
+    assert!(matches!(fault, Fault::NoInitOk { .. }), "{fault}");
 }
 
 /// Answers each request with the kind of answer that it wants, and counts those for `init`.

@@ -1,8 +1,8 @@
 //! The test bench's command line: parses, calls the library, prints.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use mimalloc::MiMalloc;
 use natter::challenge::{Challenge, Row, failed, table};
-use natter::check::Valid;
+use natter::check::{Stats, Valid};
 use natter::cluster::process::{self, NodeCommand, RunError, Signals};
 use natter::cluster::scenario::{Scenario, Verbosity};
 use natter::cluster::trial::Results;
@@ -20,10 +20,12 @@ use natter::frontier::{self, Row as Budget, Setting, picture::picture};
 use natter::history::History;
 use natter::load::{self, Load};
 use natter::report::store::RunDir;
-use natter::report::{Progress, summary, to_stderr};
+use natter::report::{self, Progress, summary, to_stderr};
 use natter::runtime::cli::{self, Design, NodeArgs};
-use natter::simulate::{Minimised, Options, Summary, report, survey, survey_until};
+use natter::simulate::{self, Minimised, Options, Summary, survey, survey_until};
+use natter::workload::{self, WorkloadKind};
 use serde::Serialize;
+use serde_json::{Value as Json, json};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -48,6 +50,8 @@ struct Cli {
 enum Command {
     /// Run one test of a node; Maelstrom's options, and its exit statuses
     Test(TestArgs),
+    /// Judge a stored history anew
+    Check(CheckArgs),
     /// Run the Gossip Glomers challenges with natter's own node, and print who met which target
     Challenge(ChallengeArgs),
     /// Run natter's own nodes in virtual time, under faults of every kind, and check them at every step
@@ -79,6 +83,28 @@ struct TestArgs {
     /// Arguments for the node
     #[arg(last = true, value_name = "NODE ARGS")]
     node_args: Vec<String>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  natter check -w broadcast store/latest
+  natter check -w lin-kv history.jsonl
+  natter check -w txn-list-append --consistency-models serializable history.edn")]
+struct CheckArgs {
+    /// What clients did
+    #[arg(short, long, value_enum)]
+    workload: WorkloadKind,
+
+    #[command(flatten)]
+    options: workload::Options,
+
+    /// Print the results alone, as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// The history: natter's history.jsonl or its folder, or Jepsen's history.edn
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
 #[derive(Args)]
@@ -192,6 +218,7 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Test(args) => test(args),
+        Command::Check(args) => check(&args),
         Command::Challenge(args) => challenge(&args),
         Command::Simulate(args) => simulate(&args),
         Command::Plan(args) => plan(&args),
@@ -222,6 +249,9 @@ fn told(error: &clap::Error) -> u8 {
 }
 
 fn test(args: TestArgs) -> anyhow::Result<u8> {
+    if let Some(why) = args.scenario.refused() {
+        return Ok(told(&Cli::command().error(ErrorKind::ValueValidation, why)));
+    }
     let command = match &args.bin {
         Some(program) => NodeCommand::new(program, args.node_args)?,
         None => own_node(args.node_args)?,
@@ -230,17 +260,44 @@ fn test(args: TestArgs) -> anyhow::Result<u8> {
     let title = args.scenario.workload.name.to_owned();
     let (results, stored) = run(title, &args.scenario, &command, (&signals, args.verbosity))?;
     let text = if args.json {
-        serde_json::to_string_pretty(&results)? + "\n"
+        serde_json::to_string_pretty(&stored.with_run(&results))? + "\n"
     } else {
         summary(&args.scenario, &results, &stored.dir.path().display().to_string())
     };
     print(&text)?;
     stored.write(&results)?;
-    Ok(match results.valid {
+    Ok(status(results.valid))
+}
+
+fn check(args: &CheckArgs) -> anyhow::Result<u8> {
+    let CheckArgs { workload, options, file, .. } = args;
+    let file = if file.is_dir() { file.join("history.jsonl") } else { file.clone() };
+    let history = stored_history(&file, workload.reads_sets)
+        .with_context(|| format!("cannot read a history from {}", file.display()))?;
+    let (stats, judged) = (Stats::of(&history), (workload.check)(&history, options));
+    print(&if args.json {
+        serde_json::to_string_pretty(&judged)? + "\n"
+    } else {
+        report::judged(&stats, &judged)
+    })?;
+    Ok(status(judged.valid))
+}
+
+/// Reads a history: EDN if the file's name or its first character says so, lines of JSON otherwise.
+fn stored_history(file: &Path, reads_sets: bool) -> anyhow::Result<History> {
+    if file.extension().is_some_and(|extension| extension == "edn") {
+        return Ok(History::from_edn(&fs::read_to_string(file)?, reads_sets)?);
+    }
+    Ok(History::from_json_lines(BufReader::new(File::open(file)?), reads_sets)?)
+}
+
+/// Maelstrom's exit status.
+fn status(valid: Valid) -> u8 {
+    match valid {
         Valid::True => 0,
         Valid::False => INVALID,
         Valid::Unknown => UNKNOWN,
-    })
+    }
 }
 
 fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
@@ -288,25 +345,25 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
         Err(error) => return Ok(told(&error)),
     };
     let first_seed = options.first_seed.unwrap_or_else(|| cli::entropy() >> 32);
-    let headline = report::headline(&simulation, first_seed, options.seeds);
+    let headline = simulate::report::headline(&simulation, first_seed, options.seeds);
     if args.json {
         to_stderr(&headline);
     } else {
         print(&format!("{headline}\n"))?;
     }
-    let bar = report::Bar::new(options.seeds);
+    let bar = simulate::report::Bar::new(options.seeds);
     let mut printed = Ok(());
     let summary =
         survey_until(&simulation, first_seed, options.seeds, options.failures_max, |runs, failed| {
             if let Some(found) = failed.filter(|_| !args.json) {
-                printed = bar.suspend(|| print(&report::failure(found)));
+                printed = bar.suspend(|| print(&simulate::report::failure(found)));
             }
             bar.show(runs);
         });
     drop(bar);
     printed?;
     if !args.json {
-        print(&report::table(&summary))?;
+        print(&simulate::report::table(&summary))?;
     }
     if !summary.valid {
         to_stderr("looking for a smaller run that fails alike ...");
@@ -315,7 +372,7 @@ fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
     if args.json {
         print(&(serde_json::to_string_pretty(&Simulated { summary: &summary, minimised })? + "\n"))?;
     } else if let Some(minimised) = minimised {
-        print(&report::minimised(&minimised))?;
+        print(&simulate::report::minimised(&minimised))?;
     }
     Ok(if summary.valid { 0 } else { INVALID })
 }
@@ -328,13 +385,13 @@ fn plan(args: &PlanArgs) -> anyhow::Result<u8> {
     let mut rows: Vec<Budget> =
         budgets.into_iter().map(|budget_ms| Budget::new(setting, budget_ms)).collect();
     if args.measure {
-        let bar = report::Bar::new(args.seeds.saturating_mul(rows.len() as u64));
+        let bar = simulate::report::Bar::new(args.seeds.saturating_mul(rows.len() as u64));
         let mut runs_before = 0;
         for row in &mut rows {
             let simulation = setting.simulation(row.budget_ms);
             let summary = survey(&simulation, args.first_seed, args.seeds, |runs, failed| {
                 if let Some(found) = failed {
-                    bar.suspend(|| to_stderr(report::failure(found).trim_end()));
+                    bar.suspend(|| to_stderr(simulate::report::failure(found).trim_end()));
                 }
                 bar.show(runs_before + runs);
             });
@@ -398,7 +455,7 @@ fn own_program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("cannot find natter's own program")
 }
 
-/// Runs a scenario with a progress line.
+/// Runs a scenario with a progress line, and stores what comes of it.
 fn run(
     title: String,
     scenario: &Scenario,
@@ -407,21 +464,44 @@ fn run(
 ) -> anyhow::Result<(Results, Stored)> {
     let dir = RunDir::create(scenario.workload.name).context("cannot make a folder in `store` here")?;
     let seed = scenario.seed.unwrap_or_else(cli::entropy);
+    let began = jiff::Timestamp::now().to_string();
+    let about = json!({
+        "natter": env!("CARGO_PKG_VERSION"),
+        "began": began,
+        "node": command.to_string(),
+        "seed": seed,
+        "options": scenario,
+    });
     let progress = Progress::new(title, scenario);
     let mut watch = |snapshot: &_, log| progress.show(snapshot, log);
-    let (results, history) = process::run(scenario, seed, command, &dir, outside, &mut watch)?;
-    Ok((results, Stored { dir, history }))
+    let ran = process::run(scenario, seed, command, dir.path(), outside, &mut watch);
+    // What there is of it is worth knowing where the run did not come to its end.
+    let (results, _) = ran.inspect_err(|_| tell_of(&dir))?;
+    Ok((results, Stored { dir, about }))
 }
 
-/// What there is to keep of a run beside its results; written when those have been shown.
+/// Says where the beginning of a run is stored that did not come to its end.
+fn tell_of(dir: &RunDir) {
+    to_stderr(&format!("natter: what there is of the run is in {}", dir.path().display()));
+}
+
+/// Where to keep a run's results; they are written when they have been shown.
 struct Stored {
     dir: RunDir,
-    history: History,
+    /// What was run.
+    about: Json,
 }
 
 impl Stored {
+    /// A run's results, with what was run.
+    fn with_run(&self, results: &Results) -> Json {
+        let mut all = json!(results);
+        all["run"] = self.about.clone();
+        all
+    }
+
     fn write(&self, results: &Results) -> anyhow::Result<()> {
-        let written = self.dir.write_results(results).and_then(|()| self.dir.write_history(&self.history));
+        let written = self.dir.write_results(self.with_run(results));
         written.with_context(|| format!("cannot write to {}", self.dir.path().display()))
     }
 }

@@ -1,12 +1,14 @@
 //! The clients: who of them is free, who waits for which answer, and until when.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use crate::cluster::network::Endpoint;
+use crate::cluster::trial::Stray;
 use crate::history::Process;
 use crate::node::Time;
 use crate::workload::Op;
@@ -29,6 +31,8 @@ pub(super) struct Clients {
     timeouts: VecDeque<(Time, usize, i64)>,
     /// Whose each client number is.
     owners: Vec<Owner>,
+    /// Requests that were given up, and have not been answered since: the client's number and the request's.
+    given_up: HashSet<(usize, i64)>,
 }
 
 /// Does one thing at a time, to one node.
@@ -48,6 +52,8 @@ struct Waiting {
     msg_id: i64,
     /// The type of the request.
     request: &'static str,
+    /// The request itself.
+    body: Arc<str>,
     /// None while setting up.
     op: Option<Op>,
 }
@@ -65,8 +71,8 @@ pub(super) enum Addressee {
     Init(usize),
     /// This worker, who waited for it.
     Worker(Turn),
-    /// Nobody: what it answers was given up, or never asked.
-    Nobody,
+    /// Nobody: what it answers was given up, is answered, or was never asked.
+    Nobody(Stray),
 }
 
 /// A worker's turn to go on, with the type of the request that it waited for, and its operation; none while setting up.
@@ -74,6 +80,8 @@ pub(super) enum Addressee {
 pub(super) struct Turn {
     pub(super) worker: usize,
     pub(super) request: &'static str,
+    /// The request itself.
+    pub(super) body: Arc<str>,
     pub(super) op: Option<Op>,
 }
 
@@ -96,6 +104,7 @@ impl Clients {
             timeout,
             timeouts: VecDeque::new(),
             owners: (0..nodes).map(Owner::Init).collect(),
+            given_up: HashSet::new(),
         }
     }
 
@@ -177,18 +186,23 @@ impl Clients {
         }
     }
 
+    /// The number of a worker's next request.
+    pub(super) fn next_msg_id(&self, worker: usize) -> i64 {
+        self.workers[worker].next_msg_id
+    }
+
     /// A worker makes a request, and waits.
     pub(super) fn request(
         &mut self,
         now: Time,
         worker: usize,
-        request: &'static str,
+        (request, body): (&'static str, Arc<str>),
         op: Option<Op>,
     ) -> Ticket {
         let state = &mut self.workers[worker];
         let msg_id = state.next_msg_id;
         state.next_msg_id += 1;
-        state.waiting = Some(Waiting { msg_id, request, op });
+        state.waiting = Some(Waiting { msg_id, request, body, op });
         self.timeouts.push_back((now + self.timeout, worker, msg_id));
         Ticket { src: Endpoint::Client(state.client), dest: Endpoint::Node(state.node), msg_id }
     }
@@ -202,8 +216,18 @@ impl Clients {
         let state = &mut self.workers[worker];
         let awaited = |waiting: &mut Waiting| state.client == client && in_reply_to == Some(waiting.msg_id);
         match state.waiting.take_if(awaited) {
-            Some(Waiting { request, op, .. }) => Addressee::Worker(Turn { worker, request, op }),
-            None => Addressee::Nobody,
+            Some(Waiting { request, body, op, .. }) => Addressee::Worker(Turn { worker, request, body, op }),
+            None => Addressee::Nobody(self.stray(client, worker, in_reply_to)),
+        }
+    }
+
+    /// Why nobody waits for an answer.
+    fn stray(&mut self, client: usize, worker: usize, in_reply_to: Option<i64>) -> Stray {
+        let asked = FIRST_MSG_ID..self.workers[worker].next_msg_id;
+        match in_reply_to {
+            Some(id) if self.given_up.remove(&(client, id)) => Stray::Late,
+            Some(id) if asked.contains(&id) => Stray::Repeated,
+            _ => Stray::Unasked,
         }
     }
 
@@ -217,8 +241,9 @@ impl Clients {
         while self.next_timeout().is_some_and(|due| due <= now) {
             let (_, worker, msg_id) = self.timeouts.pop_front()?;
             let waiting = self.workers[worker].waiting.take_if(|waiting| waiting.msg_id == msg_id);
-            if let Some(Waiting { request, op, .. }) = waiting {
-                return Some(Turn { worker, request, op });
+            if let Some(Waiting { request, body, op, .. }) = waiting {
+                self.given_up.insert((self.workers[worker].client, msg_id));
+                return Some(Turn { worker, request, body, op });
             }
         }
         None
@@ -249,7 +274,11 @@ mod tests {
     const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 
     fn turn(worker: usize) -> Turn {
-        Turn { worker, request: "read", op: None }
+        Turn { worker, request: "read", body: "{}".into(), op: None }
+    }
+
+    fn read() -> (&'static str, Arc<str>) {
+        ("read", "{}".into())
     }
 
     fn clients() -> Clients {
@@ -261,7 +290,7 @@ mod tests {
     #[test]
     fn workers_are_spread_over_the_nodes_and_numbered_after_the_initialisers() {
         let mut clients = clients();
-        let ticket = clients.request(Time::ZERO, 3, "read", None);
+        let ticket = clients.request(Time::ZERO, 3, read(), None);
         assert_eq!((ticket.src, ticket.dest, ticket.msg_id), (Endpoint::Client(5), Endpoint::Node(1), 1));
         assert_eq!(clients.answered(1, Some(1)), Addressee::Init(1));
         assert!(clients.exists(5) && !clients.exists(6));
@@ -278,18 +307,18 @@ mod tests {
     #[test]
     fn only_the_awaited_answer_counts_and_only_once() {
         let mut clients = clients();
-        clients.request(Time::ZERO, 0, "read", None);
-        assert_eq!(clients.answered(2, Some(9)), Addressee::Nobody);
-        assert_eq!(clients.answered(2, None), Addressee::Nobody);
+        clients.request(Time::ZERO, 0, read(), None);
+        assert_eq!(clients.answered(2, Some(9)), Addressee::Nobody(Stray::Unasked));
+        assert_eq!(clients.answered(2, None), Addressee::Nobody(Stray::Unasked));
         assert_eq!(clients.answered(2, Some(1)), Addressee::Worker(turn(0)));
-        assert_eq!(clients.answered(2, Some(1)), Addressee::Nobody);
+        assert_eq!(clients.answered(2, Some(1)), Addressee::Nobody(Stray::Repeated));
     }
 
     #[test]
     fn an_answer_is_overdue_after_the_timeout_unless_it_came() {
         let mut clients = clients();
-        clients.request(Time::ZERO, 0, "read", None);
-        clients.request(Time::ZERO, 1, "read", None);
+        clients.request(Time::ZERO, 0, read(), None);
+        clients.request(Time::ZERO, 1, read(), None);
         clients.answered(2, Some(1));
         let just_before = Time::from_nanos(RPC_TIMEOUT.as_nanos() as u64 - 1);
         assert_eq!(clients.overdue(just_before), None);
@@ -300,13 +329,14 @@ mod tests {
     #[test]
     fn a_replaced_worker_does_not_hear_its_former_self() {
         let mut clients = clients();
-        clients.request(Time::ZERO, 0, "read", None);
+        clients.request(Time::ZERO, 0, read(), None);
         clients.overdue(Time::NEVER);
         clients.replace(0, false);
         assert_eq!(clients.process_of(0), Process::Client(4));
-        let ticket = clients.request(Time::ZERO, 0, "read", None);
+        let ticket = clients.request(Time::ZERO, 0, read(), None);
         assert_eq!((ticket.src, ticket.msg_id), (Endpoint::Client(6), 2));
-        assert_eq!(clients.answered(2, Some(2)), Addressee::Nobody, "that was another client's number");
+        assert_eq!(clients.answered(2, Some(1)), Addressee::Nobody(Stray::Late));
+        assert!(matches!(clients.answered(2, Some(2)), Addressee::Nobody(_)), "another client's number");
         assert_eq!(clients.answered(6, Some(2)), Addressee::Worker(turn(0)));
     }
 
@@ -315,7 +345,7 @@ mod tests {
         let mut clients = clients();
         let worker = clients.add_passer_by(1);
         assert_eq!((clients.process_of(worker), clients.all_free()), (Process::PasserBy(0), false));
-        assert_eq!(clients.request(Time::ZERO, worker, "read", None).dest, Endpoint::Node(1));
+        assert_eq!(clients.request(Time::ZERO, worker, read(), None).dest, Endpoint::Node(1));
         clients.set_free(worker);
         assert!(clients.all_free());
         assert_eq!(clients.take_all(), [0, 1, 2, 3]);

@@ -312,62 +312,77 @@ impl Step {
 }
 
 impl fmt::Display for Step {
-    /// In words.
+    /// In words, with nodes that are called n0, n1, ….
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.in_words(|node| format!("n{node}")))
+    }
+}
+
+impl Step {
+    /// In words, with the names of the nodes.
+    #[must_use]
+    pub fn in_words(&self, name: impl Fn(usize) -> String) -> String {
         let percent = |part: f64| format!("{:.1} % of messages", 100.0 * part);
         match self {
-            Step::StartPartition(kind, _) => write!(f, "partition: {}", kind.name()),
-            Step::StopPartition => f.write_str("the partition is healed"),
-            Step::StartOneWay(cuts) => write!(f, "links cut one way: {}", cuts.len()),
-            Step::StopOneWay => f.write_str("links work both ways again"),
-            Step::Lose(0.0) => f.write_str("messages are no longer lost"),
-            Step::Lose(part) => write!(f, "{} are lost", percent(*part)),
-            Step::Duplicate(0.0) => f.write_str("messages are no longer doubled"),
-            Step::Duplicate(part) => write!(f, "{} are doubled", percent(*part)),
-            Step::Reorder(None) => f.write_str("messages are no longer reordered"),
+            Step::StartPartition(kind, _) => format!("partition: {}", kind.name()),
+            Step::StopPartition => "the partition is healed".to_owned(),
+            Step::StartOneWay(cuts) => format!("links cut one way: {}", cuts.len()),
+            Step::StopOneWay => "links work both ways again".to_owned(),
+            Step::Lose(0.0) => "messages are no longer lost".to_owned(),
+            Step::Lose(part) => format!("{} are lost", percent(*part)),
+            Step::Duplicate(0.0) => "messages are no longer doubled".to_owned(),
+            Step::Duplicate(part) => format!("{} are doubled", percent(*part)),
+            Step::Reorder(None) => "messages are no longer reordered".to_owned(),
             Step::Reorder(Some(extra)) => {
-                write!(f, "{} are overtaken, up to {} ms late", percent(extra.share), extra.longest_ms)
+                format!("{} are overtaken, up to {} ms late", percent(extra.share), extra.longest_ms)
             }
-            Step::Delay(None) => f.write_str("messages are no longer delayed"),
+            Step::Delay(None) => "messages are no longer delayed".to_owned(),
             Step::Delay(Some(extra)) => {
-                write!(f, "{} are delayed by up to {} ms", percent(extra.share), extra.longest_ms)
+                format!("{} are delayed by up to {} ms", percent(extra.share), extra.longest_ms)
             }
-            Step::Disturb(node, Trouble::Pause) => write!(f, "n{node} pauses"),
-            Step::Disturb(node, Trouble::Resume) => write!(f, "n{node} goes on"),
-            Step::Disturb(node, Trouble::Kill) => write!(f, "n{node} is killed"),
-            Step::Disturb(node, Trouble::Restart) => write!(f, "n{node} is started again"),
+            Step::Disturb(node, Trouble::Pause) => format!("{} pauses", name(*node)),
+            Step::Disturb(node, Trouble::Resume) => format!("{} goes on", name(*node)),
+            Step::Disturb(node, Trouble::Kill) => format!("{} is killed", name(*node)),
+            Step::Disturb(node, Trouble::Restart) => format!("{} is started again", name(*node)),
             Step::Disturb(node, Trouble::Clock { ppm: TRUE_PPM, .. }) => {
-                write!(f, "n{node}'s clock runs true again")
+                format!("{}'s clock runs true again", name(*node))
             }
             Step::Disturb(node, Trouble::Clock { jump, ppm }) => {
                 let speed = f64::from(*ppm) / f64::from(TRUE_PPM);
-                write!(
-                    f,
-                    "n{node}'s clock jumps by {} ms and runs at {speed:.3} of the true speed",
+                format!(
+                    "{}'s clock jumps by {} ms and runs at {speed:.3} of the true speed",
+                    name(*node),
                     jump.as_millis()
                 )
             }
-            Step::Disturb(node, Trouble::Slow(Duration::ZERO)) => write!(f, "n{node} is no longer slow"),
-            Step::Disturb(node, Trouble::Slow(time)) => write!(f, "n{node} takes {time:?} over each message"),
-            Step::Burst(node, count) => write!(f, "{count} values are broadcast to n{node} at once"),
-            Step::CutForGood(cuts) => write!(f, "links cut for good: {}", cuts.len() / 2),
+            Step::Disturb(node, Trouble::Slow(Duration::ZERO)) => {
+                format!("{} is no longer slow", name(*node))
+            }
+            Step::Disturb(node, Trouble::Slow(time)) => {
+                format!("{} takes {time:?} over each message", name(*node))
+            }
+            Step::Burst(node, count) => format!("{count} values are broadcast to {} at once", name(*node)),
+            Step::CutForGood(cuts) => format!("links cut for good: {}", cuts.len() / 2),
             Step::StartSudden { cuts, for_good } => {
-                let pairs: Vec<String> =
-                    cuts.iter().take(8).map(|(to, from)| format!("n{from} to n{to}")).collect();
+                let pairs: Vec<String> = cuts
+                    .iter()
+                    .take(8)
+                    .map(|&(to, from)| format!("{} to {}", name(from), name(to)))
+                    .collect();
                 let more = if cuts.len() > pairs.len() { ", …" } else { "" };
                 let how_long = if *for_good { " for good" } else { "" };
-                write!(f, "suddenly cut{how_long}: {}{more}", pairs.join(", "))
+                format!("suddenly cut{how_long}: {}{more}", pairs.join(", "))
             }
-            Step::StopSudden => f.write_str("the sudden cut is healed"),
-            Step::KillForGood(node) => write!(f, "n{node} is killed for good"),
-            Step::Lull => f.write_str("clients fall silent"),
-            Step::Return => f.write_str("clients go on"),
+            Step::StopSudden => "the sudden cut is healed".to_owned(),
+            Step::KillForGood(node) => format!("{} is killed for good", name(*node)),
+            Step::Lull => "clients fall silent".to_owned(),
+            Step::Return => "clients go on".to_owned(),
             Step::Stretch { links, factor } => {
-                write!(f, "links that take {factor} of the latency: {}", links.len())
+                format!("links that take {factor} of the latency: {}", links.len())
             }
             Step::TalkTo(nodes) => {
-                let names: Vec<String> = nodes.iter().map(|node| format!("n{node}")).collect();
-                write!(f, "clients talk to {} only", names.join(" and "))
+                let names: Vec<String> = nodes.iter().map(|&node| name(node)).collect();
+                format!("clients talk to {} only", names.join(" and "))
             }
         }
     }

@@ -4,9 +4,11 @@
 //! Order is by (due time, sequence number), so that equal inputs give equal outputs, and no draw depends on
 //! the machine: logarithms are libm's.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,31 +18,73 @@ use serde::Serialize;
 
 use crate::cluster::scenario::LatencyDist;
 use crate::node::Time;
+use crate::service::{SERVICES, Services};
 
-/// One end of a message. Nodes are `n0`, `n1`, …, clients `c0`, `c1`, ….
+/// One end of a message. Nodes have [names](Names), clients are `c0`, `c1`, ….
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Endpoint {
     /// A node, by index.
     Node(usize),
     /// A client, by number.
     Client(usize),
+    /// A service, by its place among [all](SERVICES).
+    Service(usize),
+}
+
+/// The number that a name consists of after one letter, as Maelstrom writes it: no leading zeros.
+fn number(letter: u8, name: &str) -> Option<usize> {
+    let digits = name.strip_prefix(char::from(letter))?;
+    let canonical = digits == "0" || (digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0'));
+    digits.parse().ok().filter(|_| canonical)
+}
+
+/// Who is called what.
+#[derive(Clone, Debug)]
+pub struct Names {
+    nodes: Vec<String>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Names {
+    /// Nodes of these names, which differ.
+    #[must_use]
+    pub fn new(nodes: Vec<String>) -> Self {
+        let by_name = nodes.iter().cloned().enumerate().map(|(index, name)| (name, index)).collect();
+        Self { nodes, by_name }
+    }
+
+    /// The names of the nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[String] {
+        &self.nodes
+    }
+
+    /// The name of a node.
+    #[must_use]
+    pub fn node(&self, index: usize) -> &str {
+        self.nodes.get(index).map_or("", String::as_str)
+    }
+
+    /// Whose name it is, if it is anybody's: clients of any number have one.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Endpoint> {
+        let node = self.by_name.get(name).map(|&index| Endpoint::Node(index));
+        node.or_else(|| number(b'c', name).map(Endpoint::Client))
+            .or_else(|| Services::find(name).map(Endpoint::Service))
+    }
+
+    /// The name of an end of a message.
+    #[must_use]
+    pub fn of(&self, end: Endpoint) -> Cow<'_, str> {
+        match end {
+            Endpoint::Node(index) => self.node(index).into(),
+            Endpoint::Client(number) => format!("c{number}").into(),
+            Endpoint::Service(place) => SERVICES[place].0.into(),
+        }
+    }
 }
 
 impl Endpoint {
-    /// Understands a name as Maelstrom writes it: no leading zeros.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        let (kind, digits) = (name.as_bytes().first()?, name.get(1..)?);
-        let canonical =
-            digits == "0" || (digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0'));
-        let number = digits.parse().ok().filter(|_| canonical)?;
-        match kind {
-            b'n' => Some(Endpoint::Node(number)),
-            b'c' => Some(Endpoint::Client(number)),
-            _ => None,
-        }
-    }
-
     fn is_client(self) -> bool {
         matches!(self, Endpoint::Client(_))
     }
@@ -51,6 +95,7 @@ impl fmt::Display for Endpoint {
         match self {
             Endpoint::Node(index) => write!(f, "n{index}"),
             Endpoint::Client(number) => write!(f, "c{number}"),
+            Endpoint::Service(place) => f.write_str(SERVICES[*place].0),
         }
     }
 }
@@ -72,8 +117,9 @@ pub struct Packet {
 impl Packet {
     /// The line that a node receives, newline included.
     #[must_use]
-    pub fn line(&self) -> String {
-        let Packet { id, src, dest, body, .. } = self;
+    pub fn line(&self, names: &Names) -> String {
+        let Packet { id, body, .. } = self;
+        let (src, dest) = (names.of(self.src), names.of(self.dest));
         format!("{{\"id\":{id},\"src\":\"{src}\",\"dest\":\"{dest}\",\"body\":{body}}}\n")
     }
 }
@@ -173,6 +219,21 @@ pub enum Fate {
     Arrived,
 }
 
+impl Fate {
+    /// Its name in a log of messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fate::Sent => "sent",
+            Fate::Lost => "lost",
+            Fate::Doubled => "doubled",
+            Fate::CutOff => "cut-off",
+            Fate::Missed => "missed",
+            Fate::Arrived => "arrived",
+        }
+    }
+}
+
 /// A step on a message's way.
 #[derive(Clone, Debug)]
 pub struct Passage {
@@ -262,6 +323,35 @@ pub struct Network {
     journal: Journal,
     /// Every passage, if somebody wants to know.
     trace: Option<Vec<Passage>>,
+    /// Every passage as lines of JSON that have not been taken, if they are to be kept.
+    log: Option<MessageLog>,
+}
+
+/// What becomes of messages, as lines of JSON.
+#[derive(Debug)]
+struct MessageLog {
+    names: Names,
+    /// Times count from then.
+    start: Time,
+    lines: Vec<u8>,
+}
+
+impl MessageLog {
+    fn note(&mut self, at: Time, id: u64, fate: Fate, (src, dest): (Endpoint, Endpoint), body: &str) {
+        let time = at.since(self.start).as_nanos();
+        let what = fate.name();
+        // Memory takes all that is written to it.
+        let _ = match fate {
+            Fate::Sent => {
+                let (src, dest) = (self.names.of(src), self.names.of(dest));
+                writeln!(
+                    self.lines,
+                    r#"{{"time":{time},"id":{id},"what":"{what}","src":"{src}","dest":"{dest}","body":{body}}}"#
+                )
+            }
+            _ => writeln!(self.lines, r#"{{"time":{time},"id":{id},"what":"{what}"}}"#),
+        };
+    }
 }
 
 impl Network {
@@ -280,6 +370,29 @@ impl Network {
             weather: Weather::default(),
             journal: Journal::default(),
             trace: None,
+            log: None,
+        }
+    }
+
+    /// Keeps what becomes of messages from now on as lines of JSON, which are to be [taken](Self::take_log) often.
+    pub fn keep_log(&mut self, names: Names, now: Time) {
+        self.log = Some(MessageLog { names, start: now, lines: Vec::new() });
+    }
+
+    /// Puts a line into the log of messages that is about none, if there is such a log.
+    pub fn mark_log(&mut self, now: Time, what: &str) {
+        if let Some(log) = &mut self.log {
+            let time = now.since(log.start).as_nanos();
+            // Memory takes all that is written to it.
+            let _ = writeln!(log.lines, r#"{{"time":{time},"what":"{what}"}}"#);
+        }
+    }
+
+    /// Hands over the lines that were kept since the last time.
+    pub fn take_log(&mut self, take: impl FnOnce(&[u8])) {
+        if let Some(log) = &mut self.log {
+            take(&log.lines);
+            log.lines.clear();
         }
     }
 
@@ -296,16 +409,23 @@ impl Network {
     /// Takes a message. To and from clients there is no delay, and the weather is always fine.
     pub fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
         self.journal.of(src, dest).sent += 1;
-        self.note(now, Fate::Sent, src, dest, &body);
+        self.note(now, self.next_id, Fate::Sent, src, dest, &body);
         if src.is_client() || dest.is_client() {
             return self.dispatch(now, src, dest, body);
         }
+        if self.link(src, dest).is_none() {
+            // The weather is fine on the way to services as well.
+            let due = now + self.latency.sample(&mut self.rng);
+            return self.dispatch(due, src, dest, body);
+        }
         let Weather { loss, duplication, .. } = self.weather;
         if loss > 0.0 && self.rng.random::<f64>() < loss {
-            return self.note(now, Fate::Lost, src, dest, &body);
+            self.note(now, self.next_id, Fate::Lost, src, dest, &body);
+            self.next_id += 1;
+            return;
         }
         if duplication > 0.0 && self.rng.random::<f64>() < duplication {
-            self.note(now, Fate::Doubled, src, dest, &body);
+            self.note(now, self.next_id, Fate::Doubled, src, dest, &body);
             let due = now + self.delay(src, dest) + COPY_DELAY.sample(&mut self.rng);
             self.dispatch(due, src, dest, body.clone());
         }
@@ -336,7 +456,10 @@ impl Network {
         self.next_id += 1;
     }
 
-    fn note(&mut self, at: Time, fate: Fate, src: Endpoint, dest: Endpoint, body: &Arc<str>) {
+    fn note(&mut self, at: Time, id: u64, fate: Fate, src: Endpoint, dest: Endpoint, body: &Arc<str>) {
+        if let Some(log) = &mut self.log {
+            log.note(at, id, fate, (src, dest), body);
+        }
         if let Some(trace) = &mut self.trace {
             trace.push(Passage { at, fate, src, dest, body: Arc::clone(body) });
         }
@@ -353,7 +476,7 @@ impl Network {
                 _ if self.is_cut(src, dest) => Fate::CutOff,
                 _ => Fate::Arrived,
             };
-            self.note(due, fate, src, dest, &packet.body);
+            self.note(due, packet.id, fate, src, dest, &packet.body);
             if fate == Fate::Arrived {
                 self.journal.of(src, dest).received += 1;
                 return Some(packet);
@@ -426,7 +549,8 @@ mod tests {
     }
 
     fn send(network: &mut Network, at_ms: u64, src: &str, dest: &str) {
-        let end = |name| Endpoint::parse(name).expect("a name");
+        let names = Names::new((0..3).map(|node| format!("n{node}")).collect());
+        let end = |name| names.find(name).expect("a name");
         network.send(Time::from_nanos(at_ms * MS), end(src), end(dest), "{}".into());
     }
 
@@ -437,12 +561,26 @@ mod tests {
 
     #[test]
     fn names_are_understood_as_they_are_written() {
-        for name in ["n0", "n24", "c0", "c107"] {
-            assert_eq!(Endpoint::parse(name).expect("a name").to_string(), name);
+        let names = Names::new(vec!["n0".to_owned(), "east-1".to_owned()]);
+        for name in ["n0", "east-1", "c0", "c107", "lin-kv", "lin-tso"] {
+            assert_eq!(names.of(names.find(name).expect("a name")), name);
         }
-        for bad in ["", "n", "n01", "n-1", "n+1", "x1", "nn1", "é1", "n99999999999999999999999"] {
-            assert_eq!(Endpoint::parse(bad), None, "{bad}");
+        for bad in ["", "c", "n1", "c01", "c-1", "c+1", "x1", "cc1", "é1", "c99999999999999999999999"] {
+            assert_eq!(names.find(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn services_are_as_far_away_as_nodes_and_never_cut_off() {
+        let mut network = network(100, LatencyDist::Constant);
+        network.weather.loss = 1.0;
+        network.cut(Layer::Partition, 0, 1);
+        send(&mut network, 0, "n0", "lin-kv");
+        send(&mut network, 5, "lin-kv", "n0");
+        assert_eq!(receive(&mut network, 99), None);
+        assert_eq!(receive(&mut network, 100).as_deref(), Some("n0>lin-kv"));
+        assert_eq!(receive(&mut network, 105).as_deref(), Some("lin-kv>n0"));
+        assert_eq!((network.journal().servers.sent, network.journal().clients.sent), (2, 0));
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! or for the trial's next event.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind, PipeReader, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -25,10 +26,9 @@ use thiserror::Error;
 use crate::cluster::nemesis::Trouble;
 use crate::cluster::scenario::{Scenario, Verbosity};
 use crate::cluster::trial::{Cluster, Fault, Results, Snapshot, Trial};
-use crate::history::History;
+use crate::history::{History, Writer};
 use crate::node::Time;
 use crate::protocol::{Lines, NextLine};
-use crate::report::store::RunDir;
 use crate::runtime::Clock;
 
 /// The longest line that a node may print. A read of ten million values fits.
@@ -71,6 +71,13 @@ impl NodeCommand {
     }
 }
 
+impl fmt::Display for NodeCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.program.display())?;
+        self.args.iter().try_for_each(|arg| write!(f, " {arg}"))
+    }
+}
+
 /// Why a run could not be finished.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -83,28 +90,30 @@ pub enum RunError {
         error: io::Error,
     },
     /// A node could not be started.
-    #[error("cannot start n{node} as {}: {error}{}", program.display(), hint(error))]
+    #[error("cannot start {node} as {}: {error}{}", program.display(), hint(error))]
     Spawn {
         /// The node.
-        node: usize,
+        node: String,
         /// The path.
         program: PathBuf,
         /// What the system says.
         error: io::Error,
     },
     /// A node misbehaved.
-    #[error("{fault}{}", last_words(words))]
+    #[error("{node} {fault}{}", last_words(words))]
     Fault {
+        /// The node.
+        node: String,
         /// What it did.
         fault: Fault,
         /// Its last lines on stderr.
         words: Vec<String>,
     },
     /// A node's process ended, or can no longer be talked to.
-    #[error("n{node} {how}{}", last_words(words))]
+    #[error("{node} {how}{}", last_words(words))]
     Died {
         /// The node.
-        node: usize,
+        node: String,
         /// How.
         how: String,
         /// Its last lines on stderr.
@@ -147,31 +156,56 @@ pub fn run(
     scenario: &Scenario,
     seed: u64,
     command: &NodeCommand,
-    dir: &RunDir,
+    dir: &Path,
     (signals, verbosity): (&Signals, Verbosity),
     watch: &mut dyn FnMut(&Snapshot, Vec<String>),
 ) -> Result<(Results, History), RunError> {
     let _busy = signals.busy();
     let clock = Clock::start();
-    let mut nodes = Processes::start(scenario.nodes(), command, dir, verbosity.log_stderr)?;
+    let mut nodes = Processes::start(scenario.names(), command, dir, verbosity.log_stderr)?;
     let mut trial = Trial::new(scenario, seed, verbosity, clock.now());
-    let drove = drive(&mut trial, &mut nodes, &clock, signals, watch);
+    let store = |error| RunError::Store { path: dir.to_owned(), error };
+    let mut records = Records::create(dir, verbosity.keeps_messages).map_err(store)?;
+    let drove = drive(&mut trial, &mut nodes, &mut records, (&clock, signals), watch);
     drop(nodes);
-    let (results, history) = trial.finish();
-    if let Err(error) = drove {
-        // What went wrong first is what there is to say.
-        let _ = dir.write_history(&history);
-        return Err(error);
+    // What went wrong first is what there is to say.
+    let kept = records.keep(&mut trial);
+    drove?;
+    kept.map_err(store)?;
+    Ok(trial.finish())
+}
+
+/// What is kept of a run while it goes on, so that it outlives natter.
+struct Records {
+    dir: PathBuf,
+    history: Writer<BufWriter<File>>,
+    messages: Option<BufWriter<File>>,
+}
+
+impl Records {
+    fn create(dir: &Path, keeps_messages: bool) -> io::Result<Self> {
+        let create = |name| File::create(dir.join(name)).map(BufWriter::new);
+        let messages = keeps_messages.then(|| create("messages.jsonl")).transpose()?;
+        Ok(Self { dir: dir.to_owned(), history: Writer::new(create("history.jsonl")?), messages })
     }
-    Ok((results, history))
+
+    /// Writes what has happened since the last call.
+    fn keep(&mut self, trial: &mut Trial) -> io::Result<()> {
+        self.history.append(trial.history())?;
+        let Some(messages) = &mut self.messages else { return Ok(()) };
+        let mut written = Ok(());
+        trial.take_messages(|lines| written = messages.write_all(lines));
+        written?;
+        messages.flush()
+    }
 }
 
 /// Moves lines and time until the trial is done.
 fn drive(
     trial: &mut Trial,
     nodes: &mut Processes,
-    clock: &Clock,
-    signals: &Signals,
+    records: &mut Records,
+    (clock, signals): (&Clock, &Signals),
     watch: &mut dyn FnMut(&Snapshot, Vec<String>),
 ) -> Result<(), RunError> {
     let mut watch_at = clock.now();
@@ -183,6 +217,7 @@ fn drive(
             let mut log = trial.take_log();
             log.append(&mut nodes.said);
             watch(&trial.snapshot(now), log);
+            records.keep(trial).map_err(|error| RunError::Store { path: records.dir.clone(), error })?;
             watch_at = now + WATCH_INTERVAL;
             nodes.check_alive()?;
         }
@@ -210,13 +245,13 @@ struct Processes {
 }
 
 impl Processes {
-    fn start(count: usize, command: &NodeCommand, dir: &RunDir, show: bool) -> Result<Self, RunError> {
-        let nodes = Vec::with_capacity(count);
+    fn start(names: Vec<String>, command: &NodeCommand, dir: &Path, show: bool) -> Result<Self, RunError> {
+        let nodes = Vec::with_capacity(names.len());
         let mut all = Self { nodes, said: Vec::new(), command: command.clone(), failed: None };
-        for node in 0..count {
-            let name = format!("n{node}");
-            let store = |error| RunError::Store { path: dir.path().to_owned(), error };
-            let log = dir.node_log(&name).map_err(store)?;
+        for (node, name) in names.into_iter().enumerate() {
+            let path = dir.join(format!("{name}.log"));
+            let store = |error| RunError::Store { path: path.clone(), error };
+            let log = (path.clone(), File::create(&path).map_err(store)?);
             all.nodes.push(Machine { process: None, stderr: Stderr::new(name, log, show) });
             all.spawn(node)?;
         }
@@ -224,7 +259,8 @@ impl Processes {
     }
 
     fn spawn(&mut self, node: usize) -> Result<(), RunError> {
-        let failed = |error| RunError::Spawn { node, program: self.command.program.clone(), error };
+        let name = self.name(node);
+        let failed = |error| RunError::Spawn { node: name, program: self.command.program.clone(), error };
         self.nodes[node].spawn(&self.command).map_err(failed)
     }
 
@@ -292,12 +328,16 @@ impl Processes {
 
     fn fault(&mut self, fault: Fault) -> RunError {
         let words = self.last_words(fault.node());
-        RunError::Fault { fault, words }
+        RunError::Fault { node: self.name(fault.node()), fault, words }
     }
 
     fn died(&mut self, node: usize, how: String) -> RunError {
         let words = self.last_words(node);
-        RunError::Died { node, how, words }
+        RunError::Died { node: self.name(node), how, words }
+    }
+
+    fn name(&self, node: usize) -> String {
+        self.nodes[node].stderr.name.clone()
     }
 
     fn last_words(&mut self, node: usize) -> Vec<String> {

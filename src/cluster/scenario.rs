@@ -4,12 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
+use serde::{Serialize, Serializer};
 
 use crate::workload::{Options, WorkloadKind};
 
 /// One run's options.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Scenario {
     /// What clients do, and what is checked
     #[arg(short, long, value_enum)]
@@ -60,6 +62,7 @@ pub struct Scenario {
     pub seed: Option<u64>,
 
     #[command(flatten)]
+    #[serde(flatten)]
     /// What concerns workloads alone.
     pub options: Options,
 }
@@ -106,6 +109,12 @@ impl Scenario {
         }
     }
 
+    /// Why the workload can't be run so, if it can't.
+    #[must_use]
+    pub fn refused(&self) -> Option<String> {
+        (self.workload.refuses)(self.nodes(), self.workers())
+    }
+
     /// How long clients make requests.
     #[must_use]
     pub fn time_limit(&self) -> Duration {
@@ -127,6 +136,10 @@ pub struct Verbosity {
     /// Show each message as it is received
     #[arg(long)]
     pub log_net_recv: bool,
+
+    /// Don't store messages in messages.jsonl
+    #[arg(long = "no-messages", action = ArgAction::SetFalse)]
+    pub keeps_messages: bool,
 }
 
 /// A duration from an option in seconds, which is never negative.
@@ -144,9 +157,13 @@ pub(crate) fn at_most(bound: f64) -> impl Fn(&str) -> Result<f64, String> + Clon
     }
 }
 
+/// A step of the nemesis each hundredth of a second is more than any run can follow.
 fn interval(text: &str) -> Result<f64, String> {
-    at_most(1e6)(text)
-        .and_then(|secs| if secs > 0.0 { Ok(secs) } else { Err("must be more than 0".to_owned()) })
+    match text.parse::<f64>() {
+        Ok(number) if (0.01..=1e6).contains(&number) => Ok(number),
+        Ok(_) => Err("must be from 0.01 to 1000000".to_owned()),
+        Err(_) => Err("must be a number".to_owned()),
+    }
 }
 
 impl LatencyDist {
@@ -162,7 +179,8 @@ impl LatencyDist {
 }
 
 /// How delays are spread around their mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LatencyDist {
     /// Always the mean
     Constant,
@@ -173,7 +191,8 @@ pub enum LatencyDist {
 }
 
 /// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
     /// The network is cut in two or more, in one of four ways
     Partition,
@@ -207,6 +226,12 @@ impl FromStr for Concurrency {
     }
 }
 
+impl Serialize for Concurrency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for Concurrency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -223,6 +248,15 @@ pub enum Availability {
     Total,
     /// At least this part, from 0 to 1.
     Fraction(f64),
+}
+
+impl Serialize for Availability {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Availability::Total => serializer.serialize_str("total"),
+            Availability::Fraction(least) => serializer.serialize_f64(*least),
+        }
+    }
 }
 
 impl FromStr for Availability {
@@ -271,6 +305,6 @@ mod tests {
             assert!(latency(bad).is_err(), "{bad}");
         }
         assert_eq!((latency("0"), latency("0.5")), (Ok(0.0), Ok(0.5)));
-        assert!(interval("0").is_err() && interval("0.1").is_ok());
+        assert!(interval("0").is_err() && interval("0.0001").is_err() && interval("0.1").is_ok());
     }
 }

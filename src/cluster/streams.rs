@@ -14,6 +14,7 @@ pub(crate) enum Stream {
     Kills = 6,
     Pauses = 7,
     Designs = 8,
+    Services = 9,
 }
 
 /// The numbers that a seed stands for.

@@ -1,6 +1,9 @@
 //! What clients and the nemesis did, in order: the only thing that checkers look at.
 
+pub(crate) mod edn;
+mod read;
 mod shown;
+mod write;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,8 +12,10 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
+pub use self::read::ReadError;
 pub use self::shown::Shown;
 use self::shown::{LastReads, Source, apply};
+pub use self::write::Writer;
 use crate::node::Time;
 use crate::protocol::Value;
 
@@ -216,6 +221,15 @@ impl History {
     pub fn node_name(&self, process: Process) -> Option<String> {
         let node = self.node_of(process)?;
         Some(self.names.get(node).cloned().unwrap_or_else(|| format!("n{node}")))
+    }
+
+    /// The node of that name.
+    #[must_use]
+    pub fn node_called(&self, name: &str) -> Option<usize> {
+        if self.names.is_empty() {
+            return name.strip_prefix('n')?.parse().ok();
+        }
+        self.names.iter().position(|known| known == name)
     }
 
     /// Who acts, in words: `n3 (process 7)`, or `process 7` where the node isn't known.

@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::check::Valid;
+use crate::check::{Finding, Stats, Valid};
 use crate::cluster::scenario::Scenario;
 use crate::cluster::trial::{Results, Snapshot};
+use crate::workload::WorkloadResult;
 
 /// A line on the terminal that tells how far a run is: time, operations, messages under way, faults in force.
 /// Nothing is shown where stderr is no terminal.
@@ -71,7 +72,7 @@ fn describe(snapshot: &Snapshot) -> String {
 /// The summary of a run, some lines of text.
 #[must_use]
 pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
-    let Results { valid, seed, stats, availability, net, workload } = results;
+    let Results { valid, seed, stats, availability, net, workload, strays, findings, .. } = results;
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<18}{value}");
@@ -100,9 +101,50 @@ pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
     for (name, value) in &workload.lines {
         line(name, value.clone());
     }
+    for (name, value) in [("late answers", strays.late), ("stray answers", strays.repeated + strays.unasked)]
+    {
+        if value > 0 {
+            line(name, value.to_string());
+        }
+    }
     line("stored in", path.to_owned());
     line("valid", verdict(*valid).to_owned());
-    text
+    text + &told(findings)
+}
+
+/// The summary of a history that was judged anew.
+#[must_use]
+pub fn judged(stats: &Stats, workload: &WorkloadResult) -> String {
+    let all = &stats.all;
+    let ended = format!("{} ok, {} failed, {} unknown", all.ok_count, all.fail_count, all.info_count);
+    let lines = std::iter::once(&("operations", ended))
+        .chain(&workload.lines)
+        .fold(String::new(), |text, (name, value)| text + &format!("{name:<18}{value}\n"));
+    format!("{lines}{:<18}{}\n{}", "valid", verdict(workload.valid), told(&workload.findings))
+}
+
+/// What is wrong, in paragraphs; nothing if nothing is.
+fn told(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { what, count, hint, .. } in findings {
+        let times = if *count > 1 { format!(" ({count} times; this is the first)") } else { String::new() };
+        let _ = write!(text, "\n{what}{times}\n");
+        if !hint.is_empty() {
+            let _ = writeln!(text, "{hint}");
+        }
+    }
+    printable(&text)
+}
+
+/// A text from nodes, as it may go to a terminal: control characters are shown, and do nothing.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let shown = |char: char| match char {
+        '\n' | '\t' => char.to_string(),
+        char if char.is_control() => char.escape_default().to_string(),
+        char => char.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// A verdict in a word or three.

@@ -1,11 +1,12 @@
 //! Where runs are kept: `store/<workload>/<timestamp>/`, and `store/latest`.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::cluster::trial::Results;
-use crate::history::History;
+use serde_json::{Value as Json, json};
+
+use crate::history::edn;
 
 /// The folder of one run.
 #[derive(Clone, Debug)]
@@ -45,38 +46,45 @@ impl RunDir {
         &self.path
     }
 
-    /// Makes the file that a node's stderr goes to.
+    /// Writes a run's results to results.json, and to results.edn as Maelstrom has it.
     ///
     /// # Errors
     /// If the file system says no.
-    pub fn node_log(&self, node: &str) -> io::Result<(PathBuf, File)> {
-        let path = self.path.join(format!("{node}.log"));
-        let file = File::create(&path)?;
-        Ok((path, file))
+    pub fn write_results(&self, results: Json) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(&results)?;
+        fs::write(self.path.join("results.json"), text + "\n")?;
+        fs::write(self.path.join("results.edn"), maelstroms(results))
     }
+}
 
-    /// Writes results.json.
-    ///
-    /// # Errors
-    /// If the file system says no.
-    pub fn write_results(&self, results: &Results) -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(self.path.join("results.json"))?);
-        serde_json::to_writer_pretty(&mut file, results)?;
-        writeln!(file)?;
-        file.flush()
+/// Results as Maelstrom writes them: `valid?` everywhere, and the checks that natter does otherwise.
+fn maelstroms(mut results: Json) -> String {
+    let exceptions = results["exceptions"].take();
+    results["exceptions"] = json!({ "valid": true, "exceptions": exceptions });
+    results["perf"] =
+        json!({ "valid": true, "latency-graph": { "valid": true }, "rate-graph": { "valid": true } });
+    results["timeline"] = json!({ "valid": true });
+    results["net"]["valid"] = true.into();
+    let mut text = String::new();
+    let with_question_marks = with_question_marks(results);
+    for (place, (key, value)) in with_question_marks.as_object().into_iter().flatten().enumerate() {
+        text.push_str(if place > 0 { ",\n " } else { "{" });
+        text.push(':');
+        text.push_str(key);
+        text.push(' ');
+        edn::write_under(key, value, &mut text);
     }
+    text + "}\n"
+}
 
-    /// Writes history.jsonl.
-    ///
-    /// # Errors
-    /// If the file system says no.
-    pub fn write_history(&self, history: &History) -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(self.path.join("history.jsonl"))?);
-        for event in history.events() {
-            serde_json::to_writer(&mut file, event)?;
-            writeln!(file)?;
+fn with_question_marks(json: Json) -> Json {
+    match json {
+        Json::Object(fields) => {
+            let key = |key: String| if key == "valid" { "valid?".to_owned() } else { key };
+            fields.into_iter().map(|(name, value)| (key(name), with_question_marks(value))).collect()
         }
-        file.flush()
+        Json::Array(elements) => elements.into_iter().map(with_question_marks).collect(),
+        other => other,
     }
 }
 
@@ -95,6 +103,15 @@ fn point(root: &Path, run: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_are_written_as_maelstrom_has_them() {
+        let results = json!({"valid": "unknown", "exceptions": [], "net": {"all": {"msg-count": 1}}});
+        let text = maelstroms(results);
+        assert!(text.contains(":exceptions {:exceptions [], :valid? true}"), "{text}");
+        assert!(text.contains(":net {:all {:msg-count 1}, :valid? true}"), "{text}");
+        assert!(text.starts_with("{:") && text.ends_with(":valid? :unknown}\n"), "{text}");
+    }
 
     #[test]
     fn runs_that_begin_at_once_do_not_meddle_with_each_other() {

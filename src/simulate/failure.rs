@@ -14,7 +14,7 @@ use crate::protocol::Value;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Failure {
     /// A node misbehaved, or an invariant broke.
-    #[error("{:.3} s: {fault}", at.as_secs_f64())]
+    #[error("{:.3} s: n{} {fault}", at.as_secs_f64(), fault.node())]
     Fault {
         /// When, after clients began.
         at: Duration,

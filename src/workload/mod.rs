@@ -25,6 +25,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use rand_pcg::Pcg64;
+use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
 use self::final_reads::FinalReads;
@@ -78,6 +79,12 @@ impl PartialEq for WorkloadKind {
 impl Debug for WorkloadKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
+    }
+}
+
+impl Serialize for WorkloadKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
     }
 }
 

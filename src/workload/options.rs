@@ -1,12 +1,14 @@
 //! What a user may ask of workloads, by Maelstrom's names.
 
 use clap::Args;
+use serde::Serialize;
 
 use super::topology::TopologyKind;
 use crate::check::txn::Model;
 
 /// Options of workloads.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Options {
     /// The topology suggested to the nodes (broadcast)
     #[arg(long, value_enum, value_name = "SPEC", default_value_t = TopologyKind::Grid)]

@@ -4,6 +4,7 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
+use super::Options;
 use crate::check::set_full::SetFull;
 use crate::check::txn::TxnResult;
 use crate::check::{Finding, Valid};
@@ -39,7 +40,9 @@ impl WorkloadResult {
     }
 
     /// The verdict on transactions.
-    pub(super) fn of_txns(result: &TxnResult) -> Self {
+    pub(super) fn of_txns(result: &TxnResult, options: &Options) -> Self {
+        let strict = options.strict_maelstrom.then(|| result.maelstrom_strict());
+        let result = strict.as_ref().unwrap_or(result);
         let anomalies = result.anomaly_types.join(", ");
         let line = if anomalies.is_empty() { "none".to_owned() } else { anomalies };
         Self::new(result.valid, result).with(result.findings(), vec![("anomalies", line)])

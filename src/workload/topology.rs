@@ -1,9 +1,11 @@
 //! The topologies that Maelstrom suggests to nodes.
 
 use clap::ValueEnum;
+use serde::Serialize;
 
 /// A shape of network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TopologyKind {
     /// A chain
     Line,

@@ -9,7 +9,9 @@ pub const KIND: WorkloadKind = WorkloadKind {
     name: "txn-list-append",
     about: "Lists that grow, in transactions",
     new: |setting| Box::new(Txn::new(setting.options, "append", true)),
-    check: |history, options| WorkloadResult::of_txns(&list_append(history, &options.consistency_models)),
+    check: |history, options| {
+        WorkloadResult::of_txns(&list_append(history, &options.consistency_models), options)
+    },
     reads_sets: false,
     refuses: refuses_nothing,
 };

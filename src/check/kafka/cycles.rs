@@ -2,9 +2,9 @@
 //!
 //! A sender comes before those who poll its message (wr). Under the model that Jepsen asks for,
 //! strict-serializable, an operation that succeeded also comes before all that began after it had ended
-//! (realtime; what a process does in succession is contained in it). Jepsen draws no edges between sends here.
-//! Names are Elle's: G1c if messages alone close a cycle, G1c-realtime if time is needed. Beside each cycle
-//! Elle reports the model that it rules out, as PL-2-cycle-exists or strong-PL-2-cycle-exists.
+//! (realtime; what a process does in succession is contained in it). Jepsen draws no edges between sends
+//! here. Names are Elle's: G1c if messages alone close a cycle, G1c-realtime if time is needed. Beside each
+//! cycle Elle reports the model that it rules out, as PL-2-cycle-exists or strong-PL-2-cycle-exists.
 
 use std::collections::HashMap;
 
@@ -98,8 +98,8 @@ fn sender_to_pollers(reading: &Reading, fates: &Fates, edges: &mut Vec<(usize, u
 }
 
 /// Adds edges from each operation that succeeded to all that begin after its end: through a junction for the
-/// instant of each end, which leads to the next and to what begins before that. So edges are as few as events.
-/// Returns how many junctions there are.
+/// instant of each end, which leads to the next and to what begins before that. So edges are as few as
+/// events. Returns how many junctions there are.
 fn realtime(history: &History, reading: &Reading, edges: &mut Vec<(usize, usize, Kinds)>) -> usize {
     let mut latest = None;
     let mut instants = 0;
@@ -131,8 +131,8 @@ fn moments(history: &History, reading: &Reading) -> Vec<(OpId, bool)> {
     at_event.into_iter().flatten().collect()
 }
 
-/// Joins successive edges of time: if one ended before another began, and that before a third began, the first
-/// ended before the third began.
+/// Joins successive edges of time: if one ended before another began, and that before a third began, the
+/// first ended before the third began.
 fn without_detours(cycle: graph::Cycle) -> graph::Cycle {
     let mut short: graph::Cycle = Vec::new();
     for (node, kind) in cycle {

@@ -39,6 +39,10 @@ pub(super) fn findings(analysis: &Analysis<'_>, errors: &Errors) -> Vec<Finding>
     all.into_iter().flatten().collect()
 }
 
+/// Added to a step whose messages are at several offsets, or at offsets with several messages.
+const CAVEAT: &str = " The log is ambiguous here, so this may be a mere consequence of duplicates or \
+    inconsistent offsets: look into these first.";
+
 struct Words<'a> {
     analysis: &'a Analysis<'a>,
 }
@@ -168,14 +172,14 @@ impl Words<'_> {
     }
 
     fn send_back(&self, found: &[Pair]) -> Option<Finding> {
-        let pair = found.first()?;
-        let [former, latter] = [0, 1].map(|at| self.sending(pair.ops[at], &self.placed(pair.messages[at])));
-        let what = format!("{}; then {latter}.", capital(&former));
+        let (pair, caveat) = self.clearest(found)?;
+        let [former, latter] = [0, 1].map(|at| self.sending(pair.ops[at], &self.one_of(pair, at)));
+        let what = format!("{}; then {latter}.{caveat}", capital(&former));
         Some(self.finding(what, found.len(), &pair.ops, hint::SEND_BACK))
     }
 
     fn poll_skip(&self, found: &[Pair]) -> Option<Finding> {
-        let pair = found.first()?;
+        let (pair, caveat) = self.clearest(found)?;
         let skipped = self.analysis.skipped(pair).take(NAMED_MAX).map(|message| {
             let offset = self.analysis.offsets(message).next().unwrap_or_default();
             format!("{} (offset {offset})", self.analysis.value(message))
@@ -185,32 +189,49 @@ impl Words<'_> {
         if left_out > NAMED_MAX {
             skipped += &format!(" and {} more", left_out - NAMED_MAX);
         }
-        let what = format!("{}, and left out {skipped}.", self.successive(pair));
+        let what = format!("{}, and left out {skipped}.{caveat}", self.successive(pair));
         let within = pair.ops[0] == pair.ops[1];
         Some(self.finding(what, found.len(), &pair.ops, if within { hint::SKIP_WITHIN } else { hint::SKIP }))
     }
 
     fn poll_back(&self, found: &[Pair]) -> Option<Finding> {
-        let pair = found.first()?;
+        let (pair, caveat) = self.clearest(found)?;
         let where_to = if pair.messages[0] == pair.messages[1] { "the same again" } else { "a step back" };
-        let what = format!("{}: {where_to}.", self.successive(pair));
+        let what = format!("{}: {where_to}.{caveat}", self.successive(pair));
         let within = pair.ops[0] == pair.ops[1];
         Some(self.finding(what, found.len(), &pair.ops, if within { hint::BACK_WITHIN } else { hint::BACK }))
     }
 
     fn successive(&self, pair: &Pair) -> String {
-        let [former, latter] = pair.messages.map(|message| self.placed(message));
+        let [former, latter] = [0, 1].map(|at| self.one_of(pair, at));
         match pair.ops {
             [one, other] if one == other => {
                 format!("{} showed {former} and right after it {latter}", self.capital(one))
             }
             [one, other] => {
-                format!(
-                    "{} ended with {former}; {}, its next, began with {latter}",
-                    self.capital(one),
-                    self.op(other)
-                )
+                let (one, other) = (self.capital(one), self.op(other));
+                format!("{one} ended with {former}; {other}, the next to show this key, began with {latter}")
             }
+        }
+    }
+
+    /// The first pair of messages each of which has one offset for itself. If there is none, the first, with
+    /// a caveat: then the order of messages is a matter of choice.
+    fn clearest<'p>(&self, found: &'p [Pair]) -> Option<(&'p Pair, &'static str)> {
+        let clear = |&message: &Message| {
+            self.analysis.logs.is_clear(self.analysis.reading.messages[message].key, message)
+        };
+        match found.iter().find(|pair| pair.messages.iter().all(clear)) {
+            Some(pair) => Some((pair, "")),
+            None => found.first().map(|pair| (pair, CAVEAT)),
+        }
+    }
+
+    /// A message of a pair, with the offset at which it was sent or polled.
+    fn one_of(&self, pair: &Pair, at: usize) -> String {
+        match pair.offsets[at] {
+            Some(offset) => self.at_offset(pair.messages[at], &format!("offset {offset}")),
+            None => self.placed(pair.messages[at]),
         }
     }
 
@@ -297,6 +318,10 @@ impl Words<'_> {
             [one] => format!("offset {one}"),
             several => format!("offsets {}", several.join(", ")),
         };
+        self.at_offset(message, &place)
+    }
+
+    fn at_offset(&self, message: Message, place: &str) -> String {
         format!("message {} at {place} of key {:?}", self.analysis.value(message), self.analysis.key(message))
     }
 

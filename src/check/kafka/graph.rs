@@ -1,8 +1,9 @@
 //! A directed graph with kinds of edges; its strongly connected components; short cycles in them.
 //!
 //! Components are found by Tarjan's algorithm (R. Tarjan, "Depth-first search and linear graph algorithms",
-//! 1972) with a stack of its own instead of recursion, in time linear in the size of the graph. A cycle through
-//! an edge of a given kind is found by a breadth-first search from where the edge leads to where it starts.
+//! 1972) with a stack of its own instead of recursion, in time linear in the size of the graph. A cycle
+//! through an edge of a given kind is found by a breadth-first search from where the edge leads to where it
+//! starts.
 //!
 //! A relation with many pairs, such as "ended before the other began", needs few edges if it goes through
 //! *junctions*: nodes that stand for nothing and do not count in the length of a cycle.
@@ -56,7 +57,7 @@ pub(super) type Cycle = Vec<(usize, Kinds)>;
 
 impl Graph {
     /// A graph of nodes and, numbered after them, junctions, fewer than 2^32 in all, with edges
-    /// (from, to, kind).
+    /// (from, to, kind). An edge from a node to itself is no cycle.
     pub(super) fn new(nodes: usize, junctions: usize, edges: &[(usize, usize, Kinds)]) -> Self {
         let all = nodes + junctions;
         let mut starts = vec![0; all + 1];
@@ -86,9 +87,10 @@ impl Graph {
         components
     }
 
-    /// A shortest cycle of edges of the kinds `within`, at least one of the kind `through`, in a component; the
-    /// first edge of the cycle is of that kind and leaves no junction. Each edge followed in search of a shorter
-    /// cycle than the first one found costs one of `effort`; without any left, the shortest so far has to do.
+    /// A shortest cycle of edges of the kinds `within`, at least one of the kind `through`, in a component;
+    /// the first edge of the cycle is of that kind and leaves no junction. Each edge followed in search of a
+    /// shorter cycle than the first one found costs one of `effort`; without any left, the shortest so far
+    /// has to do.
     pub(super) fn cycle(
         &self,
         component: &[usize],
@@ -101,6 +103,9 @@ impl Graph {
         for &from in component.iter().filter(|&&node| node < self.junctions) {
             for edge in self.out(from).iter().filter(|edge| edge.kind.meets(through)) {
                 let start = edge.to as usize;
+                if !search.inside[start] {
+                    continue;
+                }
                 let path = match best.as_ref().map(|cycle| self.length(cycle)) {
                     None => search.path(self, start, from, within, usize::MAX, &mut { usize::MAX }),
                     Some(length) if length > 2 && *effort > 0 => {
@@ -129,7 +134,7 @@ impl Graph {
     }
 }
 
-/// Tarjan's search, going on.
+/// Tarjan's search in progress.
 struct Tarjan<'g> {
     graph: &'g Graph,
     kinds: Kinds,
@@ -231,7 +236,8 @@ impl Search {
         Search { inside, reached: vec![0; nodes], from: vec![(0, Kinds(0)); nodes], searches: 0 }
     }
 
-    /// A shortest path through at most `longest` nodes, its end not counted; each edge followed costs one of `effort`.
+    /// A shortest path through at most `longest` nodes, its end not counted. Each edge followed costs one of
+    /// `effort`.
     fn path(
         &mut self,
         graph: &Graph,

@@ -70,8 +70,7 @@ struct Growth(Vec<Vec<(u64, u64)>>);
 impl Growth {
     fn of(history: &History, reading: &Reading) -> Self {
         let mut growth: Vec<Vec<(u64, u64)>> = vec![Vec::new(); reading.keys.len()];
-        let told = |op: &&Op| op.completed.is_some() && op.kind != EventKind::Fail;
-        for op in reading.ops.iter().filter(told) {
+        for op in reading.ops.iter().filter(|op| op.kind != EventKind::Fail) {
             let time = history.events()[op.event()].time.as_nanos();
             for (key, offset) in offsets(op) {
                 let known = &mut growth[key];

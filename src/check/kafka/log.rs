@@ -70,12 +70,18 @@ impl Logs {
     }
 
     /// How far it is from one message of a key to another, in indices; 1 if that cannot be said.
-    pub(super) fn distance(&self, from: Option<Message>, to: Option<Message>) -> i64 {
-        let order = |message: Option<Message>| self.places[message?]?.order;
+    pub(super) fn distance(&self, from: Message, to: Message) -> i64 {
+        let order = |message: Message| self.places[message]?.order;
         match (order(from), order(to)) {
             (Some(from), Some(to)) => to as i64 - from as i64,
             _ => 1,
         }
+    }
+
+    /// Whether a message is at one offset only, and alone there.
+    pub(super) fn is_clear(&self, key: Key, message: Message) -> bool {
+        self.places[message]
+            .is_some_and(|place| place.count == 1 && self.logs[key][place.first].messages.len() == 1)
     }
 }
 

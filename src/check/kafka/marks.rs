@@ -86,9 +86,9 @@ fn precommitted(reading: &Reading) -> Vec<(OpId, Message)> {
     found
 }
 
-/// Whoever polled a message could poll all that come before it in the log of its key: so somebody should have.
-/// A message may be at several offsets: the greatest *first* index of a polled message bounds what must have
-/// been polled, and a message counts only if its *last* index is not above.
+/// Whoever polled a message could poll all that come before it in the log of its key: so somebody should
+/// have. A message may be at several offsets: the greatest *first* index of a polled message bounds what must
+/// have been polled, and a message counts only if its *last* index is not above.
 fn lost(reading: &Reading, fates: &Fates, logs: &Logs) -> Vec<Lost> {
     let mut found = Vec::new();
     for (key, bound) in bounds(reading, fates, logs).into_iter().enumerate() {

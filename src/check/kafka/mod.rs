@@ -1,11 +1,11 @@
 //! Kafka-style logs: what a run of the `kafka` workload shows to be wrong, in the way of `jepsen.tests.kafka`
 //! 0.3.7, with its names.
 //!
-//! Clients send messages, which get offsets in the log of their key, and poll from a position on. From this the
-//! analysis knows parts of each log ([`log`]) and what became of each message ([`fates`]). It looks for messages
-//! at several offsets, offsets with several messages, lost, aborted, invented ([`marks`]) and unseen messages
-//! ([`unseen`]), for steps that leave something out or go back ([`steps`]), for operations that depend on
-//! each other in a circle ([`cycles`]), and for how far polls lag behind ([`lag`]).
+//! Clients send messages, which get offsets in the log of their key, and poll from a position on. From this
+//! the analysis knows parts of each log (`log`) and what became of each message (`fates`). It looks for
+//! messages at several offsets, offsets with several messages, lost, aborted, invented (`marks`) and unseen
+//! messages (`unseen`), for steps that leave something out or go back (`steps`), for operations that
+//! depend on each other in a circle (`cycles`), and for how far polls lag behind (`lag`).
 //!
 //! Where Jepsen's checker throws, and so knows no verdict, this one judges; [`Kafka::notes`] says so.
 
@@ -18,6 +18,7 @@ mod hints;
 mod lag;
 mod log;
 mod marks;
+mod notes;
 mod reading;
 mod render;
 mod set_order;
@@ -41,7 +42,7 @@ use crate::check::kafka::reading::Reading;
 use crate::check::kafka::steps::Steps;
 pub use crate::check::kafka::unseen::Unseen;
 use crate::check::{Finding, Valid};
-use crate::history::{EventKind, History};
+use crate::history::History;
 
 /// Types of errors that do not make a run invalid: other processes' sends may come between one's own.
 const ALLOWED: [&str; 1] = ["int-send-skip"];
@@ -77,8 +78,8 @@ pub struct Errors {
     /// Messages of one key alone close a circle of operations.
     #[serde(rename = "G1c", skip_serializing_if = "Cases::is_empty")]
     pub g1c: Cases<Cycle>,
-    /// Messages and the order in time close a circle: in the simplest case a message is polled before its send
-    /// begins.
+    /// Messages and the order in time close a circle: in the simplest case a message is polled before its
+    /// send begins.
     #[serde(rename = "G1c-realtime", skip_serializing_if = "Cases::is_empty")]
     pub g1c_realtime: Cases<Cycle>,
     /// Says of each G1c which model it rules out.
@@ -151,7 +152,7 @@ pub fn kafka(history: &History) -> Kafka {
         valid,
         worst_realtime_lag: Lag::of(history, &analysis.reading),
         findings: findings::findings(&analysis, &errors),
-        notes: analysis.notes(),
+        notes: notes::notes(&analysis),
         info_txn_causes: analysis.reading.info_causes,
         bad_error_types,
         error_types,
@@ -229,42 +230,5 @@ impl<'h> Analysis<'h> {
             fates,
             logs,
         }
-    }
-
-    /// Where Jepsen's verdict is another, and why.
-    fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        if self.cycles.no_edges {
-            notes.push("no operation followed or saw another, so there was nothing to check; Jepsen calls this an \
-                        empty transaction graph and the run invalid, or valid if there was no operation at all"
-                .to_owned());
-        }
-        if let Some(key) = self.polled_in_vain() {
-            let key = &self.reading.keys[key];
-            notes.push(format!(
-                "key {key:?} was polled, but no message of it ever came at a known offset; Jepsen's checker throws an \
-                 index out of bounds at that and knows no verdict"
-            ));
-        }
-        if !self.marks.phantoms.is_empty() {
-            notes.push(
-                "a message was polled that nobody sent; Jepsen's checker throws at that and knows no verdict"
-                    .to_owned(),
-            );
-        }
-        notes
-    }
-
-    /// A key that successful polls list, but of which they show nothing at a known offset.
-    fn polled_in_vain(&self) -> Option<reading::Key> {
-        let mut known = vec![None; self.reading.keys.len()];
-        for op in self.reading.ops.iter().filter(|op| op.kind == EventKind::Ok) {
-            for poll in op.polls() {
-                let shown = |&(_, message): &(_, reading::Message)| self.logs.place(message).is_some();
-                let any = poll.messages.iter().any(shown);
-                known[poll.key] = known[poll.key].max(Some(any));
-            }
-        }
-        known.iter().position(|&known| known == Some(false))
     }
 }

@@ -3,7 +3,7 @@
 //! A message is a value under a key: the same value under another key is another message. Whatever does not
 //! have the shape that a client records is noted as malformed and left out; nothing here panics.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value as Json;
 
@@ -30,6 +30,7 @@ pub(super) struct Reading {
     pub(super) malformed: Vec<Malformed>,
     /// The distinct errors of sends and polls whose outcome is unknown, as they first occur.
     pub(super) info_causes: Vec<Option<String>>,
+    causes_seen: HashSet<Option<String>>,
     numbers: HashMap<String, Key>,
     values: Vec<Values>,
 }
@@ -140,7 +141,7 @@ impl Reading {
         let Some(action) = action else { return };
         let kind = completion.map_or(EventKind::Info, |event| event.kind);
         if let (EventKind::Info, Action::Transact(_), Some(event)) = (kind, &action, completion)
-            && !self.info_causes.contains(&event.error)
+            && self.causes_seen.insert(event.error.clone())
         {
             self.info_causes.push(event.error.clone());
         }

@@ -2,8 +2,8 @@
 //!
 //! The choice is arbitrary, but skips and steps back are counted by it. Jepsen takes the first of a Clojure
 //! set, so its counts follow from the order in which such a set is walked: a trie over the hash of the value,
-//! five bits a level, lowest bits first. The hash of an integer is Murmur3's of 64 bits, seed 0. With the same
-//! choice, the counts are the same. Messages that are no integers come after, as they first appear.
+//! five bits a level, lowest bits first. The hash of an integer is Murmur3's of 64 bits, seed 0. With the
+//! same choice, the counts are the same. Messages that are no integers come after, as they first appear.
 
 use serde_json::Value as Json;
 

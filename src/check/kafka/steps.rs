@@ -3,8 +3,8 @@
 //!
 //! Within an operation, neighbours are compared; between operations of a process, the last message of the
 //! former with the first of the latter. An assignment that drops a key ends the comparison, since the process
-//! may begin anew elsewhere. So does a poll that lists the key with no messages: a quirk of jepsen.tests.kafka,
-//! which hides some skips and is kept so that the counts agree.
+//! may begin anew elsewhere. So does a poll that lists the key with no messages: a quirk of
+//! jepsen.tests.kafka, which hides some skips and is kept so that the counts agree.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,7 +17,7 @@ use crate::history::{EventKind, Process};
 pub(super) struct Steps {
     pub(super) between_polls: Wrong,
     pub(super) within_polls: Wrong,
-    /// What is left out between sends is other processes' and fine; only steps back are kept.
+    /// What lies between sends is other processes' and fine: only steps back are errors.
     pub(super) between_sends: Wrong,
     pub(super) within_sends: Wrong,
 }
@@ -35,13 +35,18 @@ pub(super) struct Wrong {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pair {
     pub(super) messages: [Message; 2],
+    /// At which offsets they were sent or polled, if that is known.
+    pub(super) offsets: [Option<u64>; 2],
     /// How far it is from the former to the latter, in indices.
     pub(super) delta: i64,
     pub(super) ops: [OpId; 2],
 }
 
-/// The last message of each key that a process sent or polled; none if a poll listed the key without any.
-type Positions = HashMap<Key, (OpId, Option<Message>)>;
+/// A message as an operation sent or polled it; none if a poll lists the key without any.
+type Seen = (OpId, Option<(Option<u64>, Message)>);
+
+/// The last message of each key that a process sent or polled.
+type Positions = HashMap<Key, Seen>;
 
 impl Steps {
     /// The wrong steps of a history.
@@ -68,15 +73,14 @@ impl Steps {
 
     fn polls(&mut self, logs: &Logs, id: OpId, op: &Op, positions: &mut Positions) {
         for poll in op.polls() {
-            let first = poll.messages.first().map(|&(_, message)| message);
             if let Some(&last) = positions.get(&poll.key) {
-                self.between_polls.step(logs, last, (id, first));
+                self.between_polls.step(logs, last, (id, poll.messages.first().copied()));
             }
             for neighbours in poll.messages.windows(2) {
-                self.within_polls.step(logs, (id, Some(neighbours[0].1)), (id, Some(neighbours[1].1)));
+                self.within_polls.step(logs, (id, Some(neighbours[0])), (id, Some(neighbours[1])));
             }
             if op.kind == EventKind::Ok {
-                positions.insert(poll.key, (id, poll.messages.last().map(|&(_, message)| message)));
+                positions.insert(poll.key, (id, poll.messages.last().copied()));
             }
         }
     }
@@ -91,13 +95,13 @@ impl Steps {
     ) {
         let mut own = Positions::new();
         for send in &transaction.sends {
-            let sent = (id, Some(send.message));
+            let sent = (id, Some((send.offset, send.message)));
             match own.insert(send.key, sent) {
                 Some(last) => self.within_sends.step(logs, last, sent),
                 None if kind == EventKind::Fail => {}
                 None => {
                     if let Some(&last) = positions.get(&send.key) {
-                        self.between_sends.step_up(logs, last, sent);
+                        self.between_sends.step(logs, last, sent);
                     }
                 }
             }
@@ -110,20 +114,19 @@ impl Steps {
 
 impl Wrong {
     /// Notes a step that is not to the very next message.
-    fn step(&mut self, logs: &Logs, from: (OpId, Option<Message>), to: (OpId, Option<Message>)) {
-        let delta = logs.distance(from.1, to.1);
-        if let (Some(former), Some(latter)) = (from.1, to.1)
-            && delta != 1
-        {
-            let pair = Pair { messages: [former, latter], delta, ops: [from.0, to.0] };
-            if delta > 1 { self.skips.push(pair) } else { self.back.push(pair) }
-        }
-    }
-
-    /// Notes a step that does not go up.
-    fn step_up(&mut self, logs: &Logs, from: (OpId, Option<Message>), to: (OpId, Option<Message>)) {
-        if logs.distance(from.1, to.1) < 1 {
-            self.step(logs, from, to);
+    fn step(&mut self, logs: &Logs, from: Seen, to: Seen) {
+        let (Some(former), Some(latter)) = (from.1, to.1) else { return };
+        let delta = logs.distance(former.1, latter.1);
+        let pair = Pair {
+            messages: [former.1, latter.1],
+            offsets: [former.0, latter.0],
+            delta,
+            ops: [from.0, to.0],
+        };
+        match delta {
+            1 => {}
+            2.. => self.skips.push(pair),
+            _ => self.back.push(pair),
         }
     }
 }

@@ -81,8 +81,8 @@ fn message_at_two_offsets_is_a_duplicate() {
     let finding = story.only("duplicate");
     assert_eq!(
         finding.what,
-        "Message 1 of key \"k\" is in the log 2 times: client 0's send (0.0 to 1.0 ms) got offset 0; client 2's poll \
-         (4.0 to 5.0 ms) showed it at offset 2."
+        "Message 1 of key \"k\" is in the log 2 times: client 0's send (0.0 to 1.0 ms) got offset 0; \
+         client 2's poll (4.0 to 5.0 ms) showed it at offset 2."
     );
     assert_eq!((finding.count, finding.events), (1, vec![0, 1, 4, 5]));
 }
@@ -109,8 +109,8 @@ fn message_of_a_failed_send_is_an_aborted_read() {
     let finding = story.only("G1a");
     assert_eq!(
         finding.what,
-        "Client 1's poll (2.0 to 3.0 ms) showed message 1 of key \"k\", although client 0's send (0.0 to 1.0 ms) had \
-         failed."
+        "Client 1's poll (2.0 to 3.0 ms) showed message 1 of key \"k\", although client 0's send (0.0 to \
+         1.0 ms) had failed."
     );
 }
 
@@ -122,9 +122,49 @@ fn message_passed_over_by_all_is_lost() {
     assert_eq!(verdict.bad_error_types, ["lost-write", "unseen"]);
     assert_eq!(
         verdict.findings()[0].what,
-        "Client 0 sent message 1 at offset 0 of key \"k\" (0.0 to 1.0 ms). Client 1's poll (4.0 to 5.0 ms) showed \
-         message 2 at offset 1 of key \"k\", so polls came as far as that, but no poll ever showed 1."
+        "Client 0 sent message 1 at offset 0 of key \"k\" (0.0 to 1.0 ms). Client 1's poll (4.0 to 5.0 ms) \
+         showed message 2 at offset 1 of key \"k\", so polls came as far as that, but no poll ever showed \
+         1."
     );
+}
+
+#[test]
+fn lost_is_judged_by_first_polled_and_last_stored() {
+    // Message 2 is polled at 1 and stored again at 3: polls came to 1 for sure. Message 1 is stored again at
+    // 2.
+    let mut story = Story::default();
+    story.send(0, "k", 1, 0).send(1, "k", 1, 2).send(2, "k", 2, 1).send(3, "k", 2, 3);
+    story.poll(4, json!({"k": [[1, 2]]}));
+    assert!(!story.judge().error_types.contains(&"lost-write"));
+    story.send(5, "k", 3, 4).poll(6, json!({"k": [[4, 3]]}));
+    assert_eq!(story.judge().errors.lost_write.count, 1);
+}
+
+#[test]
+fn indeterminate_operation_whose_message_was_polled_counts() {
+    let both = json!([["send", "k", [0, 1]], ["send", "k", [1, 2]]]);
+    let mut story = Story::default();
+    story.event(0, EventKind::Invoke, "txn", json!([["send", "k", 1], ["send", "k", 2]]));
+    story.event(0, EventKind::Info, "txn", both).poll(1, json!({"k": [[1, 2]]}));
+    assert_eq!(story.only("lost-write").count, 1);
+}
+
+#[test]
+fn writer_is_the_last_that_ended() {
+    let mut story = Story::default();
+    story.begin_send(0, "k", 1).event(0, EventKind::Fail, "send", json!([["send", "k", 1]]));
+    story.begin_send(2, "k", 1).poll(1, json!({"k": [[0, 1]]}));
+    let finding = story.only("G1a");
+    assert!(finding.what.contains("although client 0's send (0.0 to 1.0 ms) had failed"), "{}", finding.what);
+}
+
+#[test]
+fn indeterminate_poll_comes_before_nothing() {
+    let mut story = Story::default();
+    story.event(1, EventKind::Invoke, "poll", json!([["poll"]]));
+    story.event(1, EventKind::Info, "poll", json!([["poll", {"k": [[0, 1]]}]]));
+    story.send(0, "k", 1, 0).poll(2, json!({"k": [[0, 1]]}));
+    assert_eq!(story.judge().valid, Valid::True);
 }
 
 #[test]
@@ -142,8 +182,9 @@ fn message_left_out_between_polls_is_a_skip() {
     let finding = story.only("poll-skip");
     assert_eq!(
         finding.what,
-        "Client 1's poll (6.0 to 7.0 ms) ended with message 1 at offset 0 of key \"k\"; client 1's poll (8.0 to 9.0 \
-         ms), its next, began with message 3 at offset 9 of key \"k\", and left out 2 (offset 5)."
+        "Client 1's poll (6.0 to 7.0 ms) ended with message 1 at offset 0 of key \"k\"; client 1's poll \
+         (8.0 to 9.0 ms), the next to show this key, began with message 3 at offset 9 of key \"k\", and \
+         left out 2 (offset 5)."
     );
 }
 
@@ -177,6 +218,21 @@ fn poll_that_begins_again_is_nonmonotonic() {
 }
 
 #[test]
+fn step_in_an_ambiguous_log_comes_with_a_caveat() {
+    let mut story = Story::default();
+    story.send(0, "k", 1, 0).send(0, "k", 2, 2).poll(2, json!({"k": [[1, 2]]}));
+    story.poll(1, json!({"k": [[0, 1]]})).poll(1, json!({"k": [[1, 2]]}));
+    let findings = story.judge().findings();
+    let told: Vec<&str> = findings.iter().map(|finding| &finding.what[..]).collect();
+    let [duplicate, skip] = told[..] else { panic!("two findings: {told:?}") };
+    assert!(duplicate.starts_with("Message 2 of key \"k\" is in the log 2 times"), "{duplicate}");
+    assert!(
+        skip.contains("began with message 2 at offset 1 of key \"k\", and left out 2 (offset 1). The log is"),
+        "{skip}"
+    );
+}
+
+#[test]
 fn hole_within_a_poll_is_found() {
     let mut story = Story::default();
     story.send(0, "k", 1, 0).send(0, "k", 2, 1).send(0, "k", 3, 2).poll(2, json!({"k": [[1, 2]]}));
@@ -184,8 +240,8 @@ fn hole_within_a_poll_is_found() {
     let finding = story.only("int-poll-skip");
     assert_eq!(
         finding.what,
-        "Client 1's poll (8.0 to 9.0 ms) showed message 1 at offset 0 of key \"k\" and right after it message 3 at \
-         offset 2 of key \"k\", and left out 2 (offset 1)."
+        "Client 1's poll (8.0 to 9.0 ms) showed message 1 at offset 0 of key \"k\" and right after it \
+         message 3 at offset 2 of key \"k\", and left out 2 (offset 1)."
     );
 }
 
@@ -208,8 +264,8 @@ fn later_send_with_a_lower_offset_is_found() {
     let finding = story.only("nonmonotonic-send");
     assert_eq!(
         finding.what,
-        "Client 0 sent message 1 at offset 7 of key \"k\" (0.0 to 1.0 ms); then client 0 sent message 2 at offset 3 of \
-         key \"k\" (2.0 to 3.0 ms)."
+        "Client 0 sent message 1 at offset 7 of key \"k\" (0.0 to 1.0 ms); then client 0 sent message 2 at \
+         offset 3 of key \"k\" (2.0 to 3.0 ms)."
     );
 }
 
@@ -245,8 +301,8 @@ fn message_that_nobody_polled_is_unseen() {
     let finding = story.only("unseen");
     assert_eq!(
         finding.what,
-        "Client 0 sent message 1 at offset 0 of key \"k\" (0.0 to 1.0 ms), with success, and nobody polled it until the \
-         end, at 3.0 ms. Such messages: 1 of key \"k\"."
+        "Client 0 sent message 1 at offset 0 of key \"k\" (0.0 to 1.0 ms), with success, and nobody polled \
+         it until the end, at 3.0 ms. Such messages: 1 of key \"k\"."
     );
 }
 
@@ -259,8 +315,8 @@ fn message_polled_before_it_is_sent_is_a_cycle() {
     let [finding] = &verdict.findings()[..] else { panic!("one finding") };
     assert_eq!(
         finding.what,
-        "Client 1's poll (0.0 to 1.0 ms) showed message 1 of key \"k\", but client 0's send (4.0 to 5.0 ms) began only \
-         later."
+        "Client 1's poll (0.0 to 1.0 ms) showed message 1 of key \"k\", but client 0's send (4.0 to 5.0 \
+         ms) began only later."
     );
     assert_eq!(finding.events, [0, 1, 4, 5]);
 }
@@ -299,6 +355,7 @@ fn offset_below_zero_is_malformed() {
         finding.what,
         "In client 0's send at 1.0 ms: -1 is no offset: offsets are integers from 0 on."
     );
+    assert_eq!(story.judge().notes.len(), 1);
 }
 
 #[test]
@@ -316,7 +373,8 @@ fn greatest_offsets_cost_nothing() {
     let mut story = Story::default();
     story.assign(1, json!(["k"])).send(0, "k", 1, 1_000_000_000_000_000).send(0, "k", 2, last);
     story.poll(1, json!({"k": [[1_000_000_000_000_000_u64, 1], [last, 2]]}));
-    assert_eq!(story.judge().valid, Valid::True);
+    let verdict = story.judge();
+    assert_eq!((verdict.valid, verdict.notes.len()), (Valid::True, 1));
 }
 
 #[test]
@@ -351,9 +409,25 @@ fn message_may_be_an_array_of_two() {
 }
 
 #[test]
+fn completion_of_another_function_leaves_a_send_open() {
+    let mut story = Story::default();
+    story.begin_send(0, "k", 1).event(0, EventKind::Ok, "poll", json!([["poll", {"k": [[0, 1]]}]]));
+    story.poll(1, json!({}));
+    assert_eq!(story.judge().valid, Valid::True);
+}
+
+#[test]
 fn key_polled_in_vain_is_judged_and_noted() {
     let mut story = Story::default();
     story.poll(0, json!({"k": []})).poll(0, json!({"k": []}));
+    let verdict = story.judge();
+    assert_eq!((verdict.valid, verdict.notes.len()), (Valid::True, 1));
+}
+
+#[test]
+fn key_first_shown_at_the_very_end_is_not_unseen() {
+    let mut story = Story::default();
+    story.begin_send(0, "k", 1).poll(1, json!({})).poll(1, json!({"k": [[0, 1]]}));
     let verdict = story.judge();
     assert_eq!((verdict.valid, verdict.notes.len()), (Valid::True, 1));
 }

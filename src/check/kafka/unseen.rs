@@ -1,7 +1,7 @@
 //! Messages that were sent successfully and that nobody polled before the end.
 //!
 //! Jepsen's count has a quirk that is not copied: if the very last successful operation is the first to
-//! mention a key, and a poll, the messages that it shows count as unseen.
+//! mention a key, and a poll, the messages that it shows count as unseen. The verdict's notes say so then.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::check::kafka::fates::Fates;
-use crate::check::kafka::reading::Reading;
+use crate::check::kafka::reading::{Op, Reading};
 use crate::history::{EventKind, History};
 
 /// The most messages listed for a key (Jepsen's number).
@@ -39,8 +39,7 @@ impl Unseen {
             values.sort_by_cached_key(|value| (value.as_i64().unwrap_or(i64::MAX), value.to_string()));
             values.truncate(LISTED_MAX);
         }
-        let ended =
-            |op: &&crate::check::kafka::reading::Op| op.kind == EventKind::Ok && op.transaction().is_some();
+        let ended = |op: &&Op| op.kind == EventKind::Ok && op.transaction().is_some();
         let last = reading.ops.iter().rfind(ended)?;
         let time = history.events()[last.event()].time.as_nanos();
         (!messages.is_empty()).then_some(Unseen { time, unseen, messages })

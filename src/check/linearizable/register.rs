@@ -221,7 +221,7 @@ fn calls(history: &History) -> Vec<Call<'_>> {
 fn pair_of(event: &Event) -> Option<(&Json, &Json)> {
     match &event.value {
         OpValue::Json(json) => pair(json),
-        OpValue::None | OpValue::Int(_) => None,
+        OpValue::None | OpValue::Int(_) | OpValue::Set(_) => None,
     }
 }
 

@@ -24,7 +24,6 @@ use serde::Serialize;
 
 use self::follow::{Element, Followed, adds, follow};
 use super::Valid;
-use crate::cluster::network::Endpoint;
 use crate::history::{Event, EventKind, History, OpValue, Process};
 use crate::node::Time;
 
@@ -174,19 +173,17 @@ pub fn set_full(history: &History, as_maelstrom: bool) -> SetFull {
 }
 
 /// The node that an event of the nemesis kills or starts again.
-fn struck(event: &Event, f: &str) -> Option<usize> {
+fn struck(history: &History, event: &Event, f: &str) -> Option<usize> {
     let OpValue::Json(name) = &event.value else { return None };
-    match Endpoint::parse(name.as_str()?) {
-        Some(Endpoint::Node(node)) if event.process == Process::Nemesis && event.f == f => Some(node),
-        _ => None,
-    }
+    let is_meant = event.process == Process::Nemesis && event.f == f;
+    is_meant.then(|| history.node_called(name.as_str()?)).flatten()
 }
 
 /// Those of the values that are gone of which no life that was not ended by a kill is known to have held them.
 /// A node's lives are told apart by its restarts: the first `k` of them were ended if it was killed `k` times.
 fn died(history: &History, gone: BTreeSet<i64>) -> BTreeSet<i64> {
     let mut kills: HashMap<usize, usize> = HashMap::new();
-    for node in history.events().iter().filter_map(|event| struck(event, "kill")) {
+    for node in history.events().iter().filter_map(|event| struck(history, event, "kill")) {
         *kills.entry(node).or_default() += 1;
     }
     let mut died = gone;
@@ -199,7 +196,7 @@ fn died(history: &History, gone: BTreeSet<i64>) -> BTreeSet<i64> {
         if let (EventKind::Invoke, Some(value)) = (event.kind, adds(event)) {
             begun.insert(value);
         }
-        if let Some(node) = struck(event, "restart") {
+        if let Some(node) = struck(history, event, "restart") {
             *restarts.entry(node).or_default() += 1;
         }
         if died.is_empty() || event.kind != EventKind::Ok {

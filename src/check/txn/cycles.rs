@@ -25,8 +25,8 @@ pub(super) struct Cycles {
     pub(super) named: Vec<(&'static str, Vec<Step>)>,
     /// Cycles in projections: the anomaly's name, and the members of the smallest component.
     pub(super) exist: Vec<(&'static str, Vec<u32>)>,
-    /// Components that were not searched to the end because the work was over.
-    pub(super) cut_short: Vec<Vec<u32>>,
+    /// Kinds for which a component was not searched to the end, and that component.
+    pub(super) cut_short: Vec<(&'static str, Vec<u32>)>,
 }
 
 /// A projection that has no cycle where `model` holds.
@@ -112,12 +112,13 @@ impl Part<'_> {
             if settled.contains(name) {
                 continue;
             }
-            if let Some(steps) = search::shortest(self.graph, kind, work) {
+            let (cycle, is_over) =
+                work.share(|work| (search::shortest(self.graph, kind, work), work.is_over()));
+            if let Some(steps) = cycle {
                 found.named.push((name, steps.into_iter().map(|step| self.globally(step)).collect()));
                 settled.extend(anomalies::implied([name]));
-            } else if work.is_over() {
-                found.cut_short.push(self.members.to_vec());
-                return;
+            } else if is_over {
+                found.cut_short.push((name, self.members.to_vec()));
             }
         }
     }
@@ -268,7 +269,7 @@ mod tests {
         edges.push((49, 25, RW));
         let found = find(&graph(&edges), 10);
         assert!(found.named.is_empty());
-        assert_eq!(found.cut_short.len(), 1);
+        assert!(!found.cut_short.is_empty());
     }
 
     #[test]

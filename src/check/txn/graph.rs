@@ -295,12 +295,10 @@ mod tests {
             let graph = graph(len, &edges);
             let components = graph.components(|_| true);
             let reach = reachable(&graph);
-            for a in 0..len {
-                for b in 0..len {
-                    let together = a == b || reach[a][b] && reach[b][a];
-                    assert_eq!(together, components.of[a] == components.of[b], "{edges:?}");
-                    assert!(!reach[a][b] || components.of[a] >= components.of[b], "{edges:?}");
-                }
+            for (a, b) in (0..len).flat_map(|a| (0..len).map(move |b| (a, b))) {
+                let together = a == b || reach[a][b] && reach[b][a];
+                assert_eq!(together, components.of[a] == components.of[b], "{edges:?}");
+                assert!(!reach[a][b] || components.of[a] >= components.of[b], "{edges:?}");
             }
         }
     }

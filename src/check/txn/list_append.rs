@@ -9,8 +9,6 @@
 //!
 //! An element that nobody read comes after the last one that was read.
 
-use std::collections::HashMap;
-
 use serde_json::Value as Json;
 
 use super::anomalies::{DIRTY_UPDATE, DUPLICATE_ELEMENTS, G1A, G1B, GARBAGE_READ, INCOMPATIBLE_ORDER};
@@ -89,12 +87,8 @@ impl<'t, 'h> Versions<'t, 'h> {
     /// The orders that the reads of `txns` show.
     pub(super) fn of(txns: &'t Transactions<'h, Seen>) -> Self {
         let mut orders = longest_reads(txns);
-        let single = single_appends(txns);
         let mut places = vec![None; txns.names.item_count()];
-        for (order, single) in orders.iter_mut().zip(single) {
-            if order.is_empty() {
-                order.extend(single);
-            }
+        for order in &mut orders {
             order.retain(|item| places[item.0 as usize].replace(0).is_none());
             for (place, item) in order.iter().enumerate() {
                 places[item.0 as usize] = Some(place);
@@ -184,18 +178,6 @@ fn longest_reads(txns: &Transactions<'_, Seen>) -> Vec<Vec<Item>> {
         }
     }
     longest.into_iter().map(<[Item]>::to_vec).collect()
-}
-
-/// For each key the only element appended to it, if there is just one: nobody needs to have read it.
-fn single_appends(txns: &Transactions<'_, Seen>) -> Vec<Option<Item>> {
-    let mut single = vec![None; txns.names.key_count()];
-    let mut count = vec![0; txns.names.key_count()];
-    for item in txns.all.iter().filter(|txn| txn.is_possible()).flat_map(Txn::writes) {
-        let key = txns.names.key_of(item).0 as usize;
-        single[key] = Some(item);
-        count[key] += 1;
-    }
-    single.into_iter().zip(count).map(|(item, count)| item.filter(|_| count == 1)).collect()
 }
 
 fn aborted_reads(txns: &Transactions<'_, Seen>, report: &mut Report<'_>) {
@@ -351,16 +333,10 @@ impl Versions<'_, '_> {
     }
 
     fn because_missed(&self, (from, a): (u32, &str), (to, b): (u32, &str)) -> Option<String> {
-        let reads: HashMap<Key, Vec<&Seen>> =
-            self.txns.at(from).reads().fold(HashMap::new(), |mut reads, (key, seen)| {
-                reads.entry(key).or_insert_with(Vec::new).push(seen);
-                reads
-            });
         let missed = |item: &Item| {
-            let seen = reads.get(&self.txns.names.key_of(*item));
-            seen.is_some_and(|seen| {
-                seen.iter().any(|seen| elements(seen).last().copied() == self.before(*item))
-            })
+            let mut reads =
+                self.txns.at(from).reads().filter(|(key, _)| *key == self.txns.names.key_of(*item));
+            reads.any(|(_, seen)| elements(seen).last().copied() == self.before(*item))
         };
         let item = self.txns.at(to).writes().find(missed)?;
         let (element, key) = self.show(item);

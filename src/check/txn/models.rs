@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 use super::anomalies;
 
 /// A consistency model, such as `serializable`. Parsed from any of its names: Maelstrom's
@@ -149,6 +151,12 @@ impl Default for Model {
     fn default() -> Self {
         let place = ROWS.iter().position(|row| row.canonical == "PL-SS");
         Model(place.unwrap_or_default() as u8)
+    }
+}
+
+impl Serialize for Model {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

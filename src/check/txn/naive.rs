@@ -131,9 +131,9 @@ struct Relation(Vec<Vec<bool>>);
 impl Relation {
     fn of(graph: &Graph, rels: &[Rel]) -> Self {
         let mut matrix = vec![vec![false; graph.len()]; graph.len()];
-        for from in 0..graph.len() {
+        for (from, row) in matrix.iter_mut().enumerate() {
             for edge in graph.out(from as u32) {
-                matrix[from][edge.to as usize] = rels.iter().any(|rel| edge.rels.has(*rel));
+                row[edge.to as usize] = rels.iter().any(|rel| edge.rels.has(*rel));
             }
         }
         Relation(matrix)
@@ -532,7 +532,7 @@ fn damaged_histories_are_judged_without_panic() {
                 4 => event.process = Process::Client(0),
                 5 if seed % 5 == 0 => event.value = damage(&mut rng),
                 6 if seed % 3 == 0 => {
-                    event.value = simulate(data, System::Stale, seed, 1).events()[0].value.clone()
+                    event.value = simulate(data, System::Stale, seed, 1).events()[0].value.clone();
                 }
                 _ => {}
             }

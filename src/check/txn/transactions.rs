@@ -167,7 +167,7 @@ pub(super) trait Shape {
     type Read;
     /// The name of the operation that writes.
     const WRITE: &'static str;
-    /// The article that goes with it.
+    /// What a read shows, in a word.
     const READ_IS: &'static str;
     /// Takes a read's result apart; none if it has the wrong shape.
     fn read<'h>(names: &mut Names<'h>, key: Key, seen: &'h Json) -> Option<Self::Read>;

@@ -1,4 +1,4 @@
-//! What a node may do that ends a run.
+//! What a node may do that ends a run, told without the node's name, which comes before it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
     /// It printed something else than a message.
-    #[error("n{node} printed a line that is not a message ({why}): {line}")]
+    #[error("printed a line that is not a message ({why}): {line}")]
     NotMessage {
         /// The node.
         node: usize,
@@ -18,7 +18,7 @@ pub enum Fault {
         line: String,
     },
     /// It sent a message to or from somebody who isn't there.
-    #[error("n{node} sent a message whose `{field}` is {name:?}, which does not exist")]
+    #[error("sent a message whose `{field}` is {name:?}, which does not exist")]
     NoSuchNode {
         /// The node.
         node: usize,
@@ -28,7 +28,7 @@ pub enum Fault {
         name: String,
     },
     /// It did not answer its `init`, or what clients asked before the first operation.
-    #[error("n{node} did not answer `{request}` within {} s", timeout.as_secs())]
+    #[error("did not answer `{request}` within {} s", timeout.as_secs())]
     Silent {
         /// The node.
         node: usize,
@@ -37,8 +37,20 @@ pub enum Fault {
         /// How long was waited.
         timeout: Duration,
     },
+    /// It did not answer its `init`.
+    #[error("did not answer `init` within {} s. {}", timeout.as_secs(), instead_of_init_ok(*number, instead.as_deref()))]
+    NoInitOk {
+        /// The node.
+        node: usize,
+        /// How long was waited.
+        timeout: Duration,
+        /// The `msg_id` of the request.
+        number: i64,
+        /// Who sent what in its place, if somebody did.
+        instead: Option<String>,
+    },
     /// Its answer before the first operation was not the one it should have been.
-    #[error("n{node} answered `{request}` with {answer}, where {why}")]
+    #[error("answered `{request}` with {answer}, where {why}")]
     Refused {
         /// The node.
         node: usize,
@@ -50,19 +62,30 @@ pub enum Fault {
         answer: String,
     },
     /// It is always busy, so that time can't pass.
-    #[error("n{node} has something to do again and again at the same moment")]
+    #[error("has something to do again and again at the same moment")]
     Endless {
         /// The node.
         node: usize,
     },
     /// Something that must hold of a node does not.
-    #[error("n{node} {what}")]
+    #[error("{what}")]
     Broken {
         /// The node.
         node: usize,
         /// What is the matter with it.
         what: String,
     },
+}
+
+fn instead_of_init_ok(number: i64, instead: Option<&str>) -> String {
+    match instead {
+        Some(instead) => format!(
+            "Instead, {instead}. The answer comes from the node itself, to whoever sent the `init`, and is \
+             {{\"type\":\"init_ok\",\"in_reply_to\":{number}}}"
+        ),
+        None => "It sent no message at all: is its output flushed after each line, and does each end with a newline?"
+            .to_owned(),
+    }
 }
 
 impl Fault {
@@ -73,6 +96,7 @@ impl Fault {
             Fault::NotMessage { node, .. }
             | Fault::NoSuchNode { node, .. }
             | Fault::Silent { node, .. }
+            | Fault::NoInitOk { node, .. }
             | Fault::Refused { node, .. }
             | Fault::Endless { node }
             | Fault::Broken { node, .. } => *node,

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Cluster, Trial};
 use crate::cluster::nemesis::{Step, Trouble};
-use crate::cluster::network::{Endpoint, Layer};
+use crate::cluster::network::{Layer, Names};
 use crate::history::{EventKind, OpValue, Process};
 use crate::node::Time;
 use crate::workload::Op;
@@ -32,7 +32,8 @@ impl Trial {
         if step.lasts() {
             self.in_force.push(step.clone());
         }
-        let name = |index: usize| Endpoint::Node(index).to_string();
+        let names = self.names.clone();
+        let name = |index: usize| names.node(index).to_owned();
         let struck = step.clone();
         let (f, value) = match step {
             Step::StartPartition(kind, cuts) => {
@@ -102,7 +103,7 @@ impl Trial {
             }
             Step::Stretch { links, factor } => {
                 links.iter().for_each(|&(to, from)| self.network.stretch(to, from, factor));
-                ("stretch", json!([factor, by_receiver(&links)]))
+                ("stretch", json!([factor, by_receiver(&names, &links)]))
             }
             Step::TalkTo(nodes) => {
                 self.clients.talk_to(&nodes);
@@ -134,7 +135,7 @@ impl Trial {
     fn cut(&mut self, layer: Layer, cuts: &[(usize, usize)]) -> BTreeMap<String, Vec<String>> {
         self.network.mend(layer);
         cuts.iter().for_each(|&(receiver, source)| self.network.cut(layer, receiver, source));
-        by_receiver(cuts)
+        by_receiver(&self.names, cuts)
     }
 
     fn burst(&mut self, now: Time, node: usize, count: usize) {
@@ -146,8 +147,8 @@ impl Trial {
 }
 
 /// The sources of each receiver, of pairs (receiver, source).
-fn by_receiver(pairs: &[(usize, usize)]) -> BTreeMap<String, Vec<String>> {
-    let name = |index| Endpoint::Node(index).to_string();
+fn by_receiver(names: &Names, pairs: &[(usize, usize)]) -> BTreeMap<String, Vec<String>> {
+    let name = |index| names.node(index).to_owned();
     let mut sources: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for &(receiver, source) in pairs {
         sources.entry(name(receiver)).or_default().push(name(source));

@@ -10,9 +10,10 @@
 mod fault;
 mod inject;
 mod lives;
+mod mishaps;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,16 +27,20 @@ use serde_json::value::RawValue;
 
 pub use self::fault::Fault;
 use self::lives::{INIT_TIMEOUT, Lives};
+pub(crate) use self::mishaps::Stray;
+use self::mishaps::{Instance, Mishaps};
+pub use self::mishaps::{Mishap, Strays};
 
-use crate::check::{AvailabilityResult, Stats, Valid};
+use crate::check::{AvailabilityResult, Finding, Stats, Valid};
 use crate::cluster::clients::{Addressee, Clients, FIRST_MSG_ID, Ticket, Turn};
 use crate::cluster::nemesis::{Nemesis, Step, Trouble};
-use crate::cluster::network::{Endpoint, Latency, NetStats, Network, Passage};
+use crate::cluster::network::{Endpoint, Latency, Names, NetStats, Network, Passage};
 use crate::cluster::reply::{Failure, Reply};
 use crate::cluster::scenario::{FaultKind, Scenario, Verbosity, seconds};
 use crate::cluster::streams::{Stream, stream};
 use crate::history::{Event, EventKind, History, OpValue, Process};
 use crate::node::Time;
+use crate::service::Services;
 use crate::workload::{Answered, Call, Last, Op, Rpc, Setting, Workload, WorkloadResult};
 
 /// Maelstrom's quiet between the last operation and the final reads.
@@ -122,10 +127,16 @@ pub struct Results {
     pub stats: Stats,
     /// Whether enough succeeded.
     pub availability: AvailabilityResult,
+    /// Operations that did not end well, by kind: the most frequent first.
+    pub exceptions: Vec<Mishap>,
+    /// Answers that no client waited for.
+    pub strays: Strays,
     /// Counts of messages.
     pub net: Net,
     /// The workload's verdict.
     pub workload: WorkloadResult,
+    /// What is wrong, in words.
+    pub findings: Vec<Finding>,
 }
 
 /// Counts of messages, by who was at the ends.
@@ -184,8 +195,13 @@ pub struct Trial {
     to_ask: BTreeSet<(Time, usize)>,
     clients: Clients,
     lives: Lives,
+    names: Names,
     /// The names of all nodes, as a JSON array.
     node_ids: String,
+    services: Services,
+    mishaps: Mishaps,
+    /// What each node sent to whoever initialises it in place of the answer, the last time.
+    instead_of_init_ok: HashMap<usize, String>,
     /// The nodes that have not been sent their first `init`.
     to_initialise: Range<usize>,
     ok: usize,
@@ -254,11 +270,18 @@ impl Trial {
             to_ask: BTreeSet::new(),
             lives: Lives::new(nodes, now),
             node_ids: json!(names).to_string(),
+            names: Names::new(names),
+            services: Services::new(stream(seed, Stream::Services)),
+            mishaps: Mishaps::default(),
+            instead_of_init_ok: HashMap::new(),
             to_initialise: 0..nodes,
             ok: 0,
             not_ok: 0,
             scenario: scenario.clone(),
         };
+        if verbosity.keeps_messages {
+            trial.network.keep_log(trial.names.clone(), now);
+        }
         (0..INITS_AT_ONCE).for_each(|_| trial.initialise_next(now));
         trial
     }
@@ -323,6 +346,7 @@ impl Trial {
     fn faults_in_force(&self) -> Option<String> {
         let (latest, others) = self.in_force.split_last()?;
         let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
+        let latest = latest.in_words(|node| self.names.node(node).to_owned());
         Some(format!("{latest}{more}"))
     }
 
@@ -341,6 +365,17 @@ impl Trial {
     /// What became of every message, oldest first.
     pub fn take_trace(&mut self) -> Vec<Passage> {
         self.network.take_trace()
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Hands over what has become of messages since the last time, as lines of JSON, if that is kept.
+    pub fn take_messages(&mut self, take: impl FnOnce(&[u8])) {
+        self.network.take_log(take);
     }
 
     /// Takes what there is to log, if the run was told to.
@@ -375,10 +410,12 @@ impl Trial {
         if !body.get().starts_with('{') {
             return Err(not_message("its body is not an object".to_owned()));
         }
-        let endpoint = |field, name: &str| match Endpoint::parse(name) {
-            Some(end @ Endpoint::Node(index)) if index < self.scenario.nodes() => Ok(end),
-            Some(end @ Endpoint::Client(number)) if self.clients.exists(number) => Ok(end),
-            _ => Err(Fault::NoSuchNode { node, field, name: name.to_owned() }),
+        let endpoint = |field, name: &str| match self.names.find(name) {
+            Some(Endpoint::Client(number)) if !self.clients.exists(number) => {
+                Err(Fault::NoSuchNode { node, field, name: name.to_owned() })
+            }
+            Some(end) => Ok(end),
+            None => Err(Fault::NoSuchNode { node, field, name: name.to_owned() }),
         };
         let (src, dest) = (endpoint("src", &src)?, endpoint("dest", &dest)?);
         self.send(now, src, dest, body.get().into());
@@ -393,10 +430,16 @@ impl Trial {
         loop {
             while let Some(packet) = self.network.receive(now) {
                 if self.verbosity.log_net_recv {
-                    self.log.push(format!("recv {}", packet.line().trim_end()));
+                    self.log.push(format!("recv {}", packet.line(&self.names).trim_end()));
                 }
                 match packet.dest {
-                    Endpoint::Node(node) => cluster.deliver(node, packet.line()),
+                    Endpoint::Node(node) => cluster.deliver(node, packet.line(&self.names)),
+                    Endpoint::Service(service) => {
+                        let answer = self.services.answer(service, &self.names.of(packet.src), &packet.body);
+                        answer
+                            .into_iter()
+                            .for_each(|answer| self.send(now, packet.dest, packet.src, answer.into()));
+                    }
                     Endpoint::Client(client) => self.answered(now, client, packet.src, &packet.body)?,
                 }
             }
@@ -417,12 +460,28 @@ impl Trial {
         let journal = self.network.journal();
         let workload = (self.scenario.workload.check)(&history, &self.scenario.options);
         let valid = stats.all.valid.max(availability.valid).max(workload.valid);
+        let exceptions = self.mishaps.all();
+        let strays = self.mishaps.strays;
+        let findings = workload.findings.iter().cloned();
+        let findings = findings.chain(exceptions.iter().filter_map(Mishap::finding));
+        let findings = findings.chain(strays.finding()).collect();
         let net = Net {
             all: journal.all().stats(ops),
             clients: journal.clients.stats(ops),
             servers: journal.servers.stats(ops),
         };
-        (Results { valid, seed: self.seed, stats, availability, net, workload }, history)
+        let results = Results {
+            valid,
+            seed: self.seed,
+            stats,
+            availability,
+            exceptions,
+            strays,
+            net,
+            workload,
+            findings,
+        };
+        (results, history)
     }
 
     /// Sends the next node its first `init`, if one has not been sent it.
@@ -435,13 +494,15 @@ impl Trial {
     /// Sends a node that has just been started its `init`.
     fn initialise(&mut self, now: Time, node: usize) {
         let (number, node_ids) = (self.lives.number(node), &self.node_ids);
+        let name = self.names.node(node);
         let (client, node) = (Endpoint::Client(node), Endpoint::Node(node));
-        let body = format!(r#"{{"msg_id":{number},"node_id":"{node}","node_ids":{node_ids},"type":"init"}}"#);
+        let body = format!(r#"{{"msg_id":{number},"node_id":"{name}","node_ids":{node_ids},"type":"init"}}"#);
         self.send(now, client, node, body.into());
     }
 
     fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
         if self.verbosity.log_net_send {
+            let (src, dest) = (self.names.of(src), self.names.of(dest));
             self.log.push(format!("send {{\"src\":\"{src}\",\"dest\":\"{dest}\",\"body\":{body}}}"));
         }
         self.network.send(now, src, dest, body);
@@ -520,7 +581,8 @@ impl Trial {
         body["msg_id"] = json!(FIRST_MSG_ID);
         let body: Arc<str> = body.to_string().into();
         for worker in self.clients.take_all() {
-            let Ticket { src, dest, msg_id } = self.clients.request(now, worker, kind, None);
+            let request = (kind, Arc::clone(&body));
+            let Ticket { src, dest, msg_id } = self.clients.request(now, worker, request, None);
             debug_assert_eq!(msg_id, FIRST_MSG_ID);
             self.send(now, src, dest, Arc::clone(&body));
         }
@@ -529,6 +591,7 @@ impl Trial {
 
     /// Everything is set up: the clock of the history starts here.
     fn begin(&mut self, now: Time) {
+        self.network.mark_log(now, "began");
         self.began = now;
         self.next_op = now;
         self.phase = Phase::Running { ends: now + self.scenario.time_limit() };
@@ -593,18 +656,24 @@ impl Trial {
     }
 
     fn request(&mut self, now: Time, worker: usize, Rpc { kind, mut body }: Rpc, op: Op) {
-        let Ticket { src, dest, msg_id } = self.clients.request(now, worker, kind, Some(op));
-        body["msg_id"] = json!(msg_id);
-        self.send(now, src, dest, body.to_string().into());
+        body["msg_id"] = json!(self.clients.next_msg_id(worker));
+        let body: Arc<str> = body.to_string().into();
+        let request = (kind, Arc::clone(&body));
+        let Ticket { src, dest, .. } = self.clients.request(now, worker, request, Some(op));
+        self.send(now, src, dest, body);
     }
 
     /// A client has received something.
     fn answered(&mut self, now: Time, client: usize, src: Endpoint, body: &str) -> Result<(), Fault> {
         let reply = Reply::parse(body);
         match self.clients.answered(client, reply.in_reply_to) {
-            Addressee::Nobody => Ok(()),
+            Addressee::Nobody(stray) => {
+                self.mishaps.stray(stray, &self.names.of(src), body);
+                Ok(())
+            }
             Addressee::Init(node) => {
                 if src != Endpoint::Node(node) || !self.lives.awaits(node, reply.in_reply_to) {
+                    self.instead_of_init_ok.insert(node, format!("{} sent {body}", self.names.of(src)));
                     return Ok(());
                 }
                 if let Err(why) = reply.result("init", None) {
@@ -614,7 +683,7 @@ impl Trial {
                 self.initialise_next(now);
                 Ok(())
             }
-            Addressee::Worker(Turn { worker, request, op: None }) => {
+            Addressee::Worker(Turn { worker, request, op: None, .. }) => {
                 if let Err(why) = reply.result(request, self.workload.result_field(request)) {
                     let node = self.clients.node_of(worker);
                     return Err(Fault::Refused { node, request, why, answer: body.to_owned() });
@@ -625,11 +694,13 @@ impl Trial {
                 }
                 Ok(())
             }
-            Addressee::Worker(Turn { worker, request, op: Some(op) }) => {
+            Addressee::Worker(Turn { worker, request, body: asked, op: Some(op) }) => {
                 match reply.judge(&mut *self.workload, worker, (request, &op)) {
                     Ok(Answered::Done(value)) => self.complete(now, worker, EventKind::Ok, op, value, None),
                     Ok(Answered::Next(rpc)) => self.request(now, worker, rpc, op),
-                    Err(failure) => self.complete_failed(now, worker, op, failure),
+                    Err(failure) => {
+                        self.complete_failed(now, (worker, op), (request, &asked, Some(body)), failure);
+                    }
                 }
                 Ok(())
             }
@@ -639,19 +710,32 @@ impl Trial {
     /// Gives up on answers that are overdue.
     fn time_out(&mut self, now: Time) -> Result<(), Fault> {
         if let Some(node) = self.lives.overdue(now) {
-            return Err(Fault::Silent { node, request: "init", timeout: INIT_TIMEOUT });
+            let instead = self.instead_of_init_ok.remove(&node);
+            let number = self.lives.number(node);
+            return Err(Fault::NoInitOk { timeout: INIT_TIMEOUT, node, number, instead });
         }
-        while let Some(Turn { worker, request, op }) = self.clients.overdue(now) {
+        while let Some(Turn { worker, request, body, op }) = self.clients.overdue(now) {
             let Some(op) = op else {
                 let node = self.clients.node_of(worker);
                 return Err(Fault::Silent { node, request, timeout: self.workload.rpc_timeout() });
             };
-            self.complete_failed(now, worker, op, Failure::unknown(TIMED_OUT.to_owned()));
+            let failure = Failure::unknown(TIMED_OUT.to_owned());
+            self.complete_failed(now, (worker, op), (request, &body, None), failure);
         }
         Ok(())
     }
 
-    fn complete_failed(&mut self, now: Time, worker: usize, op: Op, Failure { definite, error }: Failure) {
+    fn complete_failed(
+        &mut self,
+        now: Time,
+        (worker, op): (usize, Op),
+        (kind, request, answer): (&'static str, &Arc<str>, Option<&str>),
+        failure: Failure,
+    ) {
+        let node = self.names.node(self.clients.node_of(worker));
+        let at = now.since(self.began);
+        self.mishaps.note(&Instance { node, at, kind, request, answer }, &failure);
+        let Failure { definite, error } = failure;
         let did_not_happen = definite && self.workload.trusts_errors() || self.workload.is_idempotent(op.f);
         let kind = if did_not_happen { EventKind::Fail } else { EventKind::Info };
         let value = op.value.clone();

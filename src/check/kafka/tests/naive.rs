@@ -309,7 +309,7 @@ impl Naive {
         let polling = |op: &&&Op| op.f == "poll" || op.f == "txn";
         let seen = kept.iter().filter(polling).filter_map(|op| op.highest(key)).max();
         let sent = kept.iter().filter(polling).any(|op| !op.sends(key).is_empty());
-        if !sent && !kept.iter().any(|op| concerned(op)) {
+        if !sent && !kept.iter().any(concerned) {
             return 0;
         }
         let shows_more = |op: &&Op| op.end.is_some() && op.kind != EventKind::Fail && op.highest(key) > seen;
