@@ -5,11 +5,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::check::Valid;
-use crate::cluster::scenario::{Availability, FaultKind, Scenario};
+use crate::cluster::scenario::{Availability, Concurrency, FaultKind, Scenario};
 use crate::cluster::trial::Results;
 use crate::report::verdict;
-use crate::runtime::cli::Design;
-use crate::workload::{broadcast, echo, unique_ids};
+use crate::workload::{Options, broadcast, echo, g_counter, kafka, txn_rw_register, unique_ids};
 
 /// A challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -39,6 +38,34 @@ pub enum Challenge {
     #[value(name = "3e")]
     #[serde(rename = "3e")]
     FewMessages,
+    /// Three nodes count up on seq-kv, 20 s, under partitions
+    #[value(name = "4")]
+    #[serde(rename = "4")]
+    Counter,
+    /// One node keeps logs, 20 s at rate 1000
+    #[value(name = "5a")]
+    #[serde(rename = "5a")]
+    SingleLog,
+    /// Two nodes keep logs, 20 s at rate 1000
+    #[value(name = "5b")]
+    #[serde(rename = "5b")]
+    MultiLog,
+    /// 5b, with as few messages as can be
+    #[value(name = "5c")]
+    #[serde(rename = "5c")]
+    EfficientLog,
+    /// One node does transactions that may read what is not committed
+    #[value(name = "6a")]
+    #[serde(rename = "6a")]
+    SingleTxn,
+    /// Two nodes do, totally available, under partitions
+    #[value(name = "6b")]
+    #[serde(rename = "6b")]
+    ReadUncommitted,
+    /// 6b, and transactions read only what is committed
+    #[value(name = "6c")]
+    #[serde(rename = "6c")]
+    ReadCommitted,
     /// 3d, under partitions
     #[value(name = "3d-partition")]
     #[serde(rename = "3d-partition")]
@@ -62,8 +89,8 @@ struct Limits {
 pub struct Row {
     /// The challenge.
     pub challenge: Challenge,
-    /// The design that took it.
-    pub design: &'static str,
+    /// The design of natter's own node that took it, or the program.
+    pub node: String,
     /// What was measured.
     pub measure: &'static str,
     /// What it should be; none if it is only shown.
@@ -97,6 +124,23 @@ impl Challenge {
         };
         let efficiency = |nemesis| Scenario { rate: 100.0, latency: 100.0, ..broadcast(25, nemesis) };
         let partition = || vec![FaultKind::Partition];
+        let for_20_s = |kind| Scenario { time_limit: 20.0, ..Scenario::new(kind) };
+        let hard = |kind, node_count| Scenario {
+            node_count,
+            concurrency: Concurrency::PerNode(2),
+            rate: 1000.0,
+            ..for_20_s(kind)
+        };
+        let logs = |node_count| hard(kafka::KIND, node_count);
+        let txns = |node_count, model: &str, nemesis: Vec<FaultKind>| {
+            let consistency_models = model.parse().into_iter().collect();
+            Scenario {
+                availability: (!nemesis.is_empty()).then_some(Availability::Total),
+                nemesis,
+                options: Options { consistency_models, ..Options::default() },
+                ..hard(txn_rw_register::KIND, node_count)
+            }
+        };
         match self {
             Challenge::Echo => Scenario { node_count: 1, time_limit: 10.0, ..Scenario::new(echo::KIND) },
             Challenge::UniqueIds => Scenario {
@@ -107,6 +151,14 @@ impl Challenge {
                 nemesis: partition(),
                 ..Scenario::new(unique_ids::KIND)
             },
+            Challenge::Counter => {
+                Scenario { node_count: 3, rate: 100.0, nemesis: partition(), ..for_20_s(g_counter::KIND) }
+            }
+            Challenge::SingleLog => logs(1),
+            Challenge::MultiLog | Challenge::EfficientLog => logs(2),
+            Challenge::SingleTxn => txns(1, "read-uncommitted", vec![]),
+            Challenge::ReadUncommitted => txns(2, "read-uncommitted", partition()),
+            Challenge::ReadCommitted => txns(2, "read-committed", partition()),
             Challenge::Single => broadcast(1, vec![]),
             Challenge::Multi => broadcast(5, vec![]),
             Challenge::FaultTolerant => broadcast(5, partition()),
@@ -130,10 +182,10 @@ impl Challenge {
 
     /// Judges a run of this challenge.
     #[must_use]
-    pub fn rows(self, design: Design, results: &Results) -> Vec<Row> {
+    pub fn rows(self, node: &str, results: &Results) -> Vec<Row> {
         let row = |measure, target: Option<String>, figure: String, met: bool| Row {
             challenge: self,
-            design: design.name(),
+            node: node.to_owned(),
             measure,
             met: target.is_some().then_some(met),
             target,
@@ -170,10 +222,10 @@ impl Challenge {
 
 /// The row of a run that could not be finished.
 #[must_use]
-pub fn failed(challenge: Challenge, design: Design, why: &str) -> Row {
+pub fn failed(challenge: Challenge, node: &str, why: &str) -> Row {
     Row {
         challenge,
-        design: design.name(),
+        node: node.to_owned(),
         measure: "finished",
         target: Some("yes".to_owned()),
         figure: why.lines().next().unwrap_or_default().to_owned(),
@@ -187,7 +239,7 @@ pub fn table(rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header([
         "challenge",
-        "design",
+        "node",
         "measure",
         "target",
         "figure",
@@ -200,7 +252,7 @@ pub fn table(rows: &[Row]) -> String {
             None => "–",
         };
         let target = row.target.as_deref().unwrap_or("–");
-        table.add_row([&row.challenge.name(), row.design, row.measure, target, &row.figure, met]);
+        table.add_row([&row.challenge.name(), &row.node, row.measure, target, &row.figure, met]);
     }
     for column in [3, 4] {
         if let Some(column) = table.column_mut(column) {

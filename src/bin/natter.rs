@@ -52,7 +52,7 @@ enum Command {
     Test(TestArgs),
     /// Judge a stored history anew
     Check(CheckArgs),
-    /// Run the Gossip Glomers challenges with natter's own node, and print who met which target
+    /// Run the Gossip Glomers challenges, and print who met which target
     Challenge(ChallengeArgs),
     /// Run natter's own nodes in virtual time, under faults of every kind, and check them at every step
     Simulate(SimulateArgs),
@@ -113,7 +113,11 @@ struct ChallengeArgs {
     #[arg(value_enum, value_name = "NAME", default_values_t = Challenge::DEFAULT)]
     names: Vec<Challenge>,
 
-    /// Run this design of the node alone [default: both]
+    /// The program that is a node [default: both designs of natter's own]
+    #[arg(long, value_name = "PATH", conflicts_with = "design")]
+    bin: Option<PathBuf>,
+
+    /// Run this design of natter's own node alone [default: both]
     #[arg(long, value_enum)]
     design: Option<Design>,
 
@@ -124,6 +128,10 @@ struct ChallengeArgs {
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
+
+    /// Arguments for the node
+    #[arg(last = true, value_name = "NODE ARGS")]
+    node_args: Vec<String>,
 }
 
 #[derive(Args)]
@@ -301,17 +309,16 @@ fn status(valid: Valid) -> u8 {
 }
 
 fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
-    let designs = args.design.map_or_else(|| vec![Design::LockFree, Design::Simple], |design| vec![design]);
     let signals = Signals::catch()?;
+    let nodes = challengers(args)?;
     let mut rows = Vec::new();
     for &name in &args.names {
-        for &design in &designs {
-            let command = own_node(vec![format!("--design={}", design.name())])?;
+        for (label, command) in &nodes {
             let scenario = Scenario { seed: args.seed, ..name.scenario() };
-            let title = format!("{:<12} {:<9}", name.name(), design.name());
-            match run(title, &scenario, &command, (&signals, Verbosity::default())) {
+            let title = format!("{:<12} {label:<9}", name.name());
+            match run(title, &scenario, command, (&signals, Verbosity::default())) {
                 Ok((results, stored)) => {
-                    rows.extend(name.rows(design, &results));
+                    rows.extend(name.rows(label, &results));
                     stored.write(&results)?;
                 }
                 Err(error)
@@ -320,22 +327,37 @@ fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
                         Some(RunError::Fault { .. } | RunError::Died { .. })
                     ) =>
                 {
-                    to_stderr(&format!("natter: {} with {}: {error:#}", name.name(), design.name()));
-                    rows.push(failed(name, design, &error.to_string()));
+                    to_stderr(&format!("natter: {} with {label}: {error:#}", name.name()));
+                    rows.push(failed(name, label, &error.to_string()));
                 }
                 Err(error) => return Err(error),
             }
         }
     }
     // The simple design is there to compare with: it decides only where it runs alone.
-    let judged = designs[0].name();
-    let met = rows.iter().filter(|row| row.design == judged).all(|row| row.met != Some(false));
+    let judged = &nodes[0].0;
+    let met = rows.iter().filter(|row| row.node == *judged).all(|row| row.met != Some(false));
     if args.json {
         print(&(serde_json::to_string_pretty(&Verdict { met, rows: &rows })? + "\n"))?;
     } else {
         print(&format!("{}\n", table(&rows)))?;
     }
     Ok(if met { 0 } else { INVALID })
+}
+
+/// Who takes the challenges: the program that was named, or designs of natter's own node.
+fn challengers(args: &ChallengeArgs) -> anyhow::Result<Vec<(String, NodeCommand)>> {
+    if let Some(bin) = &args.bin {
+        let label = bin.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok(vec![(label, NodeCommand::new(bin, args.node_args.clone())?)]);
+    }
+    let designs = args.design.map_or_else(|| vec![Design::LockFree, Design::Simple], |design| vec![design]);
+    let own = |design: Design| {
+        let mut node_args = vec![format!("--design={}", design.name())];
+        node_args.extend(args.node_args.iter().cloned());
+        Ok((design.name().to_owned(), own_node(node_args)?))
+    };
+    designs.into_iter().map(own).collect()
 }
 
 fn simulate(args: &SimulateArgs) -> anyhow::Result<u8> {

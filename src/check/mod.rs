@@ -4,6 +4,7 @@ pub mod counter;
 pub mod kafka;
 pub mod linearizable;
 pub mod set_full;
+pub mod silence;
 pub mod txn;
 
 use std::collections::BTreeMap;
@@ -99,8 +100,37 @@ impl Tally {
     }
 }
 
+/// Kinds of operations that never succeed: Maelstrom leaves them out as well.
+const NEVER_OK: [&str; 2] = ["crash", "debug-topic-partitions"];
+
 impl Stats {
-    /// Counts a history. Valid if each kind of operation succeeded at least once.
+    /// What is wrong, in words.
+    #[must_use]
+    pub fn finding(&self) -> Option<Finding> {
+        let failing = self
+            .by_f
+            .iter()
+            .filter(|(f, tally)| tally.valid == Valid::False && !NEVER_OK.contains(&f.as_str()));
+        let told: Vec<String> = failing
+            .map(|(f, tally)| {
+                let Tally { count, fail_count, info_count, .. } = tally;
+                format!(
+                    "not one `{f}` of {count} succeeded ({fail_count} failed, of {info_count} nobody knows)"
+                )
+            })
+            .collect();
+        (!told.is_empty()).then(|| Finding {
+            what: format!(
+                "A run is valid only if each kind of operation succeeds at least once, and {}.",
+                told.join(", and ")
+            ),
+            count: told.len(),
+            events: Vec::new(),
+            hint: String::new(),
+        })
+    }
+
+    /// Counts a history. Valid if each kind of operation succeeded at least once; those that can't succeed don't count.
     #[must_use]
     pub fn of(history: &History) -> Self {
         let mut by_f: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
@@ -109,7 +139,9 @@ impl Stats {
         }
         let by_f: BTreeMap<_, _> =
             by_f.into_iter().map(|(f, events)| (f.to_owned(), Tally::of(events.into_iter()))).collect();
-        let valid = by_f.values().map(|tally| tally.valid).max().unwrap_or(Valid::True);
+        let can_succeed = |f: &str| !NEVER_OK.contains(&f);
+        let judged = by_f.iter().filter(|(f, _)| can_succeed(f));
+        let valid = judged.map(|(_, tally)| tally.valid).max().unwrap_or(Valid::True);
         Stats { all: Tally { valid, ..Tally::of(history.by_clients()) }, by_f }
     }
 }
@@ -137,6 +169,27 @@ impl AvailabilityResult {
             Some(Availability::Fraction(least)) => ok_fraction >= least,
         };
         AvailabilityResult { valid: valid.into(), ok_fraction }
+    }
+}
+
+impl AvailabilityResult {
+    /// What is wrong, in words.
+    #[must_use]
+    pub fn finding(&self, wanted: Option<Availability>) -> Option<Finding> {
+        let wanted = match wanted? {
+            Availability::Total => 1.0,
+            Availability::Fraction(least) => least,
+        };
+        (self.valid == Valid::False).then(|| Finding {
+            what: format!(
+                "{:.2} % of the requests succeeded, and {:.2} % were asked for.",
+                100.0 * self.ok_fraction,
+                100.0 * wanted
+            ),
+            count: 1,
+            events: Vec::new(),
+            hint: "A node must answer also while it can't reach the others.".to_owned(),
+        })
     }
 }
 

@@ -137,8 +137,23 @@ pub(crate) enum Stray {
 }
 
 impl Mishap {
-    /// What the author of the node should know, if it tells of a mistake.
-    pub(super) fn finding(&self) -> Option<Finding> {
+    /// An error that stands for an operation that did not succeed.
+    pub(super) fn error(&self) -> Option<Finding> {
+        let Mishap { class, node, request, example, .. } = self;
+        let at = self.at_ms as f64 / 1000.0;
+        (self.kind == Kind::Error).then(|| Finding {
+            what: format!(
+                "{node} answered a `{class}` at {at:.3} s with the error {example}. The request was {request}"
+            ),
+            count: self.count,
+            events: Vec::new(),
+            hint: String::new(),
+        })
+    }
+
+    /// What the author of the node should know, if it tells of a mistake. Where it is told anyway who is silent, time-outs are
+    /// left out.
+    pub(super) fn finding(&self, tells_of_silence: bool) -> Option<Finding> {
         let Mishap { class, node, request, .. } = self;
         let at = self.at_ms as f64 / 1000.0;
         let answer = self.answer.as_deref().unwrap_or_default();
@@ -152,6 +167,7 @@ impl Mishap {
                  such an operation happened, nobody knows.",
             ),
             Kind::Error => return None,
+            Kind::TimedOut if tells_of_silence => return None,
             Kind::TimedOut => (
                 format!(
                     "{} left requests unanswered, {node} at {at:.3} s the first: {request}",
@@ -223,7 +239,7 @@ mod tests {
         }
         let all = mishaps.all();
         assert_eq!(all.iter().map(|mishap| mishap.count).collect::<Vec<_>>(), [2, 1]);
-        let what = all[0].finding().expect("a mistake").what;
+        let what = all[0].finding(false).expect("a mistake").what;
         assert!(what.starts_with("n0 answered a `read` at 1.500 s with malformed read_ok: a 1."), "{what}");
     }
 

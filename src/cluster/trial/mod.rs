@@ -31,6 +31,7 @@ pub(crate) use self::mishaps::Stray;
 use self::mishaps::{Instance, Mishaps};
 pub use self::mishaps::{Mishap, Strays};
 
+use crate::check::silence::silence;
 use crate::check::{AvailabilityResult, Finding, Stats, Valid};
 use crate::cluster::clients::{Addressee, Clients, FIRST_MSG_ID, Ticket, Turn};
 use crate::cluster::nemesis::{Nemesis, Step, Trouble};
@@ -55,6 +56,13 @@ const INITS_AT_ONCE: usize = 500;
 pub(crate) const TIMED_OUT: &str = "timed out";
 /// How much of a bad line is shown.
 const EXCERPT: usize = 200;
+
+/// So many messages under way in the end, and one of so many that were sent, are worth a word.
+const CROWD_MIN: usize = 1000;
+const CROWD_PART: u64 = 10;
+/// A rate that wasn't reached is worth a word if so many operations were asked for, and less than this part was made.
+const PACE_OPS_MIN: f64 = 20.0;
+const PACE_PART: f64 = 0.8;
 
 /// The nodes, as the trial knows them.
 pub trait Cluster {
@@ -462,9 +470,19 @@ impl Trial {
         let valid = stats.all.valid.max(availability.valid).max(workload.valid);
         let exceptions = self.mishaps.all();
         let strays = self.mishaps.strays;
-        let findings = workload.findings.iter().cloned();
-        let findings = findings.chain(exceptions.iter().filter_map(Mishap::finding));
-        let findings = findings.chain(strays.finding()).collect();
+        let mut findings = workload.findings.clone();
+        let wanting = stats.finding().into_iter().chain(availability.finding(self.scenario.availability));
+        for finding in wanting {
+            // Errors are a mistake only where nothing else happens.
+            findings.push(finding);
+            findings.extend(exceptions.iter().filter_map(Mishap::error));
+        }
+        let silence = silence(&history, TIMED_OUT);
+        findings.extend(exceptions.iter().filter_map(|mishap| mishap.finding(silence.is_some())));
+        findings.extend(silence);
+        findings.extend(strays.finding());
+        findings.extend(crowd(self.network.in_flight(), journal.all().sent));
+        findings.extend(pace(&self.scenario, ops));
         let net = Net {
             all: journal.all().stats(ops),
             clients: journal.clients.stats(ops),
@@ -794,4 +812,36 @@ impl Trial {
             flag: op.flag,
         });
     }
+}
+
+/// Messages that are still under way when all is over.
+fn crowd(in_flight: usize, sent: u64) -> Option<Finding> {
+    let is_crowd = in_flight > CROWD_MIN && in_flight as u64 > sent / CROWD_PART;
+    is_crowd.then(|| Finding {
+        what: format!("Nodes send more than arrives: of {sent} messages {in_flight} were still under way in the end."),
+        count: 1,
+        events: Vec::new(),
+        hint: "Does a message cause others that cause it again? Pass on what is new alone, and don't send again what may \
+               still be answered."
+            .to_owned(),
+    })
+}
+
+/// Clients that made fewer requests than were asked for.
+fn pace(scenario: &Scenario, ops: usize) -> Option<Finding> {
+    let asked = scenario.rate * scenario.time_limit;
+    (asked >= PACE_OPS_MIN && (ops as f64) < PACE_PART * asked).then(|| Finding {
+        what: format!(
+            "Clients made {ops} requests, where a rate of {} for {} s would have been about {asked:.0}: each of the {} \
+             waits for its answer before it makes the next request.",
+            scenario.rate,
+            scenario.time_limit,
+            scenario.workers()
+        ),
+        count: 1,
+        events: Vec::new(),
+        hint: "Answers take too long for that rate, or nodes can't keep up; more clients (--concurrency) wait for more \
+               answers at once."
+            .to_owned(),
+    })
 }
