@@ -63,7 +63,7 @@ fn main() {
             Some(&(_, mistake)) => mistake,
             None => {
                 let names: Vec<&str> = MISTAKES.iter().map(|(name, _)| *name).collect();
-                eprintln!("--mistake {name}: there are {}", names.join(", "));
+                let _ = writeln!(io::stderr(), "--mistake {name}: there are {}", names.join(", "));
                 std::process::exit(2);
             }
         },
@@ -74,7 +74,7 @@ fn main() {
         let Ok(line) = line else { return };
         match serde_json::from_str(&line) {
             Ok(message) => node.handle(message),
-            Err(error) => eprintln!("not JSON: {error}: {line}"),
+            Err(error) => drop(writeln!(io::stderr(), "not JSON: {error}: {line}")),
         }
     }
 }
@@ -204,7 +204,7 @@ fn apply(all: &Json, request: &Json, mistake: Mistake) -> (Json, Json) {
             let set = after.get("set").cloned().unwrap_or_else(|| json!([]));
             match std::env::args().nth(1).as_deref() {
                 Some("g-counter" | "pn-counter") => {
-                    answer["value"] = after["sum"].as_i64().unwrap_or(0).into()
+                    answer["value"] = after["sum"].as_i64().unwrap_or(0).into();
                 }
                 Some("g-set") => answer["value"] = set,
                 _ => answer["messages"] = set,

@@ -3,6 +3,8 @@
 #![cfg(all(feature = "workbench", not(loom)))]
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
 use std::process::{Command, Stdio};
 
 use natter::challenge::Challenge;
@@ -10,6 +12,7 @@ use natter::cluster::scenario::{Concurrency, Scenario};
 use natter::cluster::virtual_time;
 use natter::config::Config;
 use natter::gossip::LockFree;
+use natter::history::History;
 use natter::runtime::cli::Design;
 use natter::simple::Simple;
 use serde_json::Value as Json;
@@ -25,12 +28,12 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(results: &Json, history: impl Iterator<Item = Json>) -> Self {
-        let mut reads = BTreeMap::new();
-        for event in history.filter(|event| event["f"] == "read" && event["type"] == "ok") {
-            let process = event["process"].as_u64().expect("a client");
-            reads.insert(process, serde_json::from_value(event["value"].clone()).expect("integers"));
-        }
+    fn new(results: &Json, history: &History) -> Self {
+        let reads = history
+            .events()
+            .iter()
+            .filter_map(|event| Some((event.process, history.values_shown(event.index)?)));
+        let reads: BTreeMap<_, _> = reads.collect();
         Self {
             final_reads: reads.into_values().collect(),
             msgs_per_op: results["net"]["servers"]["msgs-per-op"].as_f64().expect("a number"),
@@ -51,9 +54,9 @@ fn in_processes(design: Design, scenario: &Scenario) -> Shown {
     natter.args(args.split_whitespace()).current_dir(&folder).stdin(Stdio::null());
     let output = natter.output().expect("natter starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let history = std::fs::read_to_string(folder.path().join("store/latest/history.jsonl")).expect("stored");
-    let results = serde_json::from_slice(&output.stdout).expect("JSON");
-    Shown::new(&results, history.lines().map(|line| serde_json::from_str(line).expect("JSON")))
+    let history = File::open(folder.path().join("store/latest/history.jsonl")).expect("stored");
+    let history = History::from_json_lines(BufReader::new(history), true).expect("a history");
+    Shown::new(&serde_json::from_slice(&output.stdout).expect("JSON"), &history)
 }
 
 fn in_virtual_time(design: Design, scenario: &Scenario) -> Shown {
@@ -63,8 +66,7 @@ fn in_virtual_time(design: Design, scenario: &Scenario) -> Shown {
         Design::Simple => virtual_time::run(scenario, SEED, |i| Simple::new(Config::default(), seed(i))),
     }
     .expect("nodes behave");
-    let json = |event| serde_json::to_value(event).expect("JSON");
-    Shown::new(&serde_json::to_value(&results).expect("JSON"), history.events().iter().map(json))
+    Shown::new(&serde_json::to_value(&results).expect("JSON"), &history)
 }
 
 /// With many clients, so that none is missing when the next operation is due, however slow the machine: from

@@ -81,6 +81,42 @@ fn a_right_node_passes_each_workload_whatever_happens() {
 }
 
 #[test]
+fn natters_own_node_survives_every_fault_at_once() {
+    let faults = "partition,one-way,kill,kill-for-good,pause,loss,duplication,reordering,slow,corrupt";
+    let folder = folder();
+    let output = Command::new(NATTER)
+        .current_dir(folder.path())
+        .args(["test", "-w", "broadcast", "--nodes", "east,west,north,south,middle", "--time-limit", "6"])
+        .args(["--rate", "50", "--latency", "5", "--nemesis-interval", "0.5", "--nemesis", faults])
+        .args(["--targets", "one,minority,majorities-ring,primaries"])
+        .output()
+        .expect("natter runs");
+    let told =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    let history = std::fs::read_to_string(folder.path().join("store/latest/history.jsonl")).expect("a file");
+    for step in [
+        "start-partition",
+        "start-one-way",
+        "kill",
+        "pause",
+        "lose",
+        "duplicate",
+        "reorder",
+        "delay",
+        "corrupt",
+    ] {
+        assert!(history.contains(&format!(r#""f":"{step}""#)), "{step}");
+    }
+    assert!(history.contains(r#""node":"middle""#));
+    let messages =
+        std::fs::read_to_string(folder.path().join("store/latest/messages.jsonl")).expect("a file");
+    for what in ["sent", "arrived", "lost", "doubled", "began"] {
+        assert!(messages.contains(&format!(r#""what":"{what}""#)), "{what}");
+    }
+}
+
+#[test]
 fn a_mistake_is_told_in_words() {
     let cases = [
         ("broadcast", "forgetful", 1, &["acknowledged", "does not show it", "reach every node"][..]),

@@ -49,7 +49,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run one test of a node; Maelstrom's options, and its exit statuses
-    Test(TestArgs),
+    Test(Box<TestArgs>),
     /// Judge a stored history anew
     Check(CheckArgs),
     /// Run the Gossip Glomers challenges, and print who met which target
@@ -65,6 +65,11 @@ enum Command {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  natter test -w echo --bin ./echo.py --node-count 1 --time-limit 10
+  natter test -w broadcast --bin ./node --nemesis partition,kill --nemesis-interval 2
+  natter test -w kafka --bin ./node --rate 1000 --concurrency 2n -- --argument-of-the-node
+  natter test -w txn-rw-register --bin ./node --consistency-models read-committed --test-count 10")]
 struct TestArgs {
     /// The program that is a node [default: natter's own]
     #[arg(long, value_name = "PATH")]
@@ -79,6 +84,10 @@ struct TestArgs {
     /// Print the results alone, as JSON
     #[arg(long)]
     json: bool,
+
+    /// How often to run it, each time with another seed; the first run that isn't valid is the last
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    test_count: u32,
 
     /// Arguments for the node
     #[arg(last = true, value_name = "NODE ARGS")]
@@ -225,7 +234,7 @@ fn main() -> ExitCode {
         Err(error) => return told(&error).into(),
     };
     let done = match cli.command {
-        Command::Test(args) => test(args),
+        Command::Test(args) => test(*args),
         Command::Check(args) => check(&args),
         Command::Challenge(args) => challenge(&args),
         Command::Simulate(args) => simulate(&args),
@@ -265,16 +274,24 @@ fn test(args: TestArgs) -> anyhow::Result<u8> {
         None => own_node(args.node_args)?,
     };
     let signals = Signals::catch()?;
-    let title = args.scenario.workload.name.to_owned();
-    let (results, stored) = run(title, &args.scenario, &command, (&signals, args.verbosity))?;
-    let text = if args.json {
-        serde_json::to_string_pretty(&stored.with_run(&results))? + "\n"
-    } else {
-        summary(&args.scenario, &results, &stored.dir.path().display().to_string())
-    };
-    print(&text)?;
-    stored.write(&results)?;
-    Ok(status(results.valid))
+    for number in 0..args.test_count {
+        let seed = args.scenario.seed.map(|seed| seed.wrapping_add(number.into()));
+        let scenario = Scenario { seed, ..args.scenario.clone() };
+        let title = scenario.workload.name.to_owned();
+        let (results, stored) = run(title, &scenario, &command, (&signals, args.verbosity))?;
+        let text = if args.json {
+            serde_json::to_string_pretty(&stored.with_run(&results))? + "\n"
+        } else {
+            let separator = if number > 0 { "\n" } else { "" };
+            format!("{separator}{}", summary(&scenario, &results, &stored.dir.path().display().to_string()))
+        };
+        print(&text)?;
+        stored.write(&results)?;
+        if results.valid != Valid::True {
+            return Ok(status(results.valid));
+        }
+    }
+    Ok(0)
 }
 
 fn check(args: &CheckArgs) -> anyhow::Result<u8> {

@@ -24,10 +24,15 @@ pub enum PartitionKind {
     MajoritiesRing,
     /// A clean cut that takes away fewer than a third.
     MinorityThird,
+    /// The node that has sent most is alone.
+    Primaries,
 }
 
+/// Stands for the node that has sent most by the time of the step.
+pub const BUSIEST: usize = usize::MAX;
+
 impl PartitionKind {
-    /// All kinds.
+    /// Maelstrom's kinds.
     pub const ALL: [PartitionKind; 4] = [
         PartitionKind::One,
         PartitionKind::MinorityThird,
@@ -43,6 +48,17 @@ impl PartitionKind {
             PartitionKind::Majority => "majority",
             PartitionKind::MajoritiesRing => "majorities-ring",
             PartitionKind::MinorityThird => "minority-third",
+            PartitionKind::Primaries => "primaries",
+        }
+    }
+
+    /// Whether it cuts anything of `n` nodes.
+    #[must_use]
+    pub const fn cuts_any(self, n: usize) -> bool {
+        match self {
+            PartitionKind::One | PartitionKind::Majority | PartitionKind::Primaries => n > 1,
+            PartitionKind::MinorityThird => n > 3,
+            PartitionKind::MajoritiesRing => n > 2,
         }
     }
 
@@ -56,6 +72,7 @@ impl PartitionKind {
             PartitionKind::Majority => clean_cut(&nodes, n / 2),
             PartitionKind::MinorityThird => clean_cut(&nodes, n.saturating_sub(1) / 3),
             PartitionKind::MajoritiesRing => majorities_ring(&nodes, rng),
+            PartitionKind::Primaries => vec![(BUSIEST, BUSIEST)],
         }
     }
 }
@@ -118,10 +135,12 @@ pub enum Targets {
     All,
     /// Any of them, one at least.
     Some,
+    /// The one that has sent most.
+    Primaries,
 }
 
 impl Targets {
-    /// All kinds.
+    /// Maelstrom's kinds.
     pub const ALL: [Targets; 6] = [
         Targets::One,
         Targets::Minority,
@@ -136,8 +155,11 @@ impl Targets {
     pub fn draw(self, n: usize, rng: &mut Pcg64) -> Vec<usize> {
         let mut nodes: Vec<usize> = (0..n).collect();
         nodes.shuffle(rng);
+        if self == Targets::Primaries {
+            return vec![BUSIEST];
+        }
         nodes.truncate(match self {
-            Targets::One => 1,
+            Targets::One | Targets::Primaries => 1,
             Targets::Minority => majority(n) - 1,
             Targets::Majority => majority(n),
             Targets::MinorityThird => n.saturating_sub(1) / 3,
@@ -167,6 +189,8 @@ pub enum Step {
     Reorder(Option<Extra>),
     /// Delay them by anything.
     Delay(Option<Extra>),
+    /// Damage this part of the lines in which they are delivered.
+    Corrupt(f64),
     /// Do something to a node.
     Disturb(usize, Trouble),
     /// Broadcast so many values at once, all to this node.
@@ -250,6 +274,7 @@ impl Step {
             Step::Lull | Step::Return => (14, 0),
             Step::TalkTo(_) => (15, 0),
             Step::Stretch { .. } => (16, 0),
+            Step::Corrupt(_) => (17, 0),
         }
     }
 
@@ -263,7 +288,7 @@ impl Step {
             | Step::StartSudden { .. }
             | Step::KillForGood(_)
             | Step::Disturb(_, Trouble::Pause | Trouble::Kill) => true,
-            Step::Lose(part) | Step::Duplicate(part) => *part > 0.0,
+            Step::Lose(part) | Step::Duplicate(part) | Step::Corrupt(part) => *part > 0.0,
             Step::Reorder(extra) | Step::Delay(extra) => extra.is_some(),
             Step::Disturb(_, Trouble::Clock { ppm, .. }) => *ppm != TRUE_PPM,
             Step::Disturb(_, Trouble::Slow(time)) => !time.is_zero(),
@@ -289,6 +314,7 @@ impl Step {
             Step::StartSudden { for_good: false, .. } => Step::StopSudden,
             Step::Lose(_) => Step::Lose(0.0),
             Step::Duplicate(_) => Step::Duplicate(0.0),
+            Step::Corrupt(_) => Step::Corrupt(0.0),
             Step::Reorder(_) => Step::Reorder(None),
             Step::Delay(_) => Step::Delay(None),
             Step::Disturb(node, Trouble::Pause) => disturb(node, Trouble::Resume),
@@ -332,6 +358,8 @@ impl Step {
             Step::Lose(part) => format!("{} are lost", percent(*part)),
             Step::Duplicate(0.0) => "messages are no longer doubled".to_owned(),
             Step::Duplicate(part) => format!("{} are doubled", percent(*part)),
+            Step::Corrupt(0.0) => "messages are no longer damaged".to_owned(),
+            Step::Corrupt(part) => format!("{} are damaged", percent(*part)),
             Step::Reorder(None) => "messages are no longer reordered".to_owned(),
             Step::Reorder(Some(extra)) => {
                 format!("{} are overtaken, up to {} ms late", percent(extra.share), extra.longest_ms)
@@ -416,13 +444,27 @@ impl Nemesis {
     /// at once; the gaps between steps are uniform between zero and twice the interval.
     #[must_use]
     pub fn partitions(nodes: usize, interval: Duration, time_limit: Duration, rng: Pcg64) -> Self {
+        Self::partitions_of(PartitionKind::ALL.to_vec(), nodes, (interval, time_limit), rng)
+    }
+
+    /// The same of these kinds, those of them that cut anything of so many nodes.
+    #[must_use]
+    pub fn partitions_of(
+        mut kinds: Vec<PartitionKind>,
+        nodes: usize,
+        (interval, time_limit): (Duration, Duration),
+        rng: Pcg64,
+    ) -> Self {
+        if kinds.iter().any(|kind| kind.cuts_any(nodes)) {
+            kinds.retain(|kind| kind.cuts_any(nodes));
+        }
         let mut in_force = false;
         Self::new(staggered(Duration::ZERO, interval, time_limit, rng, move |rng| {
             in_force = !in_force;
             if !in_force {
                 return vec![Step::StopPartition];
             }
-            let kind = PartitionKind::ALL[rng.random_range(0..PartitionKind::ALL.len())];
+            let kind = kinds[rng.random_range(0..kinds.len())];
             vec![Step::StartPartition(kind, kind.cuts(nodes, rng))]
         }))
     }
@@ -433,9 +475,9 @@ impl Nemesis {
     #[must_use]
     pub fn troubles(
         trouble: Trouble,
+        targets: Vec<Targets>,
         nodes: usize,
-        interval: Duration,
-        time_limit: Duration,
+        (interval, time_limit): (Duration, Duration),
         mut rng: Pcg64,
     ) -> Self {
         let mut in_force: Vec<Step> = Vec::new();
@@ -445,9 +487,45 @@ impl Nemesis {
             if !over.is_empty() {
                 return over.iter().filter_map(Step::ended).collect();
             }
-            let struck = Targets::ALL[rng.random_range(0..Targets::ALL.len())].draw(nodes, rng);
+            let struck = targets[rng.random_range(0..targets.len())].draw(nodes, rng);
             in_force = struck.into_iter().map(|node| Step::Disturb(node, trouble)).collect();
             in_force.clone()
+        }))
+    }
+
+    /// Alternates between something that befalls links, drawn anew each time, and its end until the time limit. The gaps are
+    /// as those of [troubles](Nemesis::troubles).
+    #[must_use]
+    pub fn weather(
+        begin: impl Fn(&mut Pcg64) -> Step + Send + 'static,
+        (interval, time_limit): (Duration, Duration),
+        mut rng: Pcg64,
+    ) -> Self {
+        let mut in_force: Option<Step> = None;
+        let first = gap(interval, &mut rng);
+        Self::new(staggered(first, interval, time_limit, rng, move |rng| {
+            if let Some(over) = in_force.take().as_ref().and_then(Step::ended) {
+                return vec![over];
+            }
+            let step = begin(rng);
+            in_force = Some(step.clone());
+            vec![step]
+        }))
+    }
+
+    /// Kills one node after the other for good, as long as a majority is left.
+    #[must_use]
+    pub fn kills_for_good(
+        nodes: usize,
+        (interval, time_limit): (Duration, Duration),
+        mut rng: Pcg64,
+    ) -> Self {
+        let mut order: Vec<usize> = (0..nodes).collect();
+        order.shuffle(&mut rng);
+        order.truncate(nodes.saturating_sub(1) / 2);
+        let first = gap(interval, &mut rng);
+        Self::new(staggered(first, interval, time_limit, rng, move |_| {
+            order.pop().map(Step::KillForGood).into_iter().collect()
         }))
     }
 
@@ -557,6 +635,30 @@ mod tests {
     }
 
     #[test]
+    fn two_nodes_are_always_cut() {
+        let times = (Duration::from_secs(1), Duration::from_secs(100));
+        for seed in 0..5 {
+            let kinds = PartitionKind::ALL.to_vec();
+            let mut nemesis = Nemesis::partitions_of(kinds, 2, times, Pcg64::seed_from_u64(seed));
+            while let Some((_, step)) = nemesis.take() {
+                assert!(!matches!(step, Step::StartPartition(_, cuts) if cuts.is_empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_majority_is_never_killed_for_good() {
+        let times = (Duration::from_secs(1), Duration::from_secs(100));
+        for nodes in 1..6 {
+            let mut nemesis = Nemesis::kills_for_good(nodes, times, Pcg64::seed_from_u64(1));
+            let killed: BTreeSet<usize> = std::iter::from_fn(|| nemesis.take())
+                .filter_map(|(_, step)| if let Step::KillForGood(node) = step { Some(node) } else { None })
+                .collect();
+            assert_eq!(killed.len(), (nodes - 1) / 2);
+        }
+    }
+
+    #[test]
     fn a_single_node_cannot_be_cut_off_from_anyone() {
         for kind in PartitionKind::ALL {
             assert_eq!(kind.cuts(1, &mut Pcg64::seed_from_u64(3)), []);
@@ -601,6 +703,7 @@ mod tests {
                     Targets::MinorityThird => (n - 1) / 3..=(n - 1) / 3,
                     Targets::All => n..=n,
                     Targets::Some => 1..=n,
+                    Targets::Primaries => unreachable!("it isn't Maelstrom's"),
                 };
                 assert!(expected.contains(&struck.len()), "{targets:?} of {n}: {struck:?}");
                 assert!(struck.iter().all(|&node| node < n));
@@ -613,8 +716,9 @@ mod tests {
         let (interval, limit) = (Duration::from_secs(10), Duration::from_secs(2000));
         let rng = |seed| Pcg64::seed_from_u64(seed);
         let partitions = || Nemesis::partitions(5, interval, limit, rng(1));
-        let kills = || Nemesis::troubles(Trouble::Kill, 5, interval, limit, rng(2));
-        let pauses = || Nemesis::troubles(Trouble::Pause, 5, interval, limit, rng(3));
+        let kills = || Nemesis::troubles(Trouble::Kill, Targets::ALL.to_vec(), 5, (interval, limit), rng(2));
+        let pauses =
+            || Nemesis::troubles(Trouble::Pause, Targets::ALL.to_vec(), 5, (interval, limit), rng(3));
         let all = |mut nemesis: Nemesis| std::iter::from_fn(move || nemesis.take()).collect::<Vec<_>>();
         let together = all(Nemesis::together(vec![partitions(), kills(), pauses()]));
         assert!(together.is_sorted_by_key(|(after, _)| *after));

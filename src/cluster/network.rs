@@ -159,6 +159,8 @@ pub struct Weather {
     pub reordering: Option<Extra>,
     /// A delay of any size.
     pub delay: Option<Extra>,
+    /// The part that arrives damaged, from 0 to 1: cut short, or with a byte that no JSON text has.
+    pub corruption: f64,
 }
 
 /// An extra delay: how many messages have it, and how long it is, each binary order of magnitude between
@@ -321,6 +323,8 @@ pub struct Network {
     /// What the weather is like.
     pub weather: Weather,
     journal: Journal,
+    /// How many messages each node has sent to nodes and services.
+    sent_by: Vec<u64>,
     /// Every passage, if somebody wants to know.
     trace: Option<Vec<Passage>>,
     /// Every passage as lines of JSON that have not been taken, if they are to be kept.
@@ -369,6 +373,7 @@ impl Network {
             down: vec![false; nodes],
             weather: Weather::default(),
             journal: Journal::default(),
+            sent_by: vec![0; nodes],
             trace: None,
             log: None,
         }
@@ -409,6 +414,9 @@ impl Network {
     /// Takes a message. To and from clients there is no delay, and the weather is always fine.
     pub fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
         self.journal.of(src, dest).sent += 1;
+        if let (Endpoint::Node(node), false) = (src, dest.is_client()) {
+            self.sent_by[node] += 1;
+        }
         self.note(now, self.next_id, Fate::Sent, src, dest, &body);
         if src.is_client() || dest.is_client() {
             return self.dispatch(now, src, dest, body);
@@ -483,6 +491,30 @@ impl Network {
             }
         }
         None
+    }
+
+    /// The node that has sent most; of several, the first.
+    #[must_use]
+    pub fn busiest(&self) -> usize {
+        let most = self.sent_by.iter().max();
+        self.sent_by.iter().position(|sent| Some(sent) == most).unwrap_or_default()
+    }
+
+    /// Damages the line of a message between nodes, if it is to be damaged.
+    pub fn damage(&mut self, packet: &Packet, line: &mut String) {
+        let part = self.weather.corruption;
+        if part == 0.0 || self.link(packet.src, packet.dest).is_none() || self.rng.random::<f64>() >= part {
+            return;
+        }
+        let text = line.trim_end().len();
+        let at = (0..=self.rng.random_range(1..text)).rev().find(|&at| line.is_char_boundary(at));
+        let at = at.unwrap_or_default();
+        if self.rng.random() {
+            line.truncate(at);
+            line.push('\n');
+        } else {
+            line.insert(at, '\u{1}');
+        }
     }
 
     /// When the next message is due.
@@ -568,6 +600,22 @@ mod tests {
         for bad in ["", "c", "n1", "c01", "c-1", "c+1", "x1", "cc1", "é1", "c99999999999999999999999"] {
             assert_eq!(names.find(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn damaged_lines_are_no_json_and_still_one_line() {
+        let mut network = network(1, LatencyDist::Constant);
+        network.weather.corruption = 1.0;
+        let names = Names::new((0..3).map(|node| format!("n{node}")).collect());
+        for at in 0..100 {
+            send(&mut network, at, "n0", "n1");
+            let packet = network.receive(Time::NEVER).expect("a message");
+            let mut line = packet.line(&names);
+            network.damage(&packet, &mut line);
+            assert!(serde_json::from_str::<serde_json::Value>(&line).is_err(), "{line}");
+            assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");
+        }
+        assert_eq!(network.busiest(), 0);
     }
 
     #[test]

@@ -56,19 +56,28 @@ pub struct NodeCommand {
 }
 
 impl NodeCommand {
-    /// Looks for the program: relative paths are relative to the current folder, as nodes run elsewhere.
+    /// Looks for the program: relative paths are relative to the current folder, as nodes run elsewhere. A name without a slash
+    /// that isn't there is looked for in `PATH`.
     ///
     /// # Errors
     /// If there is no such file.
     pub fn new(program: &Path, args: Vec<String>) -> Result<Self, RunError> {
         let missing = |error| RunError::NoProgram { program: program.to_owned(), error };
-        let absolute = std::path::absolute(program).map_err(missing)?;
+        let here = std::path::absolute(program).map_err(missing)?;
+        let is_name = program.components().count() == 1 && !here.exists();
+        let absolute = is_name.then(|| in_path(program)).flatten().unwrap_or(here);
         let kind = std::fs::metadata(&absolute).map_err(missing)?;
         if kind.is_dir() {
             return Err(missing(ErrorKind::IsADirectory.into()));
         }
         Ok(Self { program: absolute, args })
     }
+}
+
+/// The file of that name in the first folder of `PATH` that has one.
+fn in_path(name: &Path) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 impl fmt::Display for NodeCommand {
@@ -90,7 +99,7 @@ pub enum RunError {
         error: io::Error,
     },
     /// A node could not be started.
-    #[error("cannot start {node} as {}: {error}{}", program.display(), hint(error))]
+    #[error("cannot start {node} as {}: {error}{}", program.display(), hint(program, error))]
     Spawn {
         /// The node.
         node: String,
@@ -135,9 +144,36 @@ pub enum RunError {
     Io(#[from] io::Error),
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    let not_executable = error.kind() == ErrorKind::PermissionDenied;
-    if not_executable { ". Is it executable? chmod +x makes it so" } else { "" }
+fn hint(program: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => ". Is it executable? chmod +x makes it so".to_owned(),
+        ErrorKind::NotFound => match interpreter(program) {
+            Some(name) => {
+                let (shown, windows) = (name.trim_end(), name.ends_with('\r'));
+                let ending = if windows {
+                    ", and the line ends as on Windows: save it with Unix line ends"
+                } else {
+                    ""
+                };
+                format!(". Its first line names the interpreter {shown}, which isn't there{ending}")
+            }
+            None => String::new(),
+        },
+        // What the kernel says of a text without a first line that names an interpreter.
+        _ if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
+            ". It is no program: a script begins with a line such as #!/usr/bin/env python3".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// The interpreter that a script's first line names.
+fn interpreter(program: &Path) -> Option<String> {
+    let mut start = [0; 256];
+    let read = File::open(program).and_then(|mut file| file.read(&mut start)).ok()?;
+    let line = String::from_utf8_lossy(start[..read].strip_prefix(b"#!")?).into_owned();
+    let line = line.split('\n').next()?.trim_start();
+    Some(line.split(' ').next()?.to_owned())
 }
 
 fn last_words(words: &[String]) -> String {

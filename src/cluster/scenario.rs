@@ -7,6 +7,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, ValueEnum};
 use serde::{Serialize, Serializer};
 
+use super::nemesis::{PartitionKind, Targets};
+use super::network::Names;
+use super::trial::strikes;
 use crate::workload::{Options, WorkloadKind};
 
 /// One run's options.
@@ -20,6 +23,14 @@ pub struct Scenario {
     /// How many nodes
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub node_count: u32,
+
+    /// The nodes' names, separated by commas, in place of --node-count
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = node_name, conflicts_with = "node_count")]
+    pub nodes: Vec<String>,
+
+    /// The name of one node; again for each
+    #[arg(long = "node", value_name = "NAME", value_parser = node_name, conflicts_with_all = ["node_count", "nodes"])]
+    pub each_node: Vec<String>,
 
     /// How many clients, each doing one thing at a time: a number, or a multiple of the nodes such as 2n
     #[arg(long, value_name = "N", default_value_t = Concurrency::PerNode(1))]
@@ -53,6 +64,10 @@ pub struct Scenario {
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = interval)]
     pub nemesis_interval: f64,
 
+    /// What partitions, kills and pauses strike, drawn anew each time; separated by commas [default: as Maelstrom]
+    #[arg(long, value_enum, value_name = "TARGETS", value_delimiter = ',')]
+    pub targets: Vec<Target>,
+
     /// What fraction of requests must succeed: a number from 0 to 1, or total
     #[arg(long, value_name = "FRACTION")]
     pub availability: Option<Availability>,
@@ -74,6 +89,8 @@ impl Scenario {
         Self {
             workload,
             node_count: 5,
+            nodes: Vec::new(),
+            each_node: Vec::new(),
             concurrency: Concurrency::PerNode(1),
             rate: 5.0,
             time_limit: 60.0,
@@ -82,6 +99,7 @@ impl Scenario {
             latency_jitter: 0.0,
             nemesis: Vec::new(),
             nemesis_interval: 10.0,
+            targets: Vec::new(),
             availability: None,
             seed: None,
             options: Options::default(),
@@ -91,13 +109,24 @@ impl Scenario {
     /// The number of nodes.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.node_count as usize
+        match self.named().len() {
+            0 => self.node_count as usize,
+            named => named,
+        }
+    }
+
+    /// The names that were given, if any were.
+    fn named(&self) -> &[String] {
+        if self.nodes.is_empty() { &self.each_node } else { &self.nodes }
     }
 
     /// The nodes' names.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        (0..self.nodes()).map(|node| format!("n{node}")).collect()
+        match self.named() {
+            [] => (0..self.nodes()).map(|node| format!("n{node}")).collect(),
+            named => named.to_vec(),
+        }
     }
 
     /// The number of client workers.
@@ -112,6 +141,15 @@ impl Scenario {
     /// Why the workload can't be run so, if it can't.
     #[must_use]
     pub fn refused(&self) -> Option<String> {
+        let mut names = self.names();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Some(format!("two nodes are called {:?}", pair[0]));
+        }
+        let is_spared = |kind: &&FaultKind| !strikes(**kind, &self.targets);
+        if let Some(kind) = self.nemesis.iter().find(is_spared).and_then(ValueEnum::to_possible_value) {
+            return Some(format!("--nemesis {} strikes none of these --targets", kind.get_name()));
+        }
         (self.workload.refuses)(self.nodes(), self.workers())
     }
 
@@ -157,6 +195,18 @@ pub(crate) fn at_most(bound: f64) -> impl Fn(&str) -> Result<f64, String> + Clon
     }
 }
 
+/// Reads a node's name, which may be the name of nobody else in the network.
+fn node_name(text: &str) -> Result<String, String> {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(is_plain) {
+        return Err("a name is of up to 64 letters, digits, dots, dashes and underscores".to_owned());
+    }
+    if Names::new(Vec::new()).find(text).is_some() {
+        return Err("that is the name of a client or a service".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// A step of the nemesis each hundredth of a second is more than any run can follow.
 fn interval(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -196,10 +246,74 @@ pub enum LatencyDist {
 pub enum FaultKind {
     /// The network is cut in two or more, in one of four ways
     Partition,
+    /// Links work one way only
+    OneWay,
     /// Nodes are killed, and started again later
     Kill,
+    /// Nodes are killed and not started again, as long as a majority is left
+    KillForGood,
     /// Nodes stop, and go on later
     Pause,
+    /// A part of the messages between nodes is lost
+    Loss,
+    /// A part of the messages between nodes arrives twice
+    Duplication,
+    /// Some messages between nodes are overtaken by others
+    Reordering,
+    /// Messages between nodes take up to ten times the latency longer
+    Slow,
+    /// A part of the messages between nodes arrives damaged, as lines that are no JSON
+    Corrupt,
+}
+
+/// What partitions, kills and pauses strike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// One node
+    One,
+    /// The most nodes that are not a majority (kill, pause)
+    Minority,
+    /// Fewer than a third
+    MinorityThird,
+    /// The fewest nodes that are a majority
+    Majority,
+    /// Each node hears a majority, and no two the same one (partition)
+    MajoritiesRing,
+    /// All nodes (kill, pause)
+    All,
+    /// Any of them, one at least (kill, pause)
+    Some,
+    /// The node that has sent most
+    Primaries,
+}
+
+impl Target {
+    /// The partition that it stands for, if it does.
+    pub(super) fn as_partition(self) -> Option<PartitionKind> {
+        Some(match self {
+            Target::One => PartitionKind::One,
+            Target::MinorityThird => PartitionKind::MinorityThird,
+            Target::Majority => PartitionKind::Majority,
+            Target::MajoritiesRing => PartitionKind::MajoritiesRing,
+            Target::Primaries => PartitionKind::Primaries,
+            Target::Minority | Target::All | Target::Some => return None,
+        })
+    }
+
+    /// The nodes that it stands for, if it does.
+    pub(super) fn as_nodes(self) -> Option<Targets> {
+        Some(match self {
+            Target::One => Targets::One,
+            Target::Minority => Targets::Minority,
+            Target::MinorityThird => Targets::MinorityThird,
+            Target::Majority => Targets::Majority,
+            Target::All => Targets::All,
+            Target::Some => Targets::Some,
+            Target::Primaries => Targets::Primaries,
+            Target::MajoritiesRing => return None,
+        })
+    }
 }
 
 /// How many clients.
@@ -289,6 +403,20 @@ mod tests {
         for bad in ["", "n", "0", "-1", "1m", "9999999n"] {
             assert!(bad.parse::<Concurrency>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn nodes_may_have_names_that_nobody_else_has() {
+        let nodes = ["east-1", "west.2"].map(str::to_owned).to_vec();
+        let mut scenario = Scenario { nodes, ..Scenario::new(echo::KIND) };
+        assert_eq!((scenario.nodes(), scenario.names().join(" ").as_str()), (2, "east-1 west.2"));
+        assert_eq!(scenario.refused(), None);
+        scenario.nodes[1] = "east-1".to_owned();
+        assert!(scenario.refused().is_some_and(|why| why.contains("east-1")));
+        for bad in ["", "c1", "lin-kv", "a b", "a\"b"] {
+            assert!(node_name(bad).is_err(), "{bad}");
+        }
+        assert!(node_name("c").is_ok());
     }
 
     #[test]

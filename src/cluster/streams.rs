@@ -15,6 +15,13 @@ pub(crate) enum Stream {
     Pauses = 7,
     Designs = 8,
     Services = 9,
+    OneWay = 10,
+    KillsForGood = 11,
+    Loss = 12,
+    Duplication = 13,
+    Corruption = 14,
+    Reordering = 15,
+    Slowness = 16,
 }
 
 /// The numbers that a seed stands for.

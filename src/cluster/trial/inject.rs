@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{Cluster, Trial};
-use crate::cluster::nemesis::{Step, Trouble};
+use crate::cluster::nemesis::{BUSIEST, PartitionKind, Step, Trouble};
 use crate::cluster::network::{Layer, Names};
 use crate::history::{EventKind, OpValue, Process};
 use crate::node::Time;
@@ -27,7 +27,30 @@ impl Trial {
         any
     }
 
+    /// The same step, with the node that has sent most where it is meant. The step that makes something good again is about the
+    /// same node.
+    fn resolved(&mut self, step: Step) -> Step {
+        match step {
+            Step::StartPartition(kind @ PartitionKind::Primaries, _) => {
+                let node = self.network.busiest();
+                let others = (0..self.nodes()).filter(|&other| other != node);
+                Step::StartPartition(kind, others.flat_map(|other| [(node, other), (other, node)]).collect())
+            }
+            Step::Disturb(BUSIEST, trouble) => {
+                let (subject, _) = step.subject();
+                let node = if step.lasts() { None } else { self.busiest.remove(&subject) };
+                let node = node.unwrap_or_else(|| self.network.busiest());
+                if step.lasts() {
+                    self.busiest.insert(subject, node);
+                }
+                Step::Disturb(node, trouble)
+            }
+            step => step,
+        }
+    }
+
     fn apply(&mut self, now: Time, step: Step, cluster: &mut impl Cluster) {
+        let step = self.resolved(step);
         self.in_force.retain(|other| other.subject() != step.subject());
         if step.lasts() {
             self.in_force.push(step.clone());
@@ -63,6 +86,10 @@ impl Trial {
             Step::Delay(extra) => {
                 self.network.weather.delay = extra;
                 ("delay", json!(extra))
+            }
+            Step::Corrupt(part) => {
+                self.network.weather.corruption = part;
+                ("corrupt", json!(part))
             }
             Step::Disturb(node, trouble) => {
                 self.disturb(now, node, trouble, cluster);

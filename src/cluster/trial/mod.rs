@@ -8,6 +8,7 @@
 //! ```
 
 mod fault;
+mod faults;
 mod inject;
 mod lives;
 mod mishaps;
@@ -18,7 +19,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use rand::RngExt;
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 pub use self::fault::Fault;
+pub(crate) use self::faults::strikes;
 use self::lives::{INIT_TIMEOUT, Lives};
 pub(crate) use self::mishaps::Stray;
 use self::mishaps::{Instance, Mishaps};
@@ -37,7 +38,7 @@ use crate::cluster::clients::{Addressee, Clients, FIRST_MSG_ID, Ticket, Turn};
 use crate::cluster::nemesis::{Nemesis, Step, Trouble};
 use crate::cluster::network::{Endpoint, Latency, Names, NetStats, Network, Passage};
 use crate::cluster::reply::{Failure, Reply};
-use crate::cluster::scenario::{FaultKind, Scenario, Verbosity, seconds};
+use crate::cluster::scenario::{Scenario, Verbosity, seconds};
 use crate::cluster::streams::{Stream, stream};
 use crate::history::{Event, EventKind, History, OpValue, Process};
 use crate::node::Time;
@@ -186,6 +187,8 @@ pub struct Trial {
     nemesis: Nemesis,
     /// The steps of the nemesis that last, oldest first.
     in_force: Vec<Step>,
+    /// The nodes that had sent most when a step befell them, by the subject of the step.
+    busiest: HashMap<u8, usize>,
     /// The quiet between the last operation and the final reads.
     quiet: Quiet,
     rng: Pcg64,
@@ -221,18 +224,8 @@ impl Trial {
     /// bench draws.
     #[must_use]
     pub fn new(scenario: &Scenario, seed: u64, verbosity: Verbosity, now: Time) -> Self {
-        let (nodes, limit) = (scenario.nodes(), scenario.time_limit());
-        let interval = seconds(scenario.nemesis_interval);
-        let troubles = |trouble, rng| Nemesis::troubles(trouble, nodes, interval, limit, stream(seed, rng));
-        let kinds = FaultKind::value_variants().iter().filter(|kind| scenario.nemesis.contains(kind));
-        let kinds = kinds.map(|kind| match kind {
-            FaultKind::Partition => {
-                Nemesis::partitions(nodes, interval, limit, stream(seed, Stream::Nemesis))
-            }
-            FaultKind::Kill => troubles(Trouble::Kill, Stream::Kills),
-            FaultKind::Pause => troubles(Trouble::Pause, Stream::Pauses),
-        });
-        Self::under(Nemesis::together(kinds.collect()), Quiet::of(QUIET), scenario, seed, verbosity, now)
+        let nemesis = faults::nemesis(scenario, seed);
+        Self::under(nemesis, Quiet::of(QUIET), scenario, seed, verbosity, now)
     }
 
     /// A run that begins now, with these faults, and that quiet. The seed decides all else that the bench draws.
@@ -266,6 +259,7 @@ impl Trial {
             network: Network::new(nodes, latency, stream(seed, Stream::Network)),
             nemesis,
             in_force: Vec::new(),
+            busiest: HashMap::new(),
             quiet,
             rng: stream(seed, Stream::Generator),
             history: History::of_nodes(names.clone()),
@@ -441,7 +435,11 @@ impl Trial {
                     self.log.push(format!("recv {}", packet.line(&self.names).trim_end()));
                 }
                 match packet.dest {
-                    Endpoint::Node(node) => cluster.deliver(node, packet.line(&self.names)),
+                    Endpoint::Node(node) => {
+                        let mut line = packet.line(&self.names);
+                        self.network.damage(&packet, &mut line);
+                        cluster.deliver(node, line);
+                    }
                     Endpoint::Service(service) => {
                         let answer = self.services.answer(service, &self.names.of(packet.src), &packet.body);
                         answer
