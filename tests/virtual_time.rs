@@ -225,11 +225,26 @@ fn a_node_that_does_not_follow_the_protocol_is_named() {
         fault("{\"src\":\"n0\",\"dest\":\"c0\",\"body\":3}\n"),
         Fault::NotMessage { node: 0, .. }
     ));
+    for (says, hint) in [
+        ("[\"n0\",\"c0\",{}]\n", "an array"),
+        ("\u{feff}{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{}}\n", "byte order mark"),
+        ("{\"src\":\"n0\"} {\"src\":\"n0\"}\n", "newline after each"),
+        ("{\n", "line breaks"),
+        ("starting up\n", "stderr"),
+    ] {
+        assert!(fault(says).to_string().contains(hint), "{says}: {}", fault(says));
+    }
     let lost = "{\"src\":\"n0\",\"dest\":\"n7\",\"body\":{}}\n";
     assert!(matches!(fault(lost), Fault::NoSuchNode { node: 0, field: "dest", name } if name == "n7"));
     let liar = "{\"src\":\"n1\",\"dest\":\"c0\",\"body\":{}}\n";
     assert!(matches!(fault(liar), Fault::NoSuchNode { node: 0, field: "src", .. }));
     assert!(matches!(fault(""), Fault::NoInitOk { node: 0, instead: None, .. }));
+    let extra = "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"init_ok\",\"in_reply_to\":1,\"node_ids\":[]}}\n";
+    assert!(matches!(fault(extra), Fault::Refused { node: 0, request: "init", .. }));
+    let nameless = "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"init_ok\"}}\n";
+    assert!(
+        matches!(fault(nameless), Fault::NoInitOk { node: 0, instead: Some(what), .. } if what.contains("init_ok"))
+    );
     let refuses =
         "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"error\",\"in_reply_to\":1,\"code\":10}}\n";
     assert!(matches!(fault(refuses), Fault::Refused { node: 0, request: "init", .. }));
@@ -243,10 +258,13 @@ fn an_answer_with_a_field_that_maelstrom_would_reject_is_not_ok() {
         type Scratch = ();
         fn handle(&self, _: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
             let message: Json = serde_json::from_slice(line.bytes()).expect("JSON");
-            let mut body = message["body"].clone();
-            body["type"] = json!(format!("{}_ok", body["type"].as_str().expect("a type")));
-            body["in_reply_to"] = body["msg_id"].clone();
-            body["extra"] = json!(1);
+            let asked = &message["body"];
+            let kind = asked["type"].as_str().expect("a type");
+            let mut body = json!({ "type": format!("{kind}_ok"), "in_reply_to": asked["msg_id"] });
+            if kind == "echo" {
+                body["echo"] = asked["echo"].clone();
+                body["extra"] = json!(1);
+            }
             let reply = json!({ "src": "n0", "dest": message["src"], "body": body });
             out.lines_mut().extend(format!("{reply}\n").bytes());
         }
@@ -337,7 +355,7 @@ fn killed_and_paused<D: Design>() {
         assert_eq!(count(&history, "pause"), count(&history, "resume"), "seed {seed}");
         died += set.died_count;
         let reads = history.completed().filter(|(invoked, done)| invoked.f == "read" && done.error.is_none());
-        let last: Vec<_> = reads.map(|(_, done)| &done.value).collect();
+        let last: Vec<_> = reads.map(|(_, done)| history.values_shown(done.index)).collect();
         let last = &last[last.len() - under(&[]).workers()..];
         assert!(last.iter().all(|value| *value == last[0]), "seed {seed}: the final reads agree");
     }
@@ -450,8 +468,10 @@ impl Node for Polite {
             assert!(node_ids.contains(&request["dest"]) && request["body"]["node_id"] == request["dest"]);
             self.0.fetch_add(1, Ordering::Relaxed);
         }
-        let body =
-            json!({ "type": format!("{kind}_ok"), "in_reply_to": request["body"]["msg_id"], "messages": [] });
+        let mut body = json!({ "type": format!("{kind}_ok"), "in_reply_to": request["body"]["msg_id"] });
+        if kind == "read" {
+            body["messages"] = json!([]);
+        }
         let reply = json!({ "src": request["dest"], "dest": request["src"], "body": body });
         out.lines_mut().extend_from_slice(format!("{reply}\n").as_bytes());
     }

@@ -173,9 +173,9 @@ pub fn set_full(history: &History, as_maelstrom: bool) -> SetFull {
 }
 
 /// The node that an event of the nemesis kills or starts again.
-fn struck(history: &History, event: &Event, f: &str) -> Option<usize> {
+fn struck(history: &History, event: &Event, fs: &[&str]) -> Option<usize> {
     let OpValue::Json(name) = &event.value else { return None };
-    let is_meant = event.process == Process::Nemesis && event.f == f;
+    let is_meant = event.process == Process::Nemesis && fs.contains(&&*event.f);
     is_meant.then(|| history.node_called(name.as_str()?)).flatten()
 }
 
@@ -183,7 +183,7 @@ fn struck(history: &History, event: &Event, f: &str) -> Option<usize> {
 /// A node's lives are told apart by its restarts: the first `k` of them were ended if it was killed `k` times.
 fn died(history: &History, gone: BTreeSet<i64>) -> BTreeSet<i64> {
     let mut kills: HashMap<usize, usize> = HashMap::new();
-    for node in history.events().iter().filter_map(|event| struck(history, event, "kill")) {
+    for node in history.events().iter().filter_map(|event| struck(history, event, &["kill", "kill-for-good"])) {
         *kills.entry(node).or_default() += 1;
     }
     let mut died = gone;
@@ -196,7 +196,7 @@ fn died(history: &History, gone: BTreeSet<i64>) -> BTreeSet<i64> {
         if let (EventKind::Invoke, Some(value)) = (event.kind, adds(event)) {
             begun.insert(value);
         }
-        if let Some(node) = struck(history, event, "restart") {
+        if let Some(node) = struck(history, event, &["restart"]) {
             *restarts.entry(node).or_default() += 1;
         }
         if died.is_empty() || event.kind != EventKind::Ok {

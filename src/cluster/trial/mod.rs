@@ -390,15 +390,6 @@ impl Trial {
     /// # Errors
     /// If the line is no message to somebody.
     pub fn receive(&mut self, now: Time, node: usize, line: &[u8]) -> Result<(), Fault> {
-        #[derive(Deserialize)]
-        struct Envelope<'a> {
-            #[serde(borrow)]
-            src: Cow<'a, str>,
-            #[serde(borrow)]
-            dest: Cow<'a, str>,
-            #[serde(borrow)]
-            body: &'a RawValue,
-        }
         let not_message = |why: String| {
             let mut line = String::from_utf8_lossy(line).into_owned();
             if let Some((end, _)) = line.char_indices().nth(EXCERPT) {
@@ -408,7 +399,7 @@ impl Trial {
             Fault::NotMessage { node, why, line }
         };
         let Envelope { src, dest, body } =
-            serde_json::from_slice(line).map_err(|error| not_message(error.to_string()))?;
+            envelope(line).map_err(|error| not_message(format!("{error}{}", hint(line))))?;
         if !body.get().starts_with('{') {
             return Err(not_message("its body is not an object".to_owned()));
         }
@@ -619,24 +610,36 @@ impl Trial {
         if self.next_op > now || self.scenario.rate == 0.0 || self.lull {
             return false;
         }
-        let since = self.since_began(now);
-        let mut idle = Vec::new();
-        let found = loop {
-            let Some(worker) = self.clients.take_any(&mut self.rng) else { break None };
-            match self.workload.next_op(since, worker, &mut self.rng) {
-                Some(op) => break Some((worker, op)),
-                None => idle.push(worker),
-            }
+        let Some(first) = self.clients.take_any(&mut self.rng) else {
+            self.late = true;
+            return false;
         };
-        idle.into_iter().for_each(|worker| self.clients.put_back(worker));
-        let Some((worker, op)) = found else {
+        let gap = seconds(2.0 * self.rng.random::<f64>() / self.scenario.rate);
+        let Some((worker, op)) = self.draw_op(now, first) else {
             self.late = true;
             return false;
         };
         let begun = if std::mem::take(&mut self.late) { now } else { self.next_op };
-        self.next_op = begun + seconds(2.0 * self.rng.random::<f64>() / self.scenario.rate);
+        self.next_op = begun + gap;
         self.invoke(now, worker, op);
         true
+    }
+
+    /// The next operation of a worker that was taken, or of another free one if that has nothing to do.
+    fn draw_op(&mut self, now: Time, first: usize) -> Option<(usize, Op)> {
+        let since = self.since_began(now);
+        let (mut worker, mut idle) = (Some(first), Vec::new());
+        let mut found = None;
+        while let Some(free) = worker {
+            found = self.workload.next_op(since, free, &mut self.rng).map(|op| (free, op));
+            if found.is_some() {
+                break;
+            }
+            idle.push(free);
+            worker = self.clients.take_any(&mut self.rng);
+        }
+        idle.into_iter().for_each(|worker| self.clients.put_back(worker));
+        found
     }
 
     /// In the end: the next worker that is to be asked, if it is time.
@@ -809,6 +812,41 @@ impl Trial {
             error,
             flag: op.flag,
         });
+    }
+}
+
+/// A line that a node printed, as far as the network looks at it.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    src: Cow<'a, str>,
+    #[serde(borrow)]
+    dest: Cow<'a, str>,
+    #[serde(borrow)]
+    body: &'a RawValue,
+}
+
+fn envelope(line: &[u8]) -> Result<Envelope<'_>, String> {
+    if line.trim_ascii_start().first() == Some(&b'[') {
+        return Err("a message is an object, and not an array".to_owned());
+    }
+    serde_json::from_slice(line).map_err(|error| error.to_string())
+}
+
+/// What the author of a line that is no message may have meant.
+fn hint(line: &[u8]) -> &'static str {
+    if line.starts_with(b"\xef\xbb\xbf") {
+        return ". It begins with a byte order mark: write UTF-8 without one";
+    }
+    let line = line.trim_ascii();
+    let mut texts = serde_json::Deserializer::from_slice(line).into_iter::<serde::de::IgnoredAny>();
+    match (texts.next(), texts.next()) {
+        (Some(Ok(_)), Some(_)) if line.starts_with(b"{") => ". One message a line: a newline after each",
+        _ if matches!(line, b"{" | b"}" | b"},") || line.starts_with(b"\"") => {
+            ". One message a line: without line breaks within it"
+        }
+        _ if !line.starts_with(b"{") => ". Was this meant for stderr? Only messages go to stdout",
+        _ => "",
     }
 }
 
