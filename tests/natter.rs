@@ -204,6 +204,28 @@ fn a_run_that_shows_nothing_is_unknown_and_status_2() {
 }
 
 #[test]
+fn runs_that_are_kept_are_listed_and_shown_again() {
+    let folder = folder();
+    let none = natter(folder.path(), &["list"]);
+    assert!(none.status.code() == Some(255) && stderr(&none).contains("no run is kept"), "{}", stderr(&none));
+    let args = ["test", "-w", "echo", "--node-count", "1", "--time-limit", "1", "--rate", "20"];
+    let run = natter(folder.path(), &args);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    assert_eq!(natter(folder.path(), &["show"]).stdout, run.stdout);
+    assert!(String::from_utf8_lossy(&run.stdout).contains("echo, 1 node, rate 20"));
+    let list = natter(folder.path(), &["list"]);
+    assert!(String::from_utf8_lossy(&list.stdout).starts_with("valid     echo             store/echo/"));
+    assert_eq!(stdout_json(&natter(folder.path(), &["list", "--json"]))[0]["valid"], true);
+    let shown = stdout_json(&natter(folder.path(), &["show", "--json"]));
+    assert_eq!(
+        (&shown["run"]["options"]["workload"], &shown["run"]["options"]["rate"]),
+        (&Json::from("echo"), &Json::from(20.0))
+    );
+    let script = natter(folder.path(), &["completions", "bash"]).stdout;
+    assert!(String::from_utf8_lossy(&script).contains("--nemesis-interval"));
+}
+
+#[test]
 fn bad_arguments_are_status_254() {
     let folder = folder();
     for args in [

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use mimalloc::MiMalloc;
 use natter::challenge::{Challenge, Row, failed, table};
 use natter::check::{Stats, Valid};
@@ -19,7 +20,7 @@ use natter::cluster::trial::Results;
 use natter::frontier::{self, Row as Budget, Setting, picture::picture};
 use natter::history::History;
 use natter::load::{self, Load};
-use natter::report::store::RunDir;
+use natter::report::store::{self, RunDir};
 use natter::report::{self, Progress, summary, to_stderr};
 use natter::runtime::cli::{self, Design, NodeArgs};
 use natter::simulate::{self, Minimised, Options, Summary, survey, survey_until};
@@ -52,6 +53,10 @@ enum Command {
     Test(Box<TestArgs>),
     /// Judge a stored history anew
     Check(CheckArgs),
+    /// List the runs that are kept in `store` here
+    List(ListArgs),
+    /// Show a run that is kept again
+    Show(ShowArgs),
     /// Run the Gossip Glomers challenges, and print who met which target
     Challenge(ChallengeArgs),
     /// Run natter's own nodes in virtual time, under faults of every kind, and check them at every step
@@ -60,6 +65,8 @@ enum Command {
     Plan(PlanArgs),
     /// Run both designs of natter's node on the same loads, as processes, and print what time and memory they take
     Compare(CompareArgs),
+    /// Print what a shell needs to complete natter's commands and options
+    Completions(CompletionsArgs),
     /// Be a node, on stdin and stdout: the same as the program natter-node
     Node(NodeArgs),
 }
@@ -117,6 +124,38 @@ struct CheckArgs {
 }
 
 #[derive(Args)]
+struct ListArgs {
+    /// Print the list as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct ShowArgs {
+    /// The run's folder
+    #[arg(value_name = "RUN", default_value = "store/latest")]
+    run: PathBuf,
+
+    /// Print the results alone, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  natter completions bash > ~/.local/share/bash-completion/completions/natter
+  natter completions zsh > ~/.zfunc/_natter")]
+struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    shell: Shell,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  natter challenge
+  natter challenge 3d 3e --design lock-free
+  natter challenge 5b --bin ./node")]
 struct ChallengeArgs {
     /// Which challenges, in that order
     #[arg(value_enum, value_name = "NAME", default_values_t = Challenge::DEFAULT)]
@@ -236,6 +275,13 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Test(args) => test(*args),
         Command::Check(args) => check(&args),
+        Command::List(args) => list(&args),
+        Command::Show(args) => show(&args),
+        Command::Completions(CompletionsArgs { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "natter", &mut script);
+            print(&String::from_utf8_lossy(&script)).map(|()| 0)
+        }
         Command::Challenge(args) => challenge(&args),
         Command::Simulate(args) => simulate(&args),
         Command::Plan(args) => plan(&args),
@@ -279,14 +325,14 @@ fn test(args: TestArgs) -> anyhow::Result<u8> {
         let scenario = Scenario { seed, ..args.scenario.clone() };
         let title = scenario.workload.name.to_owned();
         let (results, stored) = run(title, &scenario, &command, (&signals, args.verbosity))?;
+        let summary = summary(&scenario, &results, &stored.dir.path().display().to_string());
         let text = if args.json {
             serde_json::to_string_pretty(&stored.with_run(&results))? + "\n"
         } else {
-            let separator = if number > 0 { "\n" } else { "" };
-            format!("{separator}{}", summary(&scenario, &results, &stored.dir.path().display().to_string()))
+            format!("{}{summary}", if number > 0 { "\n" } else { "" })
         };
         print(&text)?;
-        stored.write(&results)?;
+        stored.write(&results, &summary)?;
         if results.valid != Valid::True {
             return Ok(status(results.valid));
         }
@@ -316,6 +362,35 @@ fn stored_history(file: &Path, reads_sets: bool) -> anyhow::Result<History> {
     Ok(History::from_json_lines(BufReader::new(File::open(file)?), reads_sets)?)
 }
 
+fn list(args: &ListArgs) -> anyhow::Result<u8> {
+    let runs =
+        store::runs().context("cannot read the folder `store` here: no run is kept, or it is elsewhere")?;
+    if args.json {
+        print(&(serde_json::to_string_pretty(&runs)? + "\n"))?;
+        return Ok(0);
+    }
+    let line = |run: &store::Run| {
+        let valid = match &run.valid {
+            Some(Json::Bool(true)) => "valid",
+            Some(Json::Bool(false)) => "INVALID",
+            Some(_) => "unknown",
+            None => "cut short",
+        };
+        format!("{valid:<10}{:<17}{}\n", run.workload, run.path.display())
+    };
+    print(&runs.iter().map(line).collect::<String>())?;
+    Ok(0)
+}
+
+fn show(args: &ShowArgs) -> anyhow::Result<u8> {
+    let file = args.run.join(if args.json { "results.json" } else { "summary.txt" });
+    let text = fs::read_to_string(&file).with_context(|| {
+        format!("cannot read {}: there is no such run, or it did not come to its end", file.display())
+    })?;
+    print(&text)?;
+    Ok(0)
+}
+
 /// Maelstrom's exit status.
 fn status(valid: Valid) -> u8 {
     match valid {
@@ -336,7 +411,10 @@ fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
             match run(title, &scenario, command, (&signals, Verbosity::default())) {
                 Ok((results, stored)) => {
                     rows.extend(name.rows(label, &results));
-                    stored.write(&results)?;
+                    stored.write(
+                        &results,
+                        &summary(&scenario, &results, &stored.dir.path().display().to_string()),
+                    )?;
                 }
                 Err(error)
                     if matches!(
@@ -539,8 +617,9 @@ impl Stored {
         all
     }
 
-    fn write(&self, results: &Results) -> anyhow::Result<()> {
+    fn write(&self, results: &Results, summary: &str) -> anyhow::Result<()> {
         let written = self.dir.write_results(self.with_run(results));
+        let written = written.and_then(|()| self.dir.write_summary(summary));
         written.with_context(|| format!("cannot write to {}", self.dir.path().display()))
     }
 }

@@ -80,8 +80,11 @@ pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
     line(
         "run",
         format!(
-            "{}, {} nodes, rate {}, latency {} ms, seed {seed}",
-            scenario.workload.name, scenario.node_count, scenario.rate, scenario.latency,
+            "{}, {}, rate {}, latency {} ms, seed {seed}",
+            scenario.workload.name,
+            counted(scenario.nodes(), "node"),
+            scenario.rate,
+            scenario.latency,
         ),
     );
     let all = &stats.all;
@@ -121,6 +124,11 @@ pub fn judged(stats: &Stats, workload: &WorkloadResult) -> String {
         .chain(&workload.lines)
         .fold(String::new(), |text, (name, value)| text + &format!("{name:<18}{value}\n"));
     format!("{lines}{:<18}{}\n{}", "valid", verdict(workload.valid), told(&workload.findings))
+}
+
+/// So many of something.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What is wrong, in paragraphs; nothing if nothing is.

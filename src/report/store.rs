@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::history::edn;
@@ -46,6 +47,14 @@ impl RunDir {
         &self.path
     }
 
+    /// Writes what was shown of a run to summary.txt.
+    ///
+    /// # Errors
+    /// If the file system says no.
+    pub fn write_summary(&self, summary: &str) -> io::Result<()> {
+        fs::write(self.path.join("summary.txt"), summary)
+    }
+
     /// Writes a run's results to results.json, and to results.edn as Maelstrom has it.
     ///
     /// # Errors
@@ -55,6 +64,46 @@ impl RunDir {
         fs::write(self.path.join("results.json"), text + "\n")?;
         fs::write(self.path.join("results.edn"), maelstroms(results))
     }
+}
+
+/// A run that is kept.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What clients did.
+    pub workload: String,
+    /// The verdict; none if the run did not come to its end.
+    pub valid: Option<Json>,
+}
+
+/// All runs that are kept under `store/` in the current folder, oldest first.
+///
+/// # Errors
+/// If the file system says no.
+pub fn runs() -> io::Result<Vec<Run>> {
+    let folders = |path: &Path| -> io::Result<Vec<PathBuf>> {
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let path = entry?.path();
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            }
+        }
+        Ok(folders)
+    };
+    let mut runs = Vec::new();
+    for workload in folders(Path::new("store"))? {
+        let name = workload.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for path in folders(&workload)? {
+            let results = fs::read(path.join("results.json")).ok();
+            let results: Option<Json> = results.and_then(|text| serde_json::from_slice(&text).ok());
+            let valid = results.map(|results| results["valid"].clone());
+            runs.push(Run { path, workload: name.clone(), valid });
+        }
+    }
+    runs.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
+    Ok(runs)
 }
 
 /// Results as Maelstrom writes them: `valid?` everywhere, and the checks that natter does otherwise.

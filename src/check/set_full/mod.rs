@@ -183,7 +183,8 @@ fn struck(history: &History, event: &Event, fs: &[&str]) -> Option<usize> {
 /// A node's lives are told apart by its restarts: the first `k` of them were ended if it was killed `k` times.
 fn died(history: &History, gone: BTreeSet<i64>) -> BTreeSet<i64> {
     let mut kills: HashMap<usize, usize> = HashMap::new();
-    for node in history.events().iter().filter_map(|event| struck(history, event, &["kill", "kill-for-good"])) {
+    for node in history.events().iter().filter_map(|event| struck(history, event, &["kill", "kill-for-good"]))
+    {
         *kills.entry(node).or_default() += 1;
     }
     let mut died = gone;
