@@ -13,7 +13,7 @@
 //!   acknowledged or showed it, was ended by the nemesis: nobody can keep what only the dead knew;
 //! * otherwise it was never read.
 //!
-//! One pass over the history [follows](mod@follow) every value, and another one those that are gone.
+//! One pass over the history follows every value, and another one those that are gone.
 
 mod follow;
 mod words;
