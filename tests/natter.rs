@@ -309,7 +309,7 @@ fn a_node_that_does_not_answer_init_is_named_after_ten_seconds() {
 
 #[test]
 fn no_node_outlives_natter_however_it_ends() {
-    for signal in ["INT", "TERM", "KILL"] {
+    for signal in ["INT", "TERM", "HUP", "KILL"] {
         let folder = folder();
         let fifo = folder.path().join("alive");
         assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
@@ -336,7 +336,14 @@ fn no_node_outlives_natter_however_it_ends() {
             Command::new("kill").args([&format!("-{signal}"), &pid]).status().expect("kill runs").success()
         );
         let status = natter.wait().expect("it ends");
-        assert_eq!(status.code(), (signal != "KILL").then_some(130), "SIG{signal}");
+        // As a shell tells of it: 128 and the signal's number.
+        let told = match signal {
+            "INT" => Some(130),
+            "TERM" => Some(143),
+            "HUP" => Some(129),
+            _ => None,
+        };
+        assert_eq!(status.code(), told, "SIG{signal}");
         // Ends when nobody holds the pipe.
         alive.read_to_string(&mut line).expect("readable");
         assert_eq!(line, "up\nup\n", "SIG{signal}");

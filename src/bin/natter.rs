@@ -36,8 +36,8 @@ const INVALID: u8 = 1;
 const UNKNOWN: u8 = 2;
 const BAD_ARGUMENTS: u8 = 254;
 const CRASHED: u8 = 255;
-/// The shell's for a process that SIGINT ended.
-const INTERRUPTED: u8 = 130;
+/// The shell's for a process that a signal ended, less the number of the signal.
+const SIGNALLED: u8 = 128;
 
 /// Runs Maelstrom nodes without a JVM, and judges them as Maelstrom does.
 #[derive(Parser)]
@@ -293,13 +293,13 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(status) => status.into(),
-        Err(error) if matches!(error.downcast_ref(), Some(RunError::Interrupted)) => {
-            to_stderr("natter: interrupted; all nodes are stopped");
-            INTERRUPTED.into()
-        }
         Err(error) => {
             to_stderr(&format!("natter: {error:#}"));
-            CRASHED.into()
+            match error.downcast_ref() {
+                // As a shell tells of a process that a signal ended.
+                Some(RunError::Interrupted { signal }) => (SIGNALLED + *signal as u8).into(),
+                _ => CRASHED.into(),
+            }
         }
     }
 }
@@ -324,15 +324,20 @@ fn test(args: TestArgs) -> anyhow::Result<u8> {
         let seed = args.scenario.seed.map(|seed| seed.wrapping_add(number.into()));
         let scenario = Scenario { seed, ..args.scenario.clone() };
         let title = scenario.workload.name.to_owned();
-        let (results, stored) = run(title, &scenario, &command, (&signals, args.verbosity))?;
+        let ran = run(title, &scenario, &command, (&signals, args.verbosity));
+        if let (Err(error), true) = (&ran, args.json) {
+            let failed = json!({ "valid": "unknown", "error": format!("{error:#}") });
+            print(&(serde_json::to_string_pretty(&failed)? + "\n"))?;
+        }
+        let (results, stored) = ran?;
         let summary = summary(&scenario, &results, &stored.dir.path().display().to_string());
         let text = if args.json {
             serde_json::to_string_pretty(&stored.with_run(&results))? + "\n"
         } else {
             format!("{}{summary}", if number > 0 { "\n" } else { "" })
         };
-        print(&text)?;
         stored.write(&results, &summary)?;
+        print(&text)?;
         if results.valid != Valid::True {
             return Ok(status(results.valid));
         }

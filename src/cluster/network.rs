@@ -16,7 +16,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 use serde::Serialize;
 
-use crate::cluster::scenario::LatencyDist;
+use crate::cluster::scenario::{Delivery, LatencyDist};
 use crate::node::Time;
 use crate::service::{SERVICES, Services};
 
@@ -104,7 +104,7 @@ impl fmt::Display for Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Packet {
     due: Time,
-    /// The network's number for it, and its place among those due at the same time.
+    /// The network's number for it, which a copy shares, and its place among those due at the same time.
     id: u64,
     /// Who sent it.
     pub src: Endpoint,
@@ -251,6 +251,15 @@ pub struct Passage {
     pub body: Arc<str>,
 }
 
+/// Somebody who takes one message at a time.
+#[derive(Debug)]
+struct Receiver {
+    /// Whether a message has been taken up that isn't due yet.
+    is_waiting: bool,
+    /// What comes after that, by when it is due.
+    queue: BinaryHeap<Reverse<Packet>>,
+}
+
 /// Counts of messages, as Maelstrom counts them: at the moment they are sent, lost or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -267,6 +276,10 @@ pub struct Journal {
     pub clients: Counts,
     /// Nodes at both ends.
     pub servers: Counts,
+    /// Messages that arrived where nothing from their sender was taken.
+    pub cut_off: u64,
+    /// Messages that were lost on the way, or arrived at a node that was dead.
+    pub lost: u64,
 }
 
 /// Counts as they are reported.
@@ -296,7 +309,7 @@ impl Journal {
     /// Both kinds together.
     #[must_use]
     pub fn all(&self) -> Counts {
-        let Journal { clients, servers } = self;
+        let Journal { clients, servers, .. } = self;
         Counts { sent: clients.sent + servers.sent, received: clients.received + servers.received }
     }
 
@@ -312,6 +325,9 @@ pub struct Network {
     rng: Pcg64,
     next_id: u64,
     under_way: BinaryHeap<Reverse<Packet>>,
+    delivery: Delivery,
+    /// Nodes and services that take one message at a time.
+    receivers: HashMap<Endpoint, Receiver>,
     /// The layers in which the node of the row takes nothing from the node of the column, one bit each. Empty until the
     /// first cut.
     cut: Vec<u8>,
@@ -361,12 +377,14 @@ impl MessageLog {
 impl Network {
     /// An idle, whole network.
     #[must_use]
-    pub fn new(nodes: usize, latency: Latency, rng: Pcg64) -> Self {
+    pub fn new(nodes: usize, latency: Latency, delivery: Delivery, rng: Pcg64) -> Self {
         Self {
             latency,
             rng,
             next_id: 0,
             under_way: BinaryHeap::new(),
+            delivery,
+            receivers: HashMap::new(),
             cut: Vec::new(),
             factors: Vec::new(),
             nodes,
@@ -417,28 +435,28 @@ impl Network {
         if let (Endpoint::Node(node), false) = (src, dest.is_client()) {
             self.sent_by[node] += 1;
         }
-        self.note(now, self.next_id, Fate::Sent, src, dest, &body);
+        let id = self.next_id;
+        self.next_id += 1;
+        self.note(now, id, Fate::Sent, src, dest, &body);
         if src.is_client() || dest.is_client() {
-            return self.dispatch(now, src, dest, body);
+            return self.dispatch(now, Packet { due: now, id, src, dest, body });
         }
         if self.link(src, dest).is_none() {
             // The weather is fine on the way to services as well.
             let due = now + self.latency.sample(&mut self.rng);
-            return self.dispatch(due, src, dest, body);
+            return self.dispatch(now, Packet { due, id, src, dest, body });
         }
         let Weather { loss, duplication, .. } = self.weather;
         if loss > 0.0 && self.rng.random::<f64>() < loss {
-            self.note(now, self.next_id, Fate::Lost, src, dest, &body);
-            self.next_id += 1;
-            return;
+            return self.note(now, id, Fate::Lost, src, dest, &body);
         }
         if duplication > 0.0 && self.rng.random::<f64>() < duplication {
-            self.note(now, self.next_id, Fate::Doubled, src, dest, &body);
+            self.note(now, id, Fate::Doubled, src, dest, &body);
             let due = now + self.delay(src, dest) + COPY_DELAY.sample(&mut self.rng);
-            self.dispatch(due, src, dest, body.clone());
+            self.dispatch(now, Packet { due, id, src, dest, body: body.clone() });
         }
         let due = now + self.delay(src, dest);
-        self.dispatch(due, src, dest, body);
+        self.dispatch(now, Packet { due, id, src, dest, body });
     }
 
     fn delay(&mut self, src: Endpoint, dest: Endpoint) -> Duration {
@@ -459,12 +477,45 @@ impl Network {
         }
     }
 
-    fn dispatch(&mut self, due: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
-        self.under_way.push(Reverse(Packet { due, id: self.next_id, src, dest, body }));
-        self.next_id += 1;
+    fn dispatch(&mut self, now: Time, packet: Packet) {
+        match self.receivers.get_mut(&packet.dest) {
+            None if self.delivery == Delivery::Maelstrom && !packet.dest.is_client() => {
+                let receiver =
+                    Receiver { is_waiting: false, queue: BinaryHeap::from([Reverse(packet.clone())]) };
+                self.receivers.insert(packet.dest, receiver);
+                self.take_up(now, packet.dest);
+            }
+            Some(receiver) => {
+                receiver.queue.push(Reverse(packet.clone()));
+                self.take_up(now, packet.dest);
+            }
+            None => self.under_way.push(Reverse(packet)),
+        }
+    }
+
+    /// Has a receiver that takes one message at a time wait for the earliest one that it has, if it waits for none. Whether it
+    /// is cut off from the sender is asked now, as in Maelstrom, and not when the message is due.
+    fn take_up(&mut self, now: Time, dest: Endpoint) {
+        while let Some(receiver) = self.receivers.get_mut(&dest).filter(|receiver| !receiver.is_waiting)
+            && let Some(Reverse(packet)) = receiver.queue.pop()
+        {
+            if self.is_cut(packet.src, dest) {
+                self.note(now, packet.id, Fate::CutOff, packet.src, dest, &packet.body);
+                continue;
+            }
+            if let Some(receiver) = self.receivers.get_mut(&dest) {
+                receiver.is_waiting = true;
+            }
+            self.under_way.push(Reverse(Packet { due: packet.due.max(now), ..packet }));
+        }
     }
 
     fn note(&mut self, at: Time, id: u64, fate: Fate, src: Endpoint, dest: Endpoint, body: &Arc<str>) {
+        match fate {
+            Fate::CutOff => self.journal.cut_off += 1,
+            Fate::Lost | Fate::Missed => self.journal.lost += 1,
+            Fate::Sent | Fate::Doubled | Fate::Arrived => {}
+        }
         if let Some(log) = &mut self.log {
             log.note(at, id, fate, (src, dest), body);
         }
@@ -479,12 +530,15 @@ impl Network {
         while self.next_due().is_some_and(|due| due <= now) {
             let Reverse(packet) = self.under_way.pop()?;
             let Packet { due, src, dest, .. } = packet;
+            let receiver = self.receivers.get_mut(&dest);
+            let was_taken_up = receiver.map(|receiver| receiver.is_waiting = false).is_some();
             let fate = match dest {
                 Endpoint::Node(node) if self.down[node] => Fate::Missed,
-                _ if self.is_cut(src, dest) => Fate::CutOff,
+                _ if !was_taken_up && self.is_cut(src, dest) => Fate::CutOff,
                 _ => Fate::Arrived,
             };
-            self.note(due, packet.id, fate, src, dest, &packet.body);
+            self.take_up(due, dest);
+            self.note(now, packet.id, fate, src, dest, &packet.body);
             if fate == Fate::Arrived {
                 self.journal.of(src, dest).received += 1;
                 return Some(packet);
@@ -526,7 +580,8 @@ impl Network {
     /// How many messages are under way.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.under_way.len()
+        let queued = self.receivers.values().map(|receiver| receiver.queue.len());
+        self.under_way.len() + queued.sum::<usize>()
     }
 
     /// The counts so far.
@@ -577,7 +632,7 @@ mod tests {
 
     fn network(mean_ms: u64, dist: LatencyDist) -> Network {
         let latency = Latency { mean: Duration::from_millis(mean_ms), dist, jitter: Duration::ZERO };
-        Network::new(3, latency, Pcg64::seed_from_u64(1))
+        Network::new(3, latency, Delivery::WhenDue, Pcg64::seed_from_u64(1))
     }
 
     fn send(network: &mut Network, at_ms: u64, src: &str, dest: &str) {
@@ -600,6 +655,24 @@ mod tests {
         for bad in ["", "c", "n1", "c01", "c-1", "c+1", "x1", "cc1", "é1", "c99999999999999999999999"] {
             assert_eq!(names.find(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn in_maelstrom_a_message_that_is_waited_for_holds_back_those_that_come_after() {
+        let latency =
+            Latency { mean: Duration::from_millis(100), dist: LatencyDist::Constant, jitter: Duration::ZERO };
+        let mut network = Network::new(3, latency, Delivery::Maelstrom, Pcg64::seed_from_u64(1));
+        send(&mut network, 0, "n0", "n1");
+        send(&mut network, 10, "c0", "n1");
+        send(&mut network, 20, "n2", "n1");
+        assert_eq!((receive(&mut network, 99), network.in_flight()), (None, 3));
+        assert_eq!(receive(&mut network, 100).as_deref(), Some("n0>n1"));
+        assert_eq!(receive(&mut network, 100).as_deref(), Some("c0>n1"), "it was due at 10");
+        // It has been taken up: a cut comes too late for it, and in time for the next one.
+        network.cut(Layer::Partition, 1, 2);
+        send(&mut network, 110, "n2", "n1");
+        assert_eq!(receive(&mut network, 120).as_deref(), Some("n2>n1"));
+        assert_eq!((receive(&mut network, 500), network.in_flight()), (None, 0));
     }
 
     #[test]
@@ -756,7 +829,7 @@ mod tests {
             send(&mut network, ms, "c0", "n1");
         }
         while network.receive(Time::NEVER).is_some() {}
-        let Journal { clients, servers } = network.journal();
+        let Journal { clients, servers, .. } = network.journal();
         assert_eq!(clients, Counts { sent: 10_000, received: 10_000 });
         assert_eq!(servers.sent, 10_000, "counted as they are sent");
         assert!(

@@ -13,7 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -35,7 +35,9 @@ use crate::runtime::Clock;
 const LINE_MAX: usize = 256 << 20;
 /// The most bytes that may wait for a node that doesn't read its stdin.
 const BACKLOG_MAX: usize = 256 << 20;
-/// How many of a node's last lines of stderr are shown when it fails.
+/// How many of a node's first lines of stderr are shown when it fails: of a long trace the cause may come first.
+const FIRST_WORDS: usize = 5;
+/// How many of its last lines are.
 const LAST_WORDS: usize = 10;
 /// The longest line of stderr that is kept for that.
 const LAST_WORDS_LINE_MAX: usize = 1000;
@@ -129,8 +131,11 @@ pub enum RunError {
         words: Vec<String>,
     },
     /// The user, or somebody else, wants natter to stop.
-    #[error("interrupted")]
-    Interrupted,
+    #[error("interrupted; all nodes are stopped")]
+    Interrupted {
+        /// The signal's number.
+        signal: i32,
+    },
     /// The run can't be kept.
     #[error("cannot write to {}: {error}", path.display())]
     Store {
@@ -180,7 +185,7 @@ fn last_words(words: &[String]) -> String {
     if words.is_empty() {
         return "\nIt wrote nothing to stderr".to_owned();
     }
-    format!("\nIts last lines on stderr:\n  {}", words.join("\n  "))
+    format!("\nOn stderr it wrote:\n  {}", words.join("\n  "))
 }
 
 /// Runs a scenario on real processes. Calls `watch` about ten times a second, and hands it what there is to
@@ -262,7 +267,8 @@ fn drive(
         }
         let until = trial.next_event().map_or(watch_at, |event| event.min(watch_at));
         if nodes.wait(signals, until.since(clock.now()))? {
-            return Err(RunError::Interrupted);
+            let signal = signals.last.load(Ordering::SeqCst) as i32;
+            return Err(RunError::Interrupted { signal });
         }
         let now = clock.now();
         nodes.pump(|node, line| trial.receive(now, node, line))?;
@@ -363,7 +369,15 @@ impl Processes {
     }
 
     fn fault(&mut self, fault: Fault) -> RunError {
-        let words = self.last_words(fault.node());
+        let mut words = self.last_words(fault.node());
+        if let (Fault::NoInitOk { instead: None, .. }, Some(process)) =
+            (&fault, &mut self.nodes[fault.node()].process)
+            && let Some(rest) = process.lines.rest()
+        {
+            let rest = String::from_utf8_lossy(rest.bytes());
+            let start: String = rest.chars().take(LAST_WORDS_LINE_MAX).collect();
+            words.insert(0, format!("(on stdout, without the newline that ends a message: {start})"));
+        }
         RunError::Fault { node: self.name(fault.node()), fault, words }
     }
 
@@ -380,7 +394,7 @@ impl Processes {
         let stderr = &mut self.nodes[node].stderr;
         // What can't be read now was not its last word.
         let _ = stderr.pump(&mut self.said);
-        stderr.last.drain(..).collect()
+        stderr.words()
     }
 }
 
@@ -578,13 +592,28 @@ struct Stderr {
     logged: usize,
     show: bool,
     partial: Vec<u8>,
+    /// The first lines.
+    first: Vec<String>,
+    /// Those of the last lines that are not among the first.
     last: VecDeque<String>,
+    /// How many lines came between those.
+    left_out: usize,
 }
 
 impl Stderr {
     fn new(name: String, (path, log): (PathBuf, File), show: bool) -> Self {
-        let (partial, last) = (Vec::new(), VecDeque::new());
-        Self { name, file: None, path, log, logged: 0, show, partial, last }
+        let (partial, first, last) = (Vec::new(), Vec::new(), VecDeque::new());
+        Self { name, file: None, path, log, logged: 0, show, partial, first, last, left_out: 0 }
+    }
+
+    /// What is shown of it when the node fails, and where the rest is.
+    fn words(&mut self) -> Vec<String> {
+        let mut words = std::mem::take(&mut self.first);
+        if self.left_out > 0 {
+            words.push(format!("… {} more lines, all of them in {} …", self.left_out, self.path.display()));
+        }
+        words.extend(self.last.drain(..));
+        words
     }
 
     fn pump(&mut self, said: &mut Vec<String>) -> io::Result<()> {
@@ -626,8 +655,13 @@ impl Stderr {
             if self.show {
                 said.push(format!("{}: {line}", self.name));
             }
+            if self.first.len() < FIRST_WORDS {
+                self.first.push(line);
+                continue;
+            }
             if self.last.len() == LAST_WORDS {
                 self.last.pop_front();
+                self.left_out += 1;
             }
             self.last.push_back(line);
         }
@@ -662,6 +696,8 @@ pub struct Signals {
     pipe: PipeReader,
     /// Whether no nodes run.
     idle: Arc<AtomicBool>,
+    /// The number of the last signal; zero before the first.
+    last: Arc<AtomicUsize>,
 }
 
 impl Signals {
@@ -671,12 +707,13 @@ impl Signals {
     /// If the system has no pipes or handlers left.
     pub fn catch() -> io::Result<Self> {
         let (pipe, write) = io::pipe()?;
-        let idle = Arc::new(AtomicBool::new(true));
+        let (idle, last) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             flag::register_conditional_default(signal, Arc::clone(&idle))?;
+            flag::register_usize(signal, Arc::clone(&last), signal as usize)?;
             low_level::pipe::register(signal, write.try_clone()?)?;
         }
-        Ok(Self { pipe, idle })
+        Ok(Self { pipe, idle, last })
     }
 
     /// Nodes run from now on, until what this returns is dropped.

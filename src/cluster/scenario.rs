@@ -37,15 +37,15 @@ pub struct Scenario {
     pub concurrency: Concurrency,
 
     /// Requests a second, by all clients together, on average
-    #[arg(long, value_name = "HZ", default_value_t = 5.0, value_parser = at_most(1e6))]
+    #[arg(long, value_name = "HZ", default_value_t = 5.0, value_parser = at_most(1e6), allow_negative_numbers = true)]
     pub rate: f64,
 
     /// How long clients make requests
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = at_most(1e6))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = at_most(1e6), allow_negative_numbers = true)]
     pub time_limit: f64,
 
     /// Mean delay of messages between nodes
-    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6), allow_negative_numbers = true)]
     pub latency: f64,
 
     /// How delays are spread around their mean
@@ -53,15 +53,19 @@ pub struct Scenario {
     pub latency_dist: LatencyDist,
 
     /// Each message between nodes takes up to so much longer, all lengths being equally likely
-    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6), allow_negative_numbers = true)]
     pub latency_jitter: f64,
+
+    /// When messages reach nodes
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Delivery::WhenDue)]
+    pub delivery: Delivery,
 
     /// Faults to inject, separated by commas
     #[arg(long, value_enum, value_name = "FAULTS", value_delimiter = ',')]
     pub nemesis: Vec<FaultKind>,
 
     /// Time between two steps of the nemesis, on average
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = interval)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = interval, allow_negative_numbers = true)]
     pub nemesis_interval: f64,
 
     /// What partitions, kills and pauses strike, drawn anew each time; separated by commas [default: as Maelstrom]
@@ -69,7 +73,7 @@ pub struct Scenario {
     pub targets: Vec<Target>,
 
     /// What fraction of requests must succeed: a number from 0 to 1, or total
-    #[arg(long, value_name = "FRACTION")]
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub availability: Option<Availability>,
 
     /// Fixes what the bench itself draws at random [default: drawn by the operating system]
@@ -97,6 +101,7 @@ impl Scenario {
             latency: 0.0,
             latency_dist: LatencyDist::Constant,
             latency_jitter: 0.0,
+            delivery: Delivery::WhenDue,
             nemesis: Vec::new(),
             nemesis_interval: 10.0,
             targets: Vec::new(),
@@ -238,6 +243,16 @@ pub enum LatencyDist {
     Uniform,
     /// Mostly short, sometimes very long
     Exponential,
+}
+
+/// When messages reach nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// Each when it is due
+    WhenDue,
+    /// As in Maelstrom: a node waits for one message at a time, and those that come meanwhile wait with it
+    Maelstrom,
 }
 
 /// A kind of fault.

@@ -49,10 +49,10 @@ impl Drop for Progress {
     }
 }
 
-/// Writes a line to stderr, if anybody listens.
+/// Writes a line to stderr, if anybody listens. Control characters in it are shown, and do nothing.
 pub fn to_stderr(line: &str) {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(line));
 }
 
 fn describe(snapshot: &Snapshot) -> String {
@@ -98,6 +98,9 @@ pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
             100.0 * availability.ok_fraction
         ),
     );
+    if net.cut_off + net.lost > 0 {
+        line("faults", format!("{} messages were cut off, {} were lost", net.cut_off, net.lost));
+    }
     for (name, counts) in [("between servers", net.servers), ("with clients", net.clients)] {
         line(name, format!("{} messages, {:.2} an operation", counts.msg_count, counts.msgs_per_op));
     }
@@ -112,7 +115,7 @@ pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
     }
     line("stored in", path.to_owned());
     line("valid", verdict(*valid).to_owned());
-    text + &told(findings)
+    printable(&text) + &told(findings)
 }
 
 /// The summary of a history that was judged anew.

@@ -157,6 +157,12 @@ pub struct Net {
     pub clients: NetStats,
     /// Nodes at both ends.
     pub servers: NetStats,
+    /// Messages that partitions and other cuts held back.
+    #[serde(rename = "cut-off-count")]
+    pub cut_off: u64,
+    /// Messages that were lost on the way, or arrived at a node that was dead.
+    #[serde(rename = "lost-count")]
+    pub lost: u64,
 }
 
 /// The quiet between the last operation and the final reads.
@@ -256,7 +262,7 @@ impl Trial {
             verbosity,
             clients: Clients::new(nodes, workload.rpc_timeout()),
             workload,
-            network: Network::new(nodes, latency, stream(seed, Stream::Network)),
+            network: Network::new(nodes, latency, scenario.delivery, stream(seed, Stream::Network)),
             nemesis,
             in_force: Vec::new(),
             busiest: HashMap::new(),
@@ -472,10 +478,15 @@ impl Trial {
         findings.extend(strays.finding());
         findings.extend(crowd(self.network.in_flight(), journal.all().sent));
         findings.extend(pace(&self.scenario, ops));
+        if ops == 0 {
+            findings.push(idle());
+        }
         let net = Net {
             all: journal.all().stats(ops),
             clients: journal.clients.stats(ops),
             servers: journal.servers.stats(ops),
+            cut_off: journal.cut_off,
+            lost: journal.lost,
         };
         let results = Results {
             valid,
@@ -861,6 +872,16 @@ fn crowd(in_flight: usize, sent: u64) -> Option<Finding> {
                still be answered."
             .to_owned(),
     })
+}
+
+/// Clients that made no request.
+fn idle() -> Finding {
+    Finding {
+        what: "Clients made no request, so that nothing was checked.".to_owned(),
+        count: 1,
+        events: Vec::new(),
+        hint: "They do at a --rate above 0, within the --time-limit.".to_owned(),
+    }
 }
 
 /// Clients that made fewer requests than were asked for.
