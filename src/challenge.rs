@@ -15,8 +15,10 @@ use crate::workload::{Options, broadcast, echo, g_counter, kafka, txn_rw_registe
 #[serde(rename_all = "kebab-case")]
 pub enum Challenge {
     /// 1: one node echoes for 10 s
+    #[value(alias = "1")]
     Echo,
     /// 2: three nodes make unique ids for 30 s, under partitions
+    #[value(alias = "2")]
     UniqueIds,
     /// One node, 20 s
     #[value(name = "3a")]

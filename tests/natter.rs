@@ -228,6 +228,7 @@ fn runs_that_are_kept_are_listed_and_shown_again() {
 #[test]
 fn bad_arguments_are_status_254() {
     let folder = folder();
+    assert_eq!(natter(folder.path(), &["challenge", "1", "--bin", "nothing"]).status.code(), Some(255));
     for args in [
         &["test"][..],
         &["test", "-w", "lin-kv"],

@@ -115,6 +115,10 @@ fn a_mistake_is_found_and_told_in_words() {
             assert!(told.contains(word), "{kind:?}, {mistake:?}: {word:?} is not in\n{told}");
         }
     }
+    // A malformed answer leaves any operation unknown, a read as well.
+    let misnamed = run(&scenario(broadcast::KIND), 1, Mistake::Misnamed);
+    let reads = &misnamed.stats.by_f["read"];
+    assert!((reads.ok_count, reads.fail_count) == (0, 0) && reads.info_count > 0);
     // It is no reason for Maelstrom to call a run invalid, and worth a word.
     let repeating = run(&scenario(echo::KIND), 1, Mistake::Repeating);
     let told = &repeating.findings[0].what;

@@ -350,7 +350,9 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let file = if file.is_dir() { file.join("history.jsonl") } else { file.clone() };
     let history = stored_history(&file, workload.reads_sets)
         .with_context(|| format!("cannot read a history from {}", file.display()))?;
-    let (stats, judged) = (Stats::of(&history), (workload.check)(&history, options));
+    let (stats, mut judged) = (Stats::of(&history), (workload.check)(&history, options));
+    // The verdict is the workload's. What else a run needs is told.
+    judged.findings.extend(stats.finding());
     print(&if args.json {
         serde_json::to_string_pretty(&judged)? + "\n"
     } else {
@@ -359,7 +361,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     Ok(status(judged.valid))
 }
 
-/// Reads a history: EDN if the file's name or its first character says so, lines of JSON otherwise.
+/// Reads a history: EDN if the file's name says so, lines of JSON otherwise.
 fn stored_history(file: &Path, reads_sets: bool) -> anyhow::Result<History> {
     if file.extension().is_some_and(|extension| extension == "edn") {
         return Ok(History::from_edn(&fs::read_to_string(file)?, reads_sets)?);

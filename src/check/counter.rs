@@ -47,18 +47,17 @@ pub fn counter(history: &History) -> CounterResult {
     };
     let is_final =
         |event: &&Event| event.kind == EventKind::Ok && event.flag == Some(Flag::Final) && event.f == "read";
-    let reads: Vec<(usize, i128)> = history
-        .by_clients()
-        .filter(is_final)
-        .filter_map(|event| shows(event).map(|value| (event.index, value)))
-        .collect();
+    let reads: Vec<(usize, Option<i128>)> =
+        history.by_clients().filter(is_final).map(|event| (event.index, shows(event))).collect();
     let may_be = |value: i128| sums.iter().any(|&(first, last)| (first..=last).contains(&value));
+    // What is no integer of 64 bits is no sum of what was added.
+    let is_wrong = |value: Option<i128>| value.is_none_or(|value| is_known && !may_be(value));
     let errors: Vec<usize> =
-        reads.iter().filter(|(_, value)| is_known && !may_be(*value)).map(|(index, _)| *index).collect();
+        reads.iter().filter(|(_, value)| is_wrong(*value)).map(|(index, _)| *index).collect();
     CounterResult {
-        valid: if is_known { errors.is_empty().into() } else { Valid::Unknown },
+        valid: if is_known || !errors.is_empty() { errors.is_empty().into() } else { Valid::Unknown },
         errors,
-        final_reads: reads.into_iter().map(|(_, value)| value).collect(),
+        final_reads: reads.into_iter().filter_map(|(_, value)| value).collect(),
         acceptable: sums,
     }
 }
@@ -93,7 +92,12 @@ impl CounterResult {
             (Some(first), Some(last)) => format!("{first} to {last}"),
             _ => "nothing".to_owned(),
         };
-        format!("{} final reads show {shown}; it should be {}", self.final_reads.len(), self.expected())
+        let reads = self.final_reads.len();
+        format!(
+            "{shown}, by {reads} final read{}; the sum is {}",
+            if reads == 1 { "" } else { "s" },
+            self.expected()
+        )
     }
 
     fn expected(&self) -> String {
@@ -181,6 +185,16 @@ mod tests {
                 findings[0].what.contains(&format!("shows {wrong}")) && findings[0].what.contains("make 8")
             );
         }
+    }
+
+    #[test]
+    fn a_final_read_that_is_no_integer_of_64_bits_is_wrong() {
+        let mut history = history(&[(4, Ok)], &[4]);
+        let last = history.events().last().expect("a read").clone();
+        history.append(Event { value: OpValue::Json("18446744073709551616".into()), ..last });
+        let result = counter(&history);
+        assert_eq!((result.valid, result.errors.len()), (Valid::False, 1));
+        assert!(result.findings(&history)[0].what.contains("18446744073709551616"));
     }
 
     #[test]

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use super::Finding;
 use crate::history::{Event, EventKind, Flag, History};
 
+/// As many other silent nodes are named.
+const NAMED: usize = 8;
+
 /// What the clients of one node saw.
 #[derive(Default)]
 struct Seen<'a> {
-    last_ok: Option<&'a Event>,
+    /// The end of the last operation that was answered.
+    last_answer: Option<&'a Event>,
     /// Invocations since then that had no answer.
     unanswered: Vec<&'a Event>,
 }
@@ -20,26 +24,33 @@ pub fn silence(history: &History, timed_out: &str) -> Option<Finding> {
     for (invoked, done) in history.completed() {
         let Some(node) = history.node_of(done.process) else { continue };
         let seen = nodes.entry(node).or_default();
-        if done.kind == EventKind::Ok {
-            *seen = Seen { last_ok: Some(done), unanswered: Vec::new() };
-        } else if done.error.as_deref() == Some(timed_out) {
+        if done.error.as_deref() == Some(timed_out) {
             seen.unanswered.push(invoked);
+        } else if done.kind == EventKind::Ok || done.error.is_some() {
+            *seen = Seen { last_answer: Some(done), unanswered: Vec::new() };
         }
     }
     let silent: Vec<Seen<'_>> = nodes.into_values().filter(|seen| seen.unanswered.len() > 1).collect();
     let first = silent.first()?;
     let last_request = first.unanswered.last()?;
     let name = history.node_name(last_request.process)?;
-    let since = match first.last_ok {
+    let since = match first.last_answer {
         Some(event) => format!("answered nothing after {:.3} s", event.time.as_nanos() as f64 / 1e9),
         None => "answered nothing at all".to_owned(),
     };
+    let others: Vec<String> = silent[1..]
+        .iter()
+        .filter_map(|seen| history.node_name(seen.unanswered.last()?.process))
+        .take(NAMED)
+        .collect();
+    let others =
+        if others.is_empty() { String::new() } else { format!(" So it was with {}.", others.join(", ")) };
     let is_final = last_request.flag == Some(Flag::Final);
     let unchecked =
         if is_final { ", its final read among them, so that nothing is known of what it holds" } else { "" };
     Some(Finding {
-        what: format!("{name} {since}: {} requests were not answered{unchecked}.", first.unanswered.len()),
-        count: silent.len(),
+        what: format!("{name} {since}: {} requests were not answered{unchecked}.{others}", first.unanswered.len()),
+        count: 1,
         events: vec![last_request.index],
         hint: "Is something waited for that never comes, such as a lock, or an answer that only the thread which waits \
                could read? What it wrote to stderr is in its log."
@@ -76,5 +87,17 @@ mod tests {
             finding.what
         );
         assert_eq!(silence(&history, "other"), None);
+    }
+
+    #[test]
+    fn a_node_that_answers_with_errors_is_not_silent() {
+        let mut history = History::default();
+        history.talks_to(Process::Client(0), 0);
+        for error in ["timed out", "timed out", "temporarily-unavailable (11): later"] {
+            let process = Process::Client(0);
+            history.push(Time::ZERO, process, EventKind::Invoke, "read", OpValue::None, None);
+            history.push(Time::ZERO, process, EventKind::Fail, "read", OpValue::None, Some(error.to_owned()));
+        }
+        assert_eq!(silence(&history, "timed out"), None);
     }
 }

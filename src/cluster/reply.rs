@@ -21,13 +21,15 @@ pub(super) struct Reply<'a> {
 pub(super) struct Failure {
     /// Whether it certainly did not happen.
     pub(super) definite: bool,
+    /// Whether it is the answer that is wrong. Then nobody knows, whatever the operation.
+    pub(super) malformed: bool,
     pub(super) error: String,
 }
 
 impl Failure {
     /// It may have happened.
     pub(super) fn unknown(error: String) -> Self {
-        Self { definite: false, error }
+        Self { definite: false, malformed: false, error }
     }
 }
 
@@ -57,7 +59,10 @@ impl<'a> Reply<'a> {
             return Err(self.error());
         }
         let result_field = workload.result_field(request);
-        let malformed = |why: String| Failure::unknown(format!("malformed {request}_ok: {why}"));
+        let malformed = |why: String| Failure {
+            malformed: true,
+            ..Failure::unknown(format!("malformed {request}_ok: {why}"))
+        };
         let field = self.result(request, result_field).map_err(malformed)?;
         workload.answered(worker, op, request, field).map_err(malformed)
     }
@@ -93,7 +98,7 @@ impl<'a> Reply<'a> {
             return Failure::unknown(format!("an error without an integer `code`: {text}"));
         };
         let (name, definite) = error(code);
-        Failure { definite, error: format!("{name} ({code}): {text}") }
+        Failure { definite, ..Failure::unknown(format!("{name} ({code}): {text}")) }
     }
 }
 

@@ -204,6 +204,10 @@ fn number(token: &str) -> Option<Json> {
     let digits = token.trim_end_matches(['N', 'M']);
     let digits = digits.strip_prefix('+').unwrap_or(digits);
     let integer = digits.parse::<i64>().ok().map(Json::from);
+    if integer.is_none() && digits.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit()) {
+        // One of more digits than a JSON number keeps.
+        return Some(digits.into());
+    }
     integer.or_else(|| digits.parse::<f64>().ok().and_then(Number::from_f64).map(Json::Number))
 }
 

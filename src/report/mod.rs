@@ -137,15 +137,21 @@ fn counted(count: usize, what: &str) -> String {
 /// What is wrong, in paragraphs; nothing if nothing is.
 fn told(findings: &[Finding]) -> String {
     let mut text = String::new();
-    for Finding { what, count, hint, .. } in findings {
+    for Finding { what, count, hint, .. } in findings.iter().take(FINDINGS_MAX) {
         let times = if *count > 1 { format!(" ({count} times; this is the first)") } else { String::new() };
         let _ = write!(text, "\n{what}{times}\n");
         if !hint.is_empty() {
             let _ = writeln!(text, "{hint}");
         }
     }
+    if findings.len() > FINDINGS_MAX {
+        let _ = writeln!(text, "\nAnd {} more, which results.json has.", findings.len() - FINDINGS_MAX);
+    }
     printable(&text)
 }
+
+/// So many mistakes are told in a summary.
+const FINDINGS_MAX: usize = 12;
 
 /// A text from nodes, as it may go to a terminal: control characters are shown, and do nothing.
 #[must_use]
@@ -164,7 +170,7 @@ pub const fn verdict(valid: Valid) -> &'static str {
     match valid {
         Valid::True => "yes",
         Valid::False => "NO",
-        Valid::Unknown => "unknown: nothing was shown either way",
+        Valid::Unknown => "unknown: neither shown nor ruled out",
     }
 }
 

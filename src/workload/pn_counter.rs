@@ -27,6 +27,12 @@ pub(super) fn check(history: &History) -> WorkloadResult {
     WorkloadResult::new(result.valid, &result).with(result.findings(history), lines)
 }
 
+/// Whether a JSON number is an integer, of any size.
+fn is_integer(number: &str) -> bool {
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The clients of a counter.
 #[derive(Debug)]
 pub(super) struct Counter {
@@ -76,8 +82,12 @@ impl Workload for Counter {
 
     fn answered(&mut self, _: usize, op: &Op, request: &str, field: &str) -> Result<Answered, String> {
         Ok(Answered::Done(if request == "read" {
-            let value: i64 = serde_json::from_str(field).map_err(|error| error.to_string())?;
-            OpValue::Int(value)
+            match serde_json::from_str::<i64>(field) {
+                Ok(value) => OpValue::Int(value),
+                // An integer as well, if none that can be right.
+                Err(_) if is_integer(field) => OpValue::Json(field.into()),
+                Err(error) => return Err(error.to_string()),
+            }
         } else {
             op.value.clone()
         }))

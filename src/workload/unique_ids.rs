@@ -1,7 +1,7 @@
 //! Ids are never handed out twice.
 
 use rand_pcg::Pcg64;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::{Answered, Call, Op, Rpc, Workload, WorkloadKind, WorkloadResult, refuses_nothing};
 use crate::check;
@@ -39,8 +39,10 @@ impl Workload for UniqueIds {
     }
 
     fn answered(&mut self, _: usize, _: &Op, _: &str, field: &str) -> Result<Answered, String> {
-        let id = serde_json::from_str(field).map_err(|error| error.to_string())?;
-        Ok(Answered::Done(OpValue::Json(id)))
+        let id: Json = serde_json::from_str(field).map_err(|error| error.to_string())?;
+        // Integers of more than 64 bits differ by their digits.
+        let is_exact = !id.is_f64();
+        Ok(Answered::Done(OpValue::Json(if is_exact { id } else { field.into() })))
     }
 
     fn keeps_clients(&self) -> bool {

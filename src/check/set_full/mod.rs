@@ -156,7 +156,7 @@ impl Element {
     /// Whole milliseconds from known to just after `end`; zero if that was never, or is before.
     fn millis_from_known(&self, end: Option<At>) -> u64 {
         let (Some(known), Some(end)) = (self.known, end) else { return 0 };
-        let after = Time::from_nanos(end.time.as_nanos() + 1);
+        let after = Time::from_nanos(end.time.as_nanos().saturating_add(1));
         u64::try_from(after.since(known.time).as_millis()).unwrap_or(u64::MAX)
     }
 }
@@ -587,6 +587,22 @@ mod tests {
     fn reads_that_ended_before_the_broadcast_began_do_not_count() {
         let result = Script::default().read(0, 1, &[]).broadcast(2, 3, 7).check();
         assert_eq!((result.valid, result.never_read_count), (Valid::Unknown, 1));
+    }
+
+    #[test]
+    fn the_last_time_there_is_does_no_harm() {
+        let mut history = History::default();
+        for (process, value) in [(0, vec![7]), (1, vec![])] {
+            let process = Process::Client(process);
+            if process == Process::Client(0) {
+                history.push(Time::NEVER, process, EventKind::Invoke, "broadcast", OpValue::Int(7), None);
+                history.push(Time::NEVER, process, EventKind::Ok, "broadcast", OpValue::Int(7), None);
+            }
+            history.push(Time::NEVER, process, EventKind::Invoke, "read", OpValue::None, None);
+            let shown = OpValue::Set(Shown::whole(value, vec![]));
+            history.push(Time::NEVER, process, EventKind::Ok, "read", shown, None);
+        }
+        assert_eq!(set_full(&history, false).lost, [7]);
     }
 
     #[test]

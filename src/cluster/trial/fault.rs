@@ -46,7 +46,7 @@ pub enum Fault {
         timeout: Duration,
         /// The `msg_id` of the request.
         number: i64,
-        /// Who sent what in its place, if somebody did.
+        /// What it sent last in its place, if it sent anything.
         instead: Option<String>,
     },
     /// Its answer before the first operation was not the one it should have been.
@@ -80,7 +80,7 @@ pub enum Fault {
 fn instead_of_init_ok(number: i64, instead: Option<&str>) -> String {
     match instead {
         Some(instead) => format!(
-            "Instead, {instead}. The answer comes from the node itself, to whoever sent the `init`, and is \
+            "It sent {instead}. The answer comes from the node itself, to whoever sent the `init`, and is \
              {{\"type\":\"init_ok\",\"in_reply_to\":{number}}}"
         ),
         None => "It sent no message at all: is its output flushed after each line, and does each end with a newline?"

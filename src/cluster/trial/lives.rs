@@ -53,6 +53,11 @@ impl Lives {
         self.0.iter().all(|life| matches!(life.state, State::Up | State::Gone))
     }
 
+    /// Whether a node has answered its `init`.
+    pub(super) fn is_up(&self, node: usize) -> bool {
+        self.0[node].state == State::Up
+    }
+
     /// A dead node is never started again.
     pub(super) fn bury(&mut self, node: usize) {
         debug_assert!(self.0[node].is_dead());

@@ -12,6 +12,10 @@ use crate::cluster::reply::Failure;
 
 /// How much of a message is quoted.
 const QUOTED_MAX: usize = 600;
+/// Errors that agree so far, numbers apart, are of one kind.
+const ALIKE_MAX: usize = 80;
+/// So many kinds are told apart.
+const KINDS_MAX: usize = 40;
 /// As many nodes are named.
 const NODES_NAMED: usize = 5;
 
@@ -84,8 +88,11 @@ pub(super) struct Mishaps {
 impl Mishaps {
     pub(super) fn note(&mut self, instance: &Instance<'_>, failure: &Failure) {
         // Numbers differ from one instance to another.
-        let alike: String =
-            failure.error.split(|char: char| char.is_ascii_digit()).collect::<Vec<_>>().join("");
+        let start = failure.error.chars().take(ALIKE_MAX);
+        let mut alike: String = start.filter(|char| !char.is_ascii_digit()).collect();
+        if self.by_kind.len() >= KINDS_MAX && !self.by_kind.contains_key(&(instance.kind, alike.clone())) {
+            alike = String::new();
+        }
         let kind = match &*failure.error {
             TIMED_OUT => Kind::TimedOut,
             error if error.starts_with("malformed") => Kind::Malformed,
@@ -94,7 +101,7 @@ impl Mishaps {
         let mishap = self.by_kind.entry((instance.kind, alike)).or_insert_with(|| Mishap {
             count: 0,
             class: instance.kind.to_owned(),
-            example: failure.error.clone(),
+            example: quoted(&failure.error),
             node: instance.node.to_owned(),
             at_ms: u64::try_from(instance.at.as_millis()).unwrap_or(u64::MAX),
             request: quoted(instance.request),
@@ -241,6 +248,21 @@ mod tests {
         assert_eq!(all.iter().map(|mishap| mishap.count).collect::<Vec<_>>(), [2, 1]);
         let what = all[0].finding(false).expect("a mistake").what;
         assert!(what.starts_with("n0 answered a `read` at 1.500 s with malformed read_ok: a 1."), "{what}");
+    }
+
+    #[test]
+    fn kinds_and_texts_are_bounded() {
+        let mut mishaps = Mishaps::default();
+        let request = Arc::from("{}");
+        for letter in ('a'..='z').chain('A'..='Z') {
+            let error = format!("{letter}{}", "x".repeat(10_000));
+            let at = Duration::ZERO;
+            let instance = Instance { node: "n0", at, kind: "read", request: &request, answer: None };
+            mishaps.note(&instance, &Failure::unknown(error));
+        }
+        let all = mishaps.all();
+        assert_eq!(all.iter().map(|mishap| mishap.count).sum::<usize>(), 52);
+        assert!(all.len() <= KINDS_MAX + 1 && all.iter().all(|mishap| mishap.example.len() < 1000));
     }
 
     #[test]

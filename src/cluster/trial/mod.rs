@@ -396,14 +396,7 @@ impl Trial {
     /// # Errors
     /// If the line is no message to somebody.
     pub fn receive(&mut self, now: Time, node: usize, line: &[u8]) -> Result<(), Fault> {
-        let not_message = |why: String| {
-            let mut line = String::from_utf8_lossy(line).into_owned();
-            if let Some((end, _)) = line.char_indices().nth(EXCERPT) {
-                line.truncate(end);
-                line.push('…');
-            }
-            Fault::NotMessage { node, why, line }
-        };
+        let not_message = |why: String| Fault::NotMessage { node, why, line: excerpt(line) };
         let Envelope { src, dest, body } =
             envelope(line).map_err(|error| not_message(format!("{error}{}", hint(line))))?;
         if !body.get().starts_with('{') {
@@ -417,6 +410,9 @@ impl Trial {
             None => Err(Fault::NoSuchNode { node, field, name: name.to_owned() }),
         };
         let (src, dest) = (endpoint("src", &src)?, endpoint("dest", &dest)?);
+        if !self.lives.is_up(node) {
+            self.instead_of_init_ok.insert(node, excerpt(line));
+        }
         self.send(now, src, dest, body.get().into());
         Ok(())
     }
@@ -703,7 +699,6 @@ impl Trial {
             }
             Addressee::Init(node) => {
                 if src != Endpoint::Node(node) || !self.lives.awaits(node, reply.in_reply_to) {
-                    self.instead_of_init_ok.insert(node, format!("{} sent {body}", self.names.of(src)));
                     return Ok(());
                 }
                 if let Err(why) = reply.result("init", None) {
@@ -765,8 +760,9 @@ impl Trial {
         let node = self.names.node(self.clients.node_of(worker));
         let at = now.since(self.began);
         self.mishaps.note(&Instance { node, at, kind, request, answer }, &failure);
-        let Failure { definite, error } = failure;
-        let did_not_happen = definite && self.workload.trusts_errors() || self.workload.is_idempotent(op.f);
+        let Failure { definite, malformed, error } = failure;
+        let is_told = definite && self.workload.trusts_errors() || self.workload.is_idempotent(op.f);
+        let did_not_happen = is_told && !malformed;
         let kind = if did_not_happen { EventKind::Fail } else { EventKind::Info };
         let value = op.value.clone();
         self.complete(now, worker, kind, op, value, Some(error));
@@ -826,6 +822,16 @@ impl Trial {
     }
 }
 
+/// The beginning of a line.
+fn excerpt(line: &[u8]) -> String {
+    let mut line = String::from_utf8_lossy(line).into_owned();
+    if let Some((end, _)) = line.char_indices().nth(EXCERPT) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
 /// A line that a node printed, as far as the network looks at it.
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -856,7 +862,9 @@ fn hint(line: &[u8]) -> &'static str {
         _ if matches!(line, b"{" | b"}" | b"},") || line.starts_with(b"\"") => {
             ". One message a line: without line breaks within it"
         }
-        _ if !line.starts_with(b"{") => ". Was this meant for stderr? Only messages go to stdout",
+        _ if !line.starts_with(b"{") && !line.starts_with(b"[") => {
+            ". Was this meant for stderr? Only messages go to stdout"
+        }
         _ => "",
     }
 }
