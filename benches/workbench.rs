@@ -147,7 +147,7 @@ impl Bench {
         let quiet = Scenario { node_count: 2, rate: 1.0, time_limit, ..Scenario::new(workload::echo::KIND) };
         let results = self.run(&quiet, &minimal(), folder().path(), false);
         let routed = results.net.servers.recv_count as f64 / time_limit;
-        let (start, late) = self.start_and_lateness();
+        let (start, late) = (self.start(), self.lateness());
         vec![
             Figure {
                 what: "start to first operation, 25 nodes",
@@ -182,8 +182,17 @@ impl Bench {
         ]
     }
 
-    /// How long it takes 25 nodes to be ready, in seconds, and how late messages between them are, in milliseconds.
-    fn start_and_lateness(&self) -> (f64, f64) {
+    /// What a run of 25 nodes takes beside the time in which clients make requests, in seconds: the start of the nodes, and
+    /// their end.
+    fn start(&self) -> f64 {
+        let time_limit = 0.5;
+        let scenario =
+            Scenario { node_count: 25, rate: 100.0, time_limit, ..Scenario::new(workload::echo::KIND) };
+        seconds(|| self.run(&scenario, &own_node(), folder().path(), true)).1 - time_limit
+    }
+
+    /// How late messages between 25 nodes are, in milliseconds.
+    fn lateness(&self) -> f64 {
         let scenario = Scenario {
             time_limit: (20.0 * self.scale).max(0.5),
             ..natter::challenge::Challenge::LowLatency.scenario()
@@ -191,7 +200,7 @@ impl Bench {
         let folder = folder();
         self.run(&scenario, &own_node(), folder.path(), true);
         let file = File::open(folder.path().join("messages.jsonl")).expect("it is kept");
-        let (mut sent, mut late, mut began) = (HashMap::new(), Vec::new(), 0);
+        let (mut sent, mut late) = (HashMap::new(), Vec::new());
         for line in BufReader::new(file).lines() {
             let line: Json = serde_json::from_str(&line.expect("text")).expect("JSON");
             let time = line["time"].as_u64().expect("a time");
@@ -207,13 +216,12 @@ impl Bench {
                     let sent = sent.remove(&id);
                     late.extend(sent.map(|sent| (time - sent) as f64 / 1e6 - scenario.latency));
                 }
-                (Some("began"), _) => began = time,
                 _ => {}
             }
         }
         late.sort_by(f64::total_cmp);
         assert!(!late.is_empty() && late[0] >= 0.0, "messages arrive when they are due, or later");
-        (began as f64 / 1e9, late[late.len() * 99 / 100])
+        late[late.len() * 99 / 100]
     }
 
     fn checks(&self) -> Vec<Figure> {
@@ -370,9 +378,14 @@ fn recorded() -> f64 {
     seconds(|| histories.iter().for_each(judge)).1
 }
 
+/// An operation with how it ends.
+type Done = (workload::Op, EventKind, OpValue);
+
 /// A history of a right system: each operation takes effect at some time between its beginning and its end.
 struct Made {
     history: History,
+    /// How often each worker has become another process.
+    lives: Vec<usize>,
     keys: BTreeMap<String, Json>,
     now: u64,
 }
@@ -384,45 +397,67 @@ impl Made {
         let setting =
             Setting { nodes: &nodes, workers, latency: std::time::Duration::ZERO, options: &options };
         let mut clients = (kind.new)(&setting);
-        let mut made = Self { history: History::default(), keys: BTreeMap::new(), now: 0 };
+        let mut made =
+            Self { history: History::default(), lives: vec![0; workers], keys: BTreeMap::new(), now: 0 };
         let mut rng = Pcg64::seed_from_u64(1);
         // What each worker is at: its operation, and its end, once that is known.
-        let mut open: Vec<Option<(workload::Op, EventKind, OpValue)>> = vec![None; workers];
+        let mut open: Vec<Option<Done>> = vec![None; workers];
         for _ in 0..2 * ops {
             let worker = rng.random_range(0..workers);
             match open[worker].take() {
-                Some((op, end, value)) => {
-                    clients.completed(worker, &op, end, &value);
-                    made.push(worker, end, &op, value);
+                Some(done) => made.end(&mut *clients, worker, done),
+                None => {
+                    let op = clients.next_op(Time::ZERO, worker, &mut rng).expect("there is always one");
+                    open[worker] = Some(made.begin(&mut *clients, worker, op));
                 }
-                None => open[worker] = made.begin(&mut *clients, worker, &mut rng),
             }
         }
-        made.history
+        for (worker, done) in open.into_iter().enumerate() {
+            done.into_iter().for_each(|done| made.end(&mut *clients, worker, done));
+        }
+        // One reads everything in the end.
+        loop {
+            match clients.last(Time::ZERO, 0, &mut rng) {
+                workload::Last::Op(op) => {
+                    let done = made.begin(&mut *clients, 0, op);
+                    made.end(&mut *clients, 0, done);
+                }
+                workload::Last::Wait(_) => {}
+                workload::Last::Done => return made.history,
+            }
+        }
+    }
+
+    /// An operation ends. A worker of whose operation nobody knows the end is another client and process from then on.
+    fn end(&mut self, clients: &mut dyn Workload, worker: usize, (op, end, value): Done) {
+        clients.completed(worker, &op, end, &value);
+        self.push(worker, end, &op, value);
+        if end == EventKind::Info {
+            self.lives[worker] += 1;
+            clients.reopened(worker);
+        }
     }
 
     fn push(&mut self, worker: usize, kind: EventKind, op: &workload::Op, value: OpValue) {
         self.now += 100_000;
-        self.history.push(Time::from_nanos(self.now), Process::Client(worker), kind, op.f, value, None);
+        let process = Process::Client(worker + self.lives[worker] * self.lives.len());
+        self.history.push(Time::from_nanos(self.now), process, kind, op.f, value, None);
     }
 
-    fn begin(
-        &mut self,
-        clients: &mut dyn Workload,
-        worker: usize,
-        rng: &mut Pcg64,
-    ) -> Option<(workload::Op, EventKind, OpValue)> {
-        let op = clients.next_op(Time::ZERO, worker, rng)?;
+    /// An operation begins, and takes effect at once.
+    fn begin(&mut self, clients: &mut dyn Workload, worker: usize, op: workload::Op) -> Done {
         self.push(worker, EventKind::Invoke, &op, op.value.clone());
-        let workload::Call::Rpc(mut rpc) = clients.call(worker, &op) else {
-            return Some((op.clone(), EventKind::Info, op.value));
+        let mut rpc = match clients.call(worker, &op) {
+            workload::Call::Rpc(rpc) => rpc,
+            workload::Call::Crash => return (op.clone(), EventKind::Info, op.value),
+            workload::Call::Done(value) => return (op, EventKind::Ok, value),
         };
         loop {
             let Some(result) = self.apply(rpc.kind, &rpc.body) else {
-                return Some((op.clone(), EventKind::Fail, op.value));
+                return (op.clone(), EventKind::Fail, op.value);
             };
             match clients.answered(worker, &op, rpc.kind, &result.to_string()).expect("a right answer") {
-                workload::Answered::Done(value) => return Some((op, EventKind::Ok, value)),
+                workload::Answered::Done(value) => return (op, EventKind::Ok, value),
                 workload::Answered::Next(next) => rpc = next,
             }
         }

@@ -311,6 +311,37 @@ fn a_node_that_never_answers_leaves_operations_unknown_and_reads_failed() {
     assert!(waits.into_iter().all(|secs| secs == 5));
 }
 
+#[test]
+fn nodes_that_never_fall_silent_are_told() {
+    /// Answers as it should, and throws whatever another node says back at it.
+    struct Echoing(Polite);
+    impl Node for Echoing {
+        type Scratch = ();
+        fn handle(&self, now: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
+            let message: Json = serde_json::from_slice(line.bytes()).expect("JSON");
+            let (me, other) = (&message["dest"], if message["dest"] == "n0" { "n1" } else { "n0" });
+            if message["body"]["type"] == "init" || message["src"] == other {
+                let ball = json!({ "src": me, "dest": other, "body": { "type": "ball" } });
+                out.lines_mut().extend(format!("{ball}\n").bytes());
+            }
+            if message["src"] != other {
+                self.0.handle(now, line, &mut (), out);
+            }
+        }
+        fn tick(&self, _: Time, _: &mut Outbox) {}
+        fn next_deadline(&self) -> Option<Time> {
+            None
+        }
+        fn finish(&self, _: Time, _: &mut Outbox) {}
+    }
+    let scenario =
+        Scenario { node_count: 2, latency: 5.0, time_limit: 2.0, ..Scenario::new(broadcast::KIND) };
+    let node = |_| Echoing(Polite(Arc::default()));
+    let (results, _) = virtual_time::run(&scenario, 1, node).expect("nodes behave");
+    let told = results.findings.iter().any(|finding| finding.what.contains("after the last request"));
+    assert!(told, "{:?}", results.findings);
+}
+
 /// Faults of these kinds, often.
 fn under(nemesis: &[FaultKind]) -> Scenario {
     Scenario {

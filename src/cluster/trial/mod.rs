@@ -58,6 +58,8 @@ pub(crate) const TIMED_OUT: &str = "timed out";
 /// How much of a bad line is shown.
 const EXCERPT: usize = 200;
 
+/// So many messages a second of each node, while clients say nothing, are worth a word.
+const STORM_A_NODE: f64 = 100.0;
 /// So many messages under way in the end, and one of so many that were sent, are worth a word.
 const CROWD_MIN: usize = 1000;
 const CROWD_PART: u64 = 10;
@@ -208,6 +210,11 @@ pub struct Trial {
     late: bool,
     /// Clients say nothing more by themselves.
     lull: bool,
+    /// How many messages nodes had sent each other when the quiet began, and when that was.
+    sent_before_quiet: u64,
+    quiet_began: Time,
+    /// How many they sent in it, and how long it lasted, once it is over.
+    sent_in_quiet: Option<(u64, Duration)>,
     /// In the end: when to ask which worker what it does next.
     to_ask: BTreeSet<(Time, usize)>,
     clients: Clients,
@@ -275,6 +282,9 @@ impl Trial {
             next_op: now,
             late: false,
             lull: false,
+            sent_before_quiet: 0,
+            quiet_began: now,
+            sent_in_quiet: None,
             to_ask: BTreeSet::new(),
             lives: Lives::new(nodes, now),
             node_ids: json!(names).to_string(),
@@ -472,6 +482,8 @@ impl Trial {
         findings.extend(exceptions.iter().filter_map(|mishap| mishap.finding(silence.is_some())));
         findings.extend(silence);
         findings.extend(strays.finding());
+        let nodes = self.scenario.nodes();
+        findings.extend(self.sent_in_quiet.and_then(|(sent, time)| storm(sent, time, nodes)));
         findings.extend(crowd(self.network.in_flight(), journal.all().sent));
         findings.extend(pace(&self.scenario, ops));
         if ops == 0 {
@@ -557,6 +569,8 @@ impl Trial {
                 let Quiet { least, most } = self.quiet;
                 let recovering = Phase::Recovering { ends: now + least, latest: now + most };
                 self.phase = if more { recovering } else { Phase::Done };
+                self.sent_before_quiet = self.network.journal().servers.sent;
+                self.quiet_began = now;
                 Ok(true)
             }
             Phase::Recovering { ends, latest } if ends <= now && now < latest && !cluster.has_settled() => {
@@ -565,6 +579,8 @@ impl Trial {
             }
             Phase::Recovering { ends, .. } if ends <= now => {
                 self.phase = Phase::Final;
+                let sent = self.network.journal().servers.sent - self.sent_before_quiet;
+                self.sent_in_quiet = Some((sent, now.since(self.quiet_began)));
                 for worker in self.clients.take_all() {
                     // The dead answer nobody.
                     if self.lives.is_gone(self.clients.node_of(worker)) {
@@ -867,6 +883,22 @@ fn hint(line: &[u8]) -> &'static str {
         }
         _ => "",
     }
+}
+
+/// Nodes that go on sending when nobody asks them anything.
+fn storm(sent: u64, time: Duration, nodes: usize) -> Option<Finding> {
+    let a_second = sent as f64 / time.as_secs_f64();
+    (a_second > STORM_A_NODE * nodes as f64).then(|| Finding {
+        what: format!(
+            "Nodes sent each other {sent} messages in the {:.0} s after the last request, {a_second:.0} a second.",
+            time.as_secs_f64()
+        ),
+        count: 1,
+        events: Vec::new(),
+        hint: "Does a message cause others that cause it again? Pass on what is new alone, and don't send again what may \
+               still be answered."
+            .to_owned(),
+    })
 }
 
 /// Messages that are still under way when all is over.
