@@ -347,6 +347,11 @@ pub struct Network {
     log: Option<MessageLog>,
 }
 
+/// Of a body that is longer than that a log of messages has the beginning alone: reads of many values would fill any disk.
+const BODY_MAX: usize = 4096;
+/// So many characters of it.
+const START: usize = 200;
+
 /// What becomes of messages, as lines of JSON.
 #[derive(Debug)]
 struct MessageLog {
@@ -364,9 +369,15 @@ impl MessageLog {
         let _ = match fate {
             Fate::Sent => {
                 let (src, dest) = (self.names.of(src), self.names.of(dest));
+                let says = if body.len() <= BODY_MAX {
+                    format!(r#""body":{body}"#)
+                } else {
+                    let start: String = body.chars().take(START).collect();
+                    format!(r#""bytes":{},"start":{}"#, body.len(), serde_json::Value::from(start))
+                };
                 writeln!(
                     self.lines,
-                    r#"{{"time":{time},"id":{id},"what":"{what}","src":"{src}","dest":"{dest}","body":{body}}}"#
+                    r#"{{"time":{time},"id":{id},"what":"{what}","src":"{src}","dest":"{dest}",{says}}}"#
                 )
             }
             _ => writeln!(self.lines, r#"{{"time":{time},"id":{id},"what":"{what}"}}"#),
@@ -673,6 +684,25 @@ mod tests {
         send(&mut network, 110, "n2", "n1");
         assert_eq!(receive(&mut network, 120).as_deref(), Some("n2>n1"));
         assert_eq!((receive(&mut network, 500), network.in_flight()), (None, 0));
+    }
+
+    #[test]
+    fn a_log_of_messages_has_long_ones_cut_short() {
+        let mut network = network(1, LatencyDist::Constant);
+        network.keep_log(Names::new(vec!["n0".to_owned()]), Time::ZERO);
+        for length in [10, 10_000] {
+            let body = format!("{{\"echo\":\"{}\"}}", "\\\"".repeat(length));
+            network.send(Time::ZERO, Endpoint::Client(0), Endpoint::Node(0), body.as_str().into());
+        }
+        let mut text = Vec::new();
+        network.take_log(|lines| text.extend_from_slice(lines));
+        let lines: Vec<serde_json::Value> =
+            text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["body"]["echo"], "\"".repeat(10));
+        assert!(
+            lines[1]["bytes"] == 20_011 && lines[1]["start"].as_str().is_some_and(|start| start.len() == 200)
+        );
     }
 
     #[test]
