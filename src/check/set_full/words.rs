@@ -1,5 +1,6 @@
 //! What is wrong with a set, in words.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use serde_json::Value as Json;
@@ -140,13 +141,19 @@ struct Story<'a> {
 impl<'a> Story<'a> {
     fn of(history: &'a History, value: Value) -> Self {
         let mut story = Story { invoked: None, acknowledged: None, shown_last: None, missed: None };
+        // Whether the last read of each node shows it, by the read's index.
+        let mut shows: HashMap<usize, bool> = HashMap::new();
         let invocations = history.by_clients().filter(|event| event.kind == EventKind::Invoke);
         story.invoked = invocations.filter(|event| adds(event) == Some(value)).last();
         for (invoked, done) in history.completed().filter(|(_, done)| done.kind == EventKind::Ok) {
             if adds(done) == Some(value) {
                 story.acknowledged = Some(done);
-            } else if let Some(shown) = history.values_shown(done.index) {
-                if shown.binary_search(&value).is_ok() {
+            } else if let OpValue::Set(shown) = &done.value {
+                let before = shown.since.and_then(|since| shows.remove(&since)).unwrap_or_default();
+                let has = |values: &[Value]| values.binary_search(&value).is_ok();
+                let is_shown = has(&shown.added) || before && !has(&shown.removed);
+                shows.insert(done.index, is_shown);
+                if is_shown {
                     story.shown_last = Some(done);
                 } else if story.missed.is_none_or(|(earlier, _)| earlier.index < invoked.index) {
                     story.missed = Some((invoked, done));
