@@ -5,7 +5,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::check::Valid;
-use crate::cluster::scenario::{Availability, Concurrency, FaultKind, Scenario};
+use crate::check::availability::Availability;
+use crate::cluster::scenario::{Concurrency, FaultKind, Scenario};
 use crate::cluster::trial::Results;
 use crate::report::verdict;
 use crate::workload::{Options, broadcast, echo, g_counter, kafka, txn_rw_register, unique_ids};

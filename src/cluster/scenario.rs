@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::nemesis::{PartitionKind, Targets};
 use super::network::Names;
 use super::trial::strikes;
+use crate::check::availability::Availability;
 use crate::workload::{Options, WorkloadKind};
 
 /// One run's options.
@@ -370,38 +371,6 @@ impl fmt::Display for Concurrency {
     }
 }
 
-/// What fraction of requests must succeed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Availability {
-    /// All of them.
-    Total,
-    /// At least this part, from 0 to 1.
-    Fraction(f64),
-}
-
-impl Serialize for Availability {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Availability::Total => serializer.serialize_str("total"),
-            Availability::Fraction(least) => serializer.serialize_f64(*least),
-        }
-    }
-}
-
-impl FromStr for Availability {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "total" {
-            return Ok(Availability::Total);
-        }
-        match text.parse::<f64>() {
-            Ok(fraction) if (0.0..=1.0).contains(&fraction) => Ok(Availability::Fraction(fraction)),
-            _ => Err("must be `total` or a number from 0 to 1".to_owned()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,13 +401,6 @@ mod tests {
             assert!(node_name(bad).is_err(), "{bad}");
         }
         assert!(node_name("c").is_ok());
-    }
-
-    #[test]
-    fn availability_is_total_or_a_fraction() {
-        assert_eq!("total".parse(), Ok(Availability::Total));
-        assert_eq!("0.5".parse(), Ok(Availability::Fraction(0.5)));
-        assert!("1.5".parse::<Availability>().is_err() && "some".parse::<Availability>().is_err());
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::check::{Finding, Stats, Valid};
+use crate::check::stats::Stats;
+use crate::check::{Finding, Valid};
 use crate::cluster::scenario::Scenario;
 use crate::cluster::trial::{Results, Snapshot};
 use crate::workload::WorkloadResult;

@@ -5,7 +5,7 @@ use rand_pcg::Pcg64;
 use serde_json::json;
 
 use super::{Answered, Call, Op, Rpc, Workload, WorkloadKind, WorkloadResult, refuses_nothing};
-use crate::check;
+use crate::check::echo;
 use crate::history::OpValue;
 use crate::node::Time;
 
@@ -15,7 +15,7 @@ pub const KIND: WorkloadKind = WorkloadKind {
     about: "Values come back as they were sent",
     new: |_| Box::new(Echo),
     check: |history, _| {
-        let result = check::echo(history);
+        let result = echo::echo(history);
         let lines = vec![("wrong echoes", result.summary())];
         WorkloadResult::new(result.valid, &result).with(result.findings(history), lines)
     },

@@ -4,7 +4,7 @@ use rand_pcg::Pcg64;
 use serde_json::{Value as Json, json};
 
 use super::{Answered, Call, Op, Rpc, Workload, WorkloadKind, WorkloadResult, refuses_nothing};
-use crate::check;
+use crate::check::unique_ids;
 use crate::history::OpValue;
 use crate::node::Time;
 
@@ -14,7 +14,7 @@ pub const KIND: WorkloadKind = WorkloadKind {
     about: "Ids are never handed out twice",
     new: |_| Box::new(UniqueIds),
     check: |history, _| {
-        let result = check::unique_ids(history);
+        let result = unique_ids::unique_ids(history);
         let line = format!("{} received, {} duplicated", result.acknowledged_count, result.duplicated_count);
         WorkloadResult::new(result.valid, &result).with(result.findings(history), vec![("ids", line)])
     },

@@ -14,9 +14,10 @@
 use std::collections::BTreeSet;
 
 use super::anomalies;
-use super::graph::{Components, Graph, Rel, Rels};
+use super::graph::{Graph, Rel, Rels};
 use super::models::{self, Model};
 use super::search::{self, Base, Kind, Step, Work};
+use crate::check::components::Components;
 
 /// What was found, with vertices of the whole graph.
 #[derive(Debug, Default)]

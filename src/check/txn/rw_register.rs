@@ -16,11 +16,12 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value as Json;
 
 use super::anomalies::{FUTURE_READ, G1A, G1B, GARBAGE_READ};
-use super::graph::{Builder, Components, Rel};
+use super::graph::{Builder, Rel};
 use super::report::{self, Report};
 use super::transactions::{Item, Key, MicroOp, Names, Outcome, Shape, Transactions, Txn};
 use super::within;
 use super::words::Explain;
+use crate::check::components::Components;
 
 /// The shape of rw-register transactions.
 #[derive(Debug)]

@@ -14,7 +14,8 @@
 
 use std::collections::VecDeque;
 
-use super::graph::{Components, Edge, Graph, Rel, Rels};
+use super::graph::{Edge, Graph, Rel, Rels};
+use crate::check::components::Components;
 
 /// What kinds of cycles there are, by their data dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,8 +32,10 @@ pub(crate) use self::mishaps::Stray;
 use self::mishaps::{Instance, Mishaps};
 pub use self::mishaps::{Mishap, Strays};
 
+use crate::check::availability::AvailabilityResult;
 use crate::check::silence::silence;
-use crate::check::{AvailabilityResult, Finding, Stats, Valid};
+use crate::check::stats::Stats;
+use crate::check::{Finding, Valid};
 use crate::cluster::clients::{Addressee, Clients, FIRST_MSG_ID, Ticket, Turn};
 use crate::cluster::nemesis::{Nemesis, Step, Trouble};
 use crate::cluster::network::{Endpoint, Latency, Names, NetStats, Network, Passage};
