@@ -84,9 +84,22 @@ designs! {
             "--node-count 7 -- --batch-max 4",
             "--node-count 7 -- --latency-budget 120",
             "--node-count 7 -- --latency-budget 1400",
+            "--node-count 7 -- --latency-budget 5000",
             "--node-count 7 --faults lasting-cut",
         ] {
             holds(&format!("--design {design} --time-limit 8 {more}"), 4);
+        }
+    }
+
+    fn echoes_and_ids_are_right_whatever_strikes(design) {
+        for workload in ["echo", "unique-ids"] {
+            holds(&format!("--design {design} --workload {workload} --node-count 5"), 20);
+        }
+    }
+
+    fn messages_may_take_seconds(design) {
+        for more in ["--latency 3000", "--latency 2500 --latency-dist uniform"] {
+            holds(&format!("--design {design} --node-count 5 --rate 20 --faults none {more}"), 5);
         }
     }
 

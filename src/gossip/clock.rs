@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::round_trip::{LONGEST, RoundTrip};
+use super::round_trip::{LIKELY, RoundTrip};
 use crate::node::{Time, micros};
 use crate::protocol::link::{Echo, Header, HubPlan};
 
@@ -79,7 +79,7 @@ impl Clock {
         let Some(HubPlan { next, margin, every, far }) = header.plan else { return true };
         // Whatever the peer makes up, no period is longer, and no round trip than any measured.
         let within = |time: u64, most: Duration| Duration::from_micros(time).min(most);
-        let far = within(far, LONGEST / 2);
+        let far = within(far, LIKELY / 2);
         let ahead = self.smooth(at.as_micros().wrapping_sub(header.at), trip);
         // As if the message had taken as long as most do.
         let sent = Time::from_nanos(header.at.wrapping_add(ahead).saturating_mul(1000));

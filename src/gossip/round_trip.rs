@@ -15,18 +15,24 @@ pub(super) struct RoundTrip {
     measured: Option<Estimate>,
     /// How far the last samples in a row were off.
     off: u32,
+    /// How many of the last samples in a row no likely network takes.
+    unlikely: u32,
     /// What to assume before the first.
     assumed: Duration,
 }
 
 impl Default for RoundTrip {
     fn default() -> Self {
-        Self { measured: None, off: 0, assumed: ROUND_TRIP_UNKNOWN }
+        Self { measured: None, off: 0, unlikely: 0, assumed: ROUND_TRIP_UNKNOWN }
     }
 }
 
-/// The longest that is taken for a round trip; clocks that jump show longer ones.
-pub(super) const LONGEST: Duration = Duration::from_secs(4);
+/// The longest that is taken for a round trip.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Pauses, clocks that jump and repetitions show longer ones, but hardly so many in a row. Then the network is that slow.
+pub(super) const LIKELY: Duration = Duration::from_secs(4);
+const UNLIKELY_MIN: u32 = 4;
 
 const SAMPLES_MIN: u32 = 4;
 const SAMPLES_MAX: u32 = 31;
@@ -106,6 +112,16 @@ impl RoundTrip {
             return;
         }
         let first = Estimate { mean: took, deviation: Duration::ZERO, samples: 1 };
+        let is_slow = self.measured.is_some_and(|estimate| 2 * estimate.mean > LIKELY);
+        self.unlikely = if took > LIKELY && !is_slow { self.unlikely + 1 } else { 0 };
+        match self.unlikely {
+            0 => {}
+            UNLIKELY_MIN.. => {
+                (self.measured, self.off, self.unlikely) = (Some(first), 0, 0);
+                return;
+            }
+            _ => return,
+        }
         let Some(estimate @ Estimate { mean, deviation, samples }) = self.measured else {
             self.measured = Some(first);
             return;
@@ -179,14 +195,31 @@ mod tests {
     #[test]
     fn what_no_network_takes_is_no_sample() {
         let mut trip = RoundTrip::default();
-        for too_long in [LONGEST + Duration::from_nanos(1), Duration::MAX] {
+        for too_long in [LONGEST + Duration::from_nanos(1); 2 * UNLIKELY_MIN as usize] {
             trip.sample(too_long);
             assert_eq!(trip.get(), None);
         }
-        for possible in [LONGEST, Duration::ZERO] {
+        for possible in [LIKELY, Duration::ZERO] {
             let mut trip = RoundTrip::default();
             trip.sample(possible);
             assert_eq!(trip.get().map(|estimate| estimate.mean), Some(possible));
+        }
+    }
+
+    #[test]
+    fn a_network_is_that_slow_if_several_samples_in_a_row_say_so() {
+        for before in [&[][..], &[200; 40]] {
+            let mut trip = RoundTrip::default();
+            before.iter().for_each(|&sample| trip.sample(ms(sample)));
+            let few = UNLIKELY_MIN as usize - 1;
+            for _ in 0..2 {
+                (0..few).for_each(|_| trip.sample(ms(20_000)));
+                assert_eq!(trip.get().is_some(), !before.is_empty(), "a clock that was set");
+                trip.sample(ms(200));
+                assert_eq!(trip.get().map(|estimate| estimate.mean), Some(ms(200)));
+            }
+            (0..=few).for_each(|_| trip.sample(ms(20_000)));
+            assert_eq!(trip.get().map(|estimate| estimate.mean), Some(ms(20_000)));
         }
     }
 }

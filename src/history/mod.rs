@@ -265,6 +265,18 @@ impl History {
         })
     }
 
+    /// The operations that succeeded, alone. For histories of which no read shows a set.
+    #[must_use]
+    pub fn answered(&self) -> History {
+        let mut answered = History::of_nodes(self.names.clone());
+        answered.nodes.clone_from(&self.nodes);
+        for (invoked, done) in self.completed().filter(|(_, done)| done.kind == EventKind::Ok) {
+            answered.append(invoked.clone());
+            answered.append(done.clone());
+        }
+        answered
+    }
+
     /// How many operations clients invoked.
     #[must_use]
     pub fn invocations(&self) -> usize {

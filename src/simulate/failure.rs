@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::check::Valid;
 use crate::check::set_full::SetFull;
+use crate::cluster::scenario::Scenario;
 use crate::cluster::trial::{Fault, Results, TIMED_OUT};
 use crate::history::History;
 use crate::node::Time;
@@ -30,6 +32,12 @@ pub enum Failure {
         f: String,
         /// What it got.
         error: String,
+    },
+    /// An answer is not what it should be.
+    #[error("{what}")]
+    Wrong {
+        /// Which, and why.
+        what: String,
     },
     /// A read showed values more than once.
     #[error("a read showed {value} {times} times")]
@@ -101,6 +109,7 @@ impl Failure {
             Failure::Fault { fault: Fault::Broken { .. }, .. } => "invariant",
             Failure::Fault { .. } => "protocol",
             Failure::Unanswered { .. } => "answers",
+            Failure::Wrong { .. } => "verdict",
             Failure::Duplicated { .. } => "duplicates",
             Failure::Missing { .. } => "completeness",
             Failure::Lost { .. } => "set-full",
@@ -121,6 +130,7 @@ impl Failure {
             | Failure::Lost { value } => Some(value),
             Failure::Fault { .. }
             | Failure::Unanswered { .. }
+            | Failure::Wrong { .. }
             | Failure::Noisy { .. }
             | Failure::Departed { .. }
             | Failure::Restless { .. } => None,
@@ -141,6 +151,18 @@ pub(super) fn unanswered(history: &History, time_limit: Duration, disturbed: boo
             error,
         })
     })
+}
+
+/// What the workload's checker finds in the answers, whatever was left unanswered. Of sets [`lost`] and [`duplicated`] tell, which
+/// know more than clients.
+pub(super) fn wrong(history: &History, scenario: &Scenario) -> Option<Failure> {
+    let Scenario { workload, options, .. } = scenario;
+    if workload.reads_sets {
+        return None;
+    }
+    let judged = (workload.check)(&history.answered(), options);
+    let finding = judged.findings.into_iter().next().filter(|_| judged.valid == Valid::False)?;
+    Some(Failure::Wrong { what: finding.what })
 }
 
 pub(super) fn set_full(results: &Results) -> Option<&SetFull> {

@@ -47,7 +47,7 @@ pub use self::survey::{Found, Minimised, Spread, Summary, survey, survey_until};
 
 use self::auditor::Auditor;
 use self::designs::Either;
-use self::failure::{duplicated, lost, set_full, unanswered};
+use self::failure::{duplicated, lost, set_full, unanswered, wrong};
 use self::progress::{Healing, Progress};
 use self::reach::{Paths, Reach};
 use self::required::{After, NOISE_WINDOW, Required};
@@ -73,7 +73,7 @@ const TREE_BUDGET: f64 = 8.0;
 /// What is simulated, but for the seed.
 #[derive(Clone, Debug)]
 pub struct Simulation {
-    /// A broadcast scenario.
+    /// What clients do, on how many nodes, for how long.
     pub scenario: Scenario,
     /// What strikes it.
     pub hazards: Hazards,
@@ -191,6 +191,7 @@ impl Simulation {
         let began = trial.began().unwrap_or_default();
         let trace = trial.take_trace();
         let (results, history) = trial.finish();
+        let judged = wrong(&history, &scenario);
         // What nobody held any more spreads from when a late message brought it back.
         let Healing { took: convergence, bound } = auditor.progress.healing_of_stretch(auditor.last_learnt);
         let fault = driven.err().map(|fault| Failure::Fault { at: auditor.now.since(began), fault });
@@ -200,9 +201,11 @@ impl Simulation {
             .or(fault)
             .or_else(|| unanswered(&history, scenario.time_limit(), disturbed))
             .or_else(|| duplicated(&results))
+            .or(judged)
             .or_else(|| auditor.missing())
             .or_else(|| lost(&results, |value| auditor.died(value) || auditor.is_held(value)));
-        if failure.is_none() {
+        // Where nothing is read in the end, a run ends with its last operation, before nodes come to rest.
+        if failure.is_none() && scenario.workload.reads_sets {
             failure = if falls_silent {
                 // Who is not where the plan has it may well not be silent either: this says why.
                 let departed = auditor.departure.take();

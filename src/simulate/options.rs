@@ -2,15 +2,23 @@
 
 use std::fmt::Write as _;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Args, Command, FromArgMatches};
+use clap::{Args, Command, FromArgMatches, ValueEnum};
 
 use super::{Designs, Simulation};
 use crate::cluster::scenario::{LatencyDist, Scenario, at_most};
 use crate::runtime::cli::NodeArgs;
 use crate::simulate::hazards::Hazards;
-use crate::workload::broadcast;
+use crate::workload::{WorkloadKind, broadcast, echo, unique_ids};
+
+/// The workloads that natter has nodes for.
+const WORKLOADS: [WorkloadKind; 3] = [broadcast::KIND, echo::KIND, unique_ids::KIND];
+
+/// The longest mean delay, in milliseconds: nodes measure round trips of up to a minute, single delays are longer, and so are
+/// some links.
+const LATENCY_MAX_MS: f64 = 3000.0;
 
 /// What to simulate.
 #[derive(Args, Clone, Debug)]
@@ -31,6 +39,10 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = Designs::LockFree)]
     pub design: Designs,
 
+    /// What clients do: broadcast, echo or unique-ids
+    #[arg(short, long, value_parser = simulated(), default_value = broadcast::KIND.name, hide_possible_values = true)]
+    pub workload: WorkloadKind,
+
     /// How many nodes
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub node_count: u32,
@@ -44,11 +56,11 @@ pub struct Options {
     pub rate: f64,
 
     /// Mean delay of messages between nodes, in good weather
-    #[arg(long, value_name = "MS", default_value_t = 100.0, value_parser = at_most(3.6e6))]
+    #[arg(long, value_name = "MS", default_value_t = 100.0, value_parser = at_most(LATENCY_MAX_MS))]
     pub latency: f64,
 
     /// Each message between nodes takes up to so much longer, all lengths being equally likely
-    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(LATENCY_MAX_MS))]
     pub latency_jitter: f64,
 
     /// How delays are spread around their mean
@@ -94,7 +106,7 @@ impl Options {
                 latency: self.latency,
                 latency_jitter: self.latency_jitter,
                 latency_dist: self.latency_dist,
-                ..Scenario::new(broadcast::KIND)
+                ..Scenario::new(self.workload)
             },
             hazards: self.faults.clone(),
             design: self.design,
@@ -102,6 +114,13 @@ impl Options {
             node_options: self.node_options.clone(),
         })
     }
+}
+
+/// Reads the name of a workload that natter has nodes for.
+fn simulated() -> impl TypedValueParser<Value = WorkloadKind> {
+    let names: Vec<PossibleValue> = WORKLOADS.iter().filter_map(ValueEnum::to_possible_value).collect();
+    PossibleValuesParser::new(names)
+        .map(|name| WORKLOADS.into_iter().find(|kind| kind.name == name).unwrap_or(broadcast::KIND))
 }
 
 impl Simulation {
@@ -116,6 +135,9 @@ impl Simulation {
             design.name(),
             latency_dist.name(),
         );
+        if scenario.workload != broadcast::KIND {
+            let _ = write!(text, " --workload {}", scenario.workload.name);
+        }
         if scenario.latency_jitter > 0.0 {
             let _ = write!(text, " --latency-jitter {}", scenario.latency_jitter);
         }

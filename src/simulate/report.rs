@@ -11,8 +11,9 @@ use super::{Found, Minimised, Simulation, Spread, Summary};
 pub fn headline(simulation: &Simulation, first_seed: u64, seeds: u64) -> String {
     let Simulation { scenario, hazards, design, node_options, .. } = simulation;
     let mut text = format!(
-        "{} seeds from {first_seed} on: {} nodes of the {} design, {} s at rate {}, latency {} ms ({}), faults: {hazards}",
-        seeds,
+        "{seeds} seed{} from {first_seed} on: {}, {} nodes of the {} design, {} s at rate {}, latency {} ms ({}), faults: {hazards}",
+        if seeds == 1 { "" } else { "s" },
+        scenario.workload.name,
         scenario.node_count,
         design.name(),
         scenario.time_limit,
@@ -81,7 +82,7 @@ pub fn table(summary: &Summary) -> String {
     if summary.slow {
         let _ = writeln!(
             text,
-            "healing takes too much of what it may: 95 % of seeds should need 50 % of it at most"
+            "healing takes too much of what it may: 95 % of seeds should need 50 % of it at most (75 % above 1000 ms)"
         );
     }
     if !summary.failed.is_empty() {
@@ -91,7 +92,8 @@ pub fn table(summary: &Summary) -> String {
     }
     let verdict = if summary.valid { "yes" } else { "NO" };
     let Summary { seeds, took_s, .. } = summary;
-    let _ = writeln!(text, "{:<26}{verdict:>12}   {seeds} seeds in {took_s:.1} s", "valid");
+    let s = if *seeds == 1 { "" } else { "s" };
+    let _ = writeln!(text, "{:<26}{verdict:>12}   {seeds} seed{s} in {took_s:.1} s", "valid");
     text
 }
 

@@ -5,8 +5,9 @@
 //! | every node holds every value of the nodes that it can reach | 4 s + 12 one-way delays after the first of them held it or the last change of the network, three times that after something lasted for more than a minute |
 //! | … while nodes are dead or links cut | 2 s × nodes × hops more, where a value needs so many hops at most; for more than 50 nodes at least 0.8 s for each ordered pair, where it needs more than one hop |
 //! | … after a node was started again | its start grace more |
-//! | silence, where everybody can be reached | 5 s or, if that is longer, 12 one-way delays after the last value or change, or after the last node learnt something; 15 s where it may take three times as long |
-//! | little noise, where not | a message a second of all nodes together with one dead member, four of all that can reach each other where more is wrong, on average over the minute that begins a minute after |
+//! | … with a latency budget of more than a second | twice as much more as the budget is longer than that |
+//! | silence, where everybody can be reached | 5 s or, if that is longer, 12 one-way delays after the last value or change, or after the last node learnt something; 15 s where it may take three times as long; with a latency budget of more than a second thrice as much more as the budget is longer than that |
+//! | little noise, where not | a message a second of all nodes together with one dead member, four of all that can reach each other where more is wrong, on average over the minute that begins a minute or, if that is longer, 12 one-way delays after |
 //!
 //! The simple design is no product. It sends each neighbour one batch after the other, along the topology it is given, and
 //! tries neighbours that don't answer for ever. What it is allowed beyond that is in [`Required::of`] and nowhere else.
@@ -36,6 +37,11 @@ const PAIR: Duration = Duration::from_millis(800);
 const PAIRS_FROM: u32 = 50;
 /// What silence may take.
 const SILENCE: Duration = Duration::from_secs(5);
+/// A longer latency budget than this is time that the user gives: healing may take so many times what is beyond it more, and
+/// silence so many.
+const PROMPT_BUDGET: Duration = Duration::from_secs(1);
+const HEALING_BUDGETS: u32 = 2;
+const SILENCE_BUDGETS: u32 = 3;
 /// How long a cluster is watched after it should have fallen silent.
 const WATCHED: Duration = Duration::from_secs(60);
 /// Noise counts from so long after the last value or change…
@@ -50,6 +56,8 @@ pub(super) struct Required {
     delay_max: Duration,
     nodes: u32,
     start_grace: Duration,
+    /// By how much the latency budget is longer than a prompt one.
+    budget: Duration,
     /// What the simple design may take beyond what is asked of the product.
     allowance: Duration,
     /// The most messages that a node of the simple design sends in the noise window to another that doesn't answer. One that
@@ -75,6 +83,7 @@ impl Required {
             delay_max: delay_max(scenario).mul_f64(farthest(steps)),
             nodes: scenario.node_count,
             start_grace: config.start_grace,
+            budget: config.latency_budget.saturating_sub(PROMPT_BUDGET),
             allowance: Duration::ZERO,
             repeats: 0,
             late: if late { EXTRA_MAX } else { Duration::ZERO },
@@ -111,7 +120,7 @@ impl Required {
     }
 
     fn prompt(&self) -> Duration {
-        HEALING + DELAYS * self.delay_max
+        HEALING + DELAYS * self.delay_max + HEALING_BUDGETS * self.budget
     }
 
     /// How long after the last value or change every node holds every value of the nodes that it can reach.
@@ -131,7 +140,8 @@ impl Required {
     pub(super) fn silence(&self, after: After) -> Duration {
         let factor = if after.long { AFTER_LONG } else { 1 };
         let grace = if after.restart { self.start_grace } else { Duration::ZERO };
-        (factor * SILENCE.max(DELAYS * self.delay_max) + grace + self.late).saturating_add(self.allowance)
+        let prompt = SILENCE.max(DELAYS * self.delay_max) + SILENCE_BUDGETS * self.budget;
+        (factor * prompt + grace + self.late).saturating_add(self.allowance)
     }
 
     /// How long a cluster that falls silent has to be watched after the last value or change.
@@ -142,7 +152,7 @@ impl Required {
 
     /// How long after the last value or change, or after a node has learnt something, noise counts.
     pub(super) fn noise_from(&self) -> Duration {
-        (NOISE_AFTER + self.late).saturating_add(self.allowance)
+        (NOISE_AFTER.max(DELAYS * self.delay_max) + self.late).saturating_add(self.allowance)
     }
 
     /// The most messages that all nodes together may send within the window.

@@ -20,6 +20,9 @@ const FAILURES_MAX: u64 = 10;
 const SEEDS_THAT_TELL: u64 = 100;
 /// …all but one in twenty need no more than this part of the time that healing may take.
 const PERCENT_MAX: f64 = 50.0;
+/// Where messages take more than a second, nodes know of that only after most of a run: then it may be this part.
+const PERCENT_MAX_SLOW: f64 = 75.0;
+const SLOW_LATENCY_MS: f64 = 1000.0;
 
 /// What a run adds to the survey.
 struct Figures {
@@ -246,7 +249,8 @@ pub fn survey_until(
     let took_s = clock.now().since(Time::ZERO).as_secs_f64();
     let [msgs_per_op, median_latency_ms, max_latency_ms, convergence_ms, percent_of_bound] =
         counters.map(|c| c.spread());
-    let is_slow = |percent: &Spread| runs >= SEEDS_THAT_TELL && percent.p95 > PERCENT_MAX;
+    let most = if simulation.scenario.latency > SLOW_LATENCY_MS { PERCENT_MAX_SLOW } else { PERCENT_MAX };
+    let is_slow = |percent: &Spread| runs >= SEEDS_THAT_TELL && percent.p95 > most;
     let slow = percent_of_bound.as_ref().is_some_and(is_slow);
     let mut failed = BTreeMap::new();
     failures.values().for_each(|found: &Found| *failed.entry(found.found_by).or_default() += 1);

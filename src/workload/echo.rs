@@ -32,6 +32,10 @@ impl Workload for Echo {
         Some(Op::new("echo", OpValue::Json(json!(text))))
     }
 
+    fn burst_op(&mut self) -> Option<Op> {
+        Some(Op::new("echo", OpValue::Json(json!("Please echo a burst"))))
+    }
+
     fn call(&mut self, _: usize, op: &Op) -> Call {
         Call::Rpc(Rpc::new("echo", json!({ "echo": op.value })))
     }

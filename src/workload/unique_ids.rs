@@ -27,6 +27,10 @@ struct UniqueIds;
 
 impl Workload for UniqueIds {
     fn next_op(&mut self, _: Time, _: usize, _: &mut Pcg64) -> Option<Op> {
+        self.burst_op()
+    }
+
+    fn burst_op(&mut self) -> Option<Op> {
         Some(Op::new("generate", OpValue::None))
     }
 
