@@ -73,11 +73,14 @@ enum Command {
 }
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(
+    allow_negative_numbers = true,
+    after_help = "Examples:
   natter test -w echo --bin ./echo.py --node-count 1 --time-limit 10
   natter test -w broadcast --bin ./node --nemesis partition,kill --nemesis-interval 2
   natter test -w kafka --bin ./node --rate 1000 --concurrency 2n -- --argument-of-the-node
-  natter test -w txn-rw-register --bin ./node --consistency-models read-committed --test-count 10")]
+  natter test -w txn-rw-register --bin ./node --consistency-models read-committed --test-count 10"
+)]
 struct TestArgs {
     /// The program that is a node [default: natter's own]
     #[arg(long, value_name = "PATH")]
@@ -153,10 +156,13 @@ struct CompletionsArgs {
 }
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(
+    allow_negative_numbers = true,
+    after_help = "Examples:
   natter challenge
   natter challenge 3d 3e --design lock-free
-  natter challenge 5b --bin ./node")]
+  natter challenge 5b --bin ./node"
+)]
 struct ChallengeArgs {
     /// Which challenges, in that order
     #[arg(value_enum, value_name = "NAME", default_values_t = Challenge::DEFAULT)]
@@ -184,6 +190,7 @@ struct ChallengeArgs {
 }
 
 #[derive(Args)]
+#[command(allow_negative_numbers = true)]
 struct SimulateArgs {
     #[command(flatten)]
     options: Options,
@@ -198,6 +205,7 @@ struct SimulateArgs {
 }
 
 #[derive(Args)]
+#[command(allow_negative_numbers = true)]
 struct PlanArgs {
     #[command(flatten)]
     setting: Setting,
@@ -230,6 +238,7 @@ struct PlanArgs {
 }
 
 #[derive(Args)]
+#[command(allow_negative_numbers = true)]
 struct CompareArgs {
     /// Which loads, in that order
     #[arg(value_enum, value_name = "LOAD", default_values_t = Load::ALL)]
@@ -337,8 +346,9 @@ fn test(args: TestArgs) -> anyhow::Result<u8> {
         } else {
             format!("{}{summary}", if number > 0 { "\n" } else { "" })
         };
-        stored.write(&results, &summary)?;
+        // What can't be stored is shown all the same.
         print(&text)?;
+        stored.write(&results, &summary)?;
         if results.valid != Valid::True {
             return Ok(status(results.valid));
         }

@@ -38,15 +38,15 @@ pub struct Scenario {
     pub concurrency: Concurrency,
 
     /// Requests a second, by all clients together, on average
-    #[arg(long, value_name = "HZ", default_value_t = 5.0, value_parser = at_most(1e6), allow_negative_numbers = true)]
+    #[arg(long, value_name = "HZ", default_value_t = 5.0, value_parser = at_most(1e6))]
     pub rate: f64,
 
     /// How long clients make requests
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = at_most(1e6), allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = at_most(1e6))]
     pub time_limit: f64,
 
     /// Mean delay of messages between nodes
-    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6), allow_negative_numbers = true)]
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
     pub latency: f64,
 
     /// How delays are spread around their mean
@@ -54,7 +54,7 @@ pub struct Scenario {
     pub latency_dist: LatencyDist,
 
     /// Each message between nodes takes up to so much longer, all lengths being equally likely
-    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6), allow_negative_numbers = true)]
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = at_most(3.6e6))]
     pub latency_jitter: f64,
 
     /// When messages reach nodes
@@ -66,7 +66,7 @@ pub struct Scenario {
     pub nemesis: Vec<FaultKind>,
 
     /// Time between two steps of the nemesis, on average
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = interval, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = interval)]
     pub nemesis_interval: f64,
 
     /// What partitions, kills and pauses strike, drawn anew each time; separated by commas [default: as Maelstrom]
@@ -74,7 +74,7 @@ pub struct Scenario {
     pub targets: Vec<Target>,
 
     /// What fraction of requests must succeed: a number from 0 to 1, or total
-    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    #[arg(long, value_name = "FRACTION")]
     pub availability: Option<Availability>,
 
     /// Fixes what the bench itself draws at random [default: drawn by the operating system]

@@ -121,7 +121,7 @@ impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::UnknownType(kind) => write!(f, "no operation has the type {}", Excerpt(kind)),
-            Reason::Missing(field) => write!(f, "missing field `{field}`"),
+            Reason::Missing(field) => write!(f, "field `{field}` is missing or null"),
             Reason::WrongType { field, expected } => write!(f, "field `{field}` must be {expected}"),
             Reason::NotInitialised => f.write_str("not initialised yet: send `init` first"),
             Reason::AlreadyInitialised => f.write_str("already initialised: `init` comes once"),

@@ -246,7 +246,28 @@ fn line_error(error: simd_json::Error) -> LineError {
     match error.error() {
         Serde(text) => LineError::NotMessage(text.clone()),
         ExpectedMap => LineError::NotMessage("not an object".to_owned()),
-        _ => LineError::NotJson(error.to_string()),
+        _ => LineError::NotJson(not_json(&error)),
+    }
+}
+
+/// Why the parser gave up, in words, and where.
+fn not_json(error: &simd_json::Error) -> String {
+    use simd_json::ErrorType as Type;
+    let what = match error.error() {
+        Type::InvalidUtf8 => "a byte that is no UTF-8",
+        Type::InvalidUnicodeCodepoint | Type::InvalidUnicodeEscape => "a \\u escape of no character",
+        Type::InvalidEscape => "an unknown escape",
+        Type::InvalidNumber | Type::InvalidExponent | Type::Overflow => {
+            "a number that is malformed or too large"
+        }
+        Type::DepthLimitExceeded => "it is nested too deep",
+        Type::Eof | Type::UnterminatedString | Type::NoStructure => "it ends too early",
+        Type::TrailingData => "something follows the message",
+        _ => "unexpected text",
+    };
+    match error.index() {
+        0 => what.to_owned(),
+        index => format!("{what}, at byte {index}"),
     }
 }
 
@@ -758,6 +779,18 @@ mod tests {
         {
             with(line, |result| match result {
                 Err(LineError::NotJson(cause)) => assert!(!cause.is_empty(), "{line}"),
+                other => panic!("{line}: {other:?}"),
+            });
+        }
+        for (echo, why) in [
+            (r#""\ud800""#, "escape of no character"),
+            ("1e400", "number that is malformed or too large, at byte 6"),
+            (r#""\q""#, "unknown escape"),
+        ] {
+            let line =
+                format!(r#"{{"src":"c1","dest":"n0","body":{{"type":"echo","msg_id":1,"echo":{echo}}}}}"#);
+            with(&line, |result| match result {
+                Err(LineError::NotJson(cause)) => assert!(cause.contains(why), "{line}: {cause}"),
                 other => panic!("{line}: {other:?}"),
             });
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -194,31 +195,29 @@ pub fn survey_until(
     mut done: impl FnMut(u64, Option<&Found>),
 ) -> Summary {
     let clock = Clock::start();
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let (sender, receiver) = mpsc::sync_channel(2 * cores);
     let mut counters = std::array::from_fn::<_, 5, _>(|_| Counter::new());
     let (mut runs, mut all_digests, mut failures) = (0, 0, BTreeMap::new());
-    std::thread::scope(|scope| {
+    // Relaxed, both: the count deals out numbers, the flag only saves work.
+    let run_next = || {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let seed = first_seed.wrapping_add(number);
+        let is_wanted = number < seeds && !stop.load(Ordering::Relaxed);
+        is_wanted.then(|| Figures::of(seed, &simulation.run(seed, Keep::default())))
+    };
+    thread::scope(|scope| {
+        let mut threads = 0;
         for _ in 0..cores {
-            let (next, stop, sender) = (&next, &stop, sender.clone());
-            scope.spawn(move || {
-                // Relaxed, both: the count deals out numbers, the flag only saves work.
-                while !stop.load(Ordering::Relaxed) {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= seeds {
-                        break;
-                    }
-                    let seed = first_seed.wrapping_add(number);
-                    let run = simulation.run(seed, Keep::default());
-                    if sender.send(Figures::of(seed, &run)).is_err() {
-                        break;
-                    }
-                }
-            });
+            let sender = sender.clone();
+            let work = move || while run_next().is_some_and(|figures| sender.send(figures).is_ok()) {};
+            threads += usize::from(thread::Builder::new().spawn_scoped(scope, work).is_ok());
         }
         drop(sender);
-        for figures in receiver {
+        // Where the system gives no threads, this one does the work.
+        let by_itself = std::iter::from_fn(|| if threads == 0 { run_next() } else { None });
+        for figures in receiver.into_iter().chain(by_itself) {
             let Figures { seed, msgs_per_op, latency_ms, convergence, percent_of_bound, digest, failure } =
                 figures;
             runs += 1;

@@ -225,7 +225,8 @@ fn every_planted_bug_is_found_and_every_check_finds_one() {
     println!("{table}");
     assert!(unfound.is_empty(), "not found: {unfound:?}");
     // What set-full and the look at what is missing in the end could find, the others find before.
-    let all = ["answers", "bound", "duplicates", "invariant", "noise", "plan", "protocol", "silence"];
+    let all =
+        ["answers", "bound", "duplicates", "invariant", "noise", "plan", "protocol", "silence", "verdict"];
     assert_eq!(finders.into_iter().collect::<Vec<_>>(), all);
 }
 
