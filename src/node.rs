@@ -189,7 +189,7 @@ pub trait Inspect: Node {
 
     /// What it does otherwise than planned while it has something to do. Where every node can reach every other, there is
     /// nothing in the end.
-    fn departure(&self) -> Option<String>;
+    fn deviation_from_plan(&self) -> Option<String>;
 
     /// Where a value waits on its way to other nodes, a line for each of them.
     fn whereabouts(&self, value: Value) -> Vec<String>;

@@ -13,7 +13,7 @@ use natter::challenge::Challenge;
 use natter::check::Valid;
 use natter::check::set_full::SetFull;
 use natter::cluster::scenario::{FaultKind, LatencyDist, Scenario, Verbosity};
-use natter::cluster::trial::{Fault, Results, Trial};
+use natter::cluster::trial::{Results, Trial, Violation};
 use natter::cluster::virtual_time;
 use natter::config::Config;
 use natter::gossip::LockFree;
@@ -220,10 +220,10 @@ impl Node for Parrot {
 fn a_node_that_does_not_follow_the_protocol_is_named() {
     let scenario = Scenario { node_count: 1, ..Scenario::new(echo::KIND) };
     let fault = |says| virtual_time::run(&scenario, 1, |_| Parrot(says)).expect_err("a fault");
-    assert!(matches!(fault("hello\n"), Fault::NotMessage { node: 0, .. }));
+    assert!(matches!(fault("hello\n"), Violation::NotMessage { node: 0, .. }));
     assert!(matches!(
         fault("{\"src\":\"n0\",\"dest\":\"c0\",\"body\":3}\n"),
-        Fault::NotMessage { node: 0, .. }
+        Violation::NotMessage { node: 0, .. }
     ));
     for (says, hint) in [
         ("[\"n0\",\"c0\",{}]\n", "an array"),
@@ -235,19 +235,19 @@ fn a_node_that_does_not_follow_the_protocol_is_named() {
         assert!(fault(says).to_string().contains(hint), "{says}: {}", fault(says));
     }
     let lost = "{\"src\":\"n0\",\"dest\":\"n7\",\"body\":{}}\n";
-    assert!(matches!(fault(lost), Fault::NoSuchNode { node: 0, field: "dest", name } if name == "n7"));
+    assert!(matches!(fault(lost), Violation::NoSuchNode { node: 0, field: "dest", name } if name == "n7"));
     let liar = "{\"src\":\"n1\",\"dest\":\"c0\",\"body\":{}}\n";
-    assert!(matches!(fault(liar), Fault::NoSuchNode { node: 0, field: "src", .. }));
-    assert!(matches!(fault(""), Fault::NoInitOk { node: 0, instead: None, .. }));
+    assert!(matches!(fault(liar), Violation::NoSuchNode { node: 0, field: "src", .. }));
+    assert!(matches!(fault(""), Violation::NoInitOk { node: 0, instead: None, .. }));
     let extra = "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"init_ok\",\"in_reply_to\":1,\"node_ids\":[]}}\n";
-    assert!(matches!(fault(extra), Fault::Refused { node: 0, request: "init", .. }));
+    assert!(matches!(fault(extra), Violation::Refused { node: 0, request: "init", .. }));
     let nameless = "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"init_ok\"}}\n";
     assert!(
-        matches!(fault(nameless), Fault::NoInitOk { node: 0, instead: Some(what), .. } if what.contains("init_ok"))
+        matches!(fault(nameless), Violation::NoInitOk { node: 0, instead: Some(what), .. } if what.contains("init_ok"))
     );
     let refuses =
         "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"error\",\"in_reply_to\":1,\"code\":10}}\n";
-    assert!(matches!(fault(refuses), Fault::Refused { node: 0, request: "init", .. }));
+    assert!(matches!(fault(refuses), Violation::Refused { node: 0, request: "init", .. }));
 }
 
 #[test]
@@ -482,7 +482,7 @@ fn a_restarted_node_that_does_not_answer_init_is_named() {
     // Killed once, for good.
     let scenario = Scenario { nemesis_interval: 30.0, ..under(&[FaultKind::Kill]) };
     let fault = virtual_time::run(&scenario, 1, new_node).expect_err("a fault");
-    assert!(matches!(fault, Fault::NoInitOk { .. }), "{fault}");
+    assert!(matches!(fault, Violation::NoInitOk { .. }), "{fault}");
 }
 
 /// Answers each request with the kind of answer that it wants, and counts those for `init`.

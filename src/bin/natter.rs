@@ -437,7 +437,7 @@ fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
                 Err(error)
                     if matches!(
                         error.downcast_ref(),
-                        Some(RunError::Fault { .. } | RunError::Died { .. })
+                        Some(RunError::Violation { .. } | RunError::Died { .. })
                     ) =>
                 {
                     to_stderr(&format!("natter: {} with {label}: {error:#}", name.name()));

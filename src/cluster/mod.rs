@@ -3,7 +3,7 @@
 //! A [`Trial`](trial::Trial) is one run as a state machine: it knows the network, the clients, the faults and
 //! the history, and no clock, thread or process. A driver tells it the time, hands it what nodes print, and
 //! delivers what it wants delivered: [`process`] with real processes, [`virtual_time`] with nodes in this process.
-//! [`simulate`](crate::simulate) runs thousands of the latter, under [hazards](crate::simulate::hazards), and checks them at every step. [`frontier`](crate::frontier) sets what
+//! [`simulate`](crate::simulate) runs thousands of the latter, under [faults](crate::simulate::faults), and checks them at every step. [`frontier`](crate::frontier) sets what
 //! they cost beside what they should. [`load`](crate::load) measures what processor time and memory they take.
 //!
 //! What Maelstrom does, this does the same way, from option names to the arithmetic of what is counted, so that a

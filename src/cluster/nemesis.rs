@@ -192,7 +192,7 @@ pub enum Step {
     /// Damage this part of the lines in which they are delivered.
     Corrupt(f64),
     /// Do something to a node.
-    Disturb(usize, Trouble),
+    Disturb(usize, NodeFault),
     /// Broadcast so many values at once, all to this node.
     Burst(usize, usize),
     /// Cut these pairs (receiver, source) off until the end of the run, in place of those cut off so before.
@@ -207,7 +207,7 @@ pub enum Step {
     },
     /// Let them pass again.
     StopSudden,
-    /// End a node's process as [`Trouble::Kill`] does. It is never started again.
+    /// End a node's process as [`NodeFault::Kill`] does. It is never started again.
     KillForGood(usize),
     /// Let clients say nothing more until the run ends, but for [bursts](Step::Burst).
     Lull,
@@ -226,7 +226,7 @@ pub enum Step {
 
 /// What may befall a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum NodeFault {
     /// It does nothing and loses nothing, as if stopped by SIGSTOP.
     Pause,
     /// It goes on.
@@ -247,9 +247,9 @@ pub enum Trouble {
     Slow(Duration),
 }
 
-impl Trouble {
+impl NodeFault {
     /// The clock runs true again, from what it shows by now.
-    pub const RIGHT_CLOCK: Trouble = Trouble::Clock { jump: Duration::ZERO, ppm: TRUE_PPM };
+    pub const RIGHT_CLOCK: NodeFault = NodeFault::Clock { jump: Duration::ZERO, ppm: TRUE_PPM };
 }
 
 impl Step {
@@ -263,11 +263,11 @@ impl Step {
             Step::Duplicate(_) => (3, 0),
             Step::Reorder(_) => (4, 0),
             Step::Delay(_) => (5, 0),
-            Step::Disturb(node, Trouble::Pause | Trouble::Resume) => (6, *node),
-            Step::Disturb(node, Trouble::Clock { .. }) => (7, *node),
-            Step::Disturb(node, Trouble::Slow(_)) => (8, *node),
+            Step::Disturb(node, NodeFault::Pause | NodeFault::Resume) => (6, *node),
+            Step::Disturb(node, NodeFault::Clock { .. }) => (7, *node),
+            Step::Disturb(node, NodeFault::Slow(_)) => (8, *node),
             Step::Burst(node, _) => (9, *node),
-            Step::Disturb(node, Trouble::Kill | Trouble::Restart) => (10, *node),
+            Step::Disturb(node, NodeFault::Kill | NodeFault::Restart) => (10, *node),
             Step::CutForGood(_) => (11, 0),
             Step::StartSudden { .. } | Step::StopSudden => (12, 0),
             Step::KillForGood(node) => (13, *node),
@@ -287,15 +287,15 @@ impl Step {
             | Step::CutForGood(_)
             | Step::StartSudden { .. }
             | Step::KillForGood(_)
-            | Step::Disturb(_, Trouble::Pause | Trouble::Kill) => true,
+            | Step::Disturb(_, NodeFault::Pause | NodeFault::Kill) => true,
             Step::Lose(part) | Step::Duplicate(part) | Step::Corrupt(part) => *part > 0.0,
             Step::Reorder(extra) | Step::Delay(extra) => extra.is_some(),
-            Step::Disturb(_, Trouble::Clock { ppm, .. }) => *ppm != TRUE_PPM,
-            Step::Disturb(_, Trouble::Slow(time)) => !time.is_zero(),
+            Step::Disturb(_, NodeFault::Clock { ppm, .. }) => *ppm != TRUE_PPM,
+            Step::Disturb(_, NodeFault::Slow(time)) => !time.is_zero(),
             Step::StopPartition
             | Step::StopOneWay
             | Step::StopSudden
-            | Step::Disturb(_, Trouble::Resume | Trouble::Restart)
+            | Step::Disturb(_, NodeFault::Resume | NodeFault::Restart)
             | Step::Burst(..)
             | Step::Lull
             | Step::Return
@@ -317,14 +317,14 @@ impl Step {
             Step::Corrupt(_) => Step::Corrupt(0.0),
             Step::Reorder(_) => Step::Reorder(None),
             Step::Delay(_) => Step::Delay(None),
-            Step::Disturb(node, Trouble::Pause) => disturb(node, Trouble::Resume),
-            Step::Disturb(node, Trouble::Kill) => disturb(node, Trouble::Restart),
-            Step::Disturb(node, Trouble::Clock { .. }) => disturb(node, Trouble::RIGHT_CLOCK),
-            Step::Disturb(node, Trouble::Slow(_)) => disturb(node, Trouble::Slow(Duration::ZERO)),
+            Step::Disturb(node, NodeFault::Pause) => disturb(node, NodeFault::Resume),
+            Step::Disturb(node, NodeFault::Kill) => disturb(node, NodeFault::Restart),
+            Step::Disturb(node, NodeFault::Clock { .. }) => disturb(node, NodeFault::RIGHT_CLOCK),
+            Step::Disturb(node, NodeFault::Slow(_)) => disturb(node, NodeFault::Slow(Duration::ZERO)),
             Step::StopPartition
             | Step::StopOneWay
             | Step::StopSudden
-            | Step::Disturb(_, Trouble::Resume | Trouble::Restart)
+            | Step::Disturb(_, NodeFault::Resume | NodeFault::Restart)
             | Step::Burst(..)
             | Step::CutForGood(_)
             | Step::StartSudden { for_good: true, .. }
@@ -368,14 +368,14 @@ impl Step {
             Step::Delay(Some(extra)) => {
                 format!("{} are delayed by up to {} ms", percent(extra.share), extra.longest_ms)
             }
-            Step::Disturb(node, Trouble::Pause) => format!("{} pauses", name(*node)),
-            Step::Disturb(node, Trouble::Resume) => format!("{} goes on", name(*node)),
-            Step::Disturb(node, Trouble::Kill) => format!("{} is killed", name(*node)),
-            Step::Disturb(node, Trouble::Restart) => format!("{} is started again", name(*node)),
-            Step::Disturb(node, Trouble::Clock { ppm: TRUE_PPM, .. }) => {
+            Step::Disturb(node, NodeFault::Pause) => format!("{} pauses", name(*node)),
+            Step::Disturb(node, NodeFault::Resume) => format!("{} goes on", name(*node)),
+            Step::Disturb(node, NodeFault::Kill) => format!("{} is killed", name(*node)),
+            Step::Disturb(node, NodeFault::Restart) => format!("{} is started again", name(*node)),
+            Step::Disturb(node, NodeFault::Clock { ppm: TRUE_PPM, .. }) => {
                 format!("{}'s clock runs true again", name(*node))
             }
-            Step::Disturb(node, Trouble::Clock { jump, ppm }) => {
+            Step::Disturb(node, NodeFault::Clock { jump, ppm }) => {
                 let speed = f64::from(*ppm) / f64::from(TRUE_PPM);
                 format!(
                     "{}'s clock jumps by {} ms and runs at {speed:.3} of the true speed",
@@ -383,10 +383,10 @@ impl Step {
                     jump.as_millis()
                 )
             }
-            Step::Disturb(node, Trouble::Slow(Duration::ZERO)) => {
+            Step::Disturb(node, NodeFault::Slow(Duration::ZERO)) => {
                 format!("{} is no longer slow", name(*node))
             }
-            Step::Disturb(node, Trouble::Slow(time)) => {
+            Step::Disturb(node, NodeFault::Slow(time)) => {
                 format!("{} takes {time:?} over each message", name(*node))
             }
             Step::Burst(node, count) => format!("{count} values are broadcast to {} at once", name(*node)),
@@ -474,7 +474,7 @@ impl Nemesis {
     /// that kinds do not strike together.
     #[must_use]
     pub fn troubles(
-        trouble: Trouble,
+        trouble: NodeFault,
         targets: Vec<Targets>,
         nodes: usize,
         (interval, time_limit): (Duration, Duration),
@@ -496,7 +496,7 @@ impl Nemesis {
     /// Alternates between something that befalls links, drawn anew each time, and its end until the time limit. The gaps are
     /// as those of [troubles](Nemesis::troubles).
     #[must_use]
-    pub fn weather(
+    pub fn spells(
         begin: impl Fn(&mut Pcg64) -> Step + Send + 'static,
         (interval, time_limit): (Duration, Duration),
         mut rng: Pcg64,
@@ -716,9 +716,10 @@ mod tests {
         let (interval, limit) = (Duration::from_secs(10), Duration::from_secs(2000));
         let rng = |seed| Pcg64::seed_from_u64(seed);
         let partitions = || Nemesis::partitions(5, interval, limit, rng(1));
-        let kills = || Nemesis::troubles(Trouble::Kill, Targets::ALL.to_vec(), 5, (interval, limit), rng(2));
+        let kills =
+            || Nemesis::troubles(NodeFault::Kill, Targets::ALL.to_vec(), 5, (interval, limit), rng(2));
         let pauses =
-            || Nemesis::troubles(Trouble::Pause, Targets::ALL.to_vec(), 5, (interval, limit), rng(3));
+            || Nemesis::troubles(NodeFault::Pause, Targets::ALL.to_vec(), 5, (interval, limit), rng(3));
         let all = |mut nemesis: Nemesis| std::iter::from_fn(move || nemesis.take()).collect::<Vec<_>>();
         let together = all(Nemesis::together(vec![partitions(), kills(), pauses()]));
         assert!(together.is_sorted_by_key(|(after, _)| *after));
@@ -731,8 +732,8 @@ mod tests {
         let mut dead = BTreeSet::new();
         for (_, step) in all(kills()) {
             match step {
-                Step::Disturb(node, Trouble::Kill) => assert!(dead.insert(node)),
-                Step::Disturb(node, Trouble::Restart) => assert!(dead.remove(&node)),
+                Step::Disturb(node, NodeFault::Kill) => assert!(dead.insert(node)),
+                Step::Disturb(node, NodeFault::Restart) => assert!(dead.remove(&node)),
                 other => panic!("{other:?}"),
             }
         }

@@ -1,4 +1,4 @@
-//! The simulated network: delays, partitions, bad weather, and the count of every message.
+//! The simulated network: delays, partitions, faults of links, and the count of every message.
 //!
 //! Knows no clock: messages go in with the time they were sent, and come out when asked for what is due.
 //! Order is by (due time, sequence number), so that equal inputs give equal outputs, and no draw depends on
@@ -150,7 +150,7 @@ impl Latency {
 
 /// What happens to messages between nodes beside their latency.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Weather {
+pub struct LinkFaults {
     /// The part of them that is lost, from 0 to 1.
     pub loss: f64,
     /// The part that arrives twice, the copy up to four seconds after the message.
@@ -271,7 +271,7 @@ pub struct Counts {
 
 /// Counts by who was at the ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Journal {
+pub struct Traffic {
     /// A client at one end.
     pub clients: Counts,
     /// Nodes at both ends.
@@ -305,11 +305,11 @@ impl Counts {
     }
 }
 
-impl Journal {
+impl Traffic {
     /// Both kinds together.
     #[must_use]
     pub fn all(&self) -> Counts {
-        let Journal { clients, servers, .. } = self;
+        let Traffic { clients, servers, .. } = self;
         Counts { sent: clients.sent + servers.sent, received: clients.received + servers.received }
     }
 
@@ -336,9 +336,9 @@ pub struct Network {
     nodes: usize,
     /// Which nodes are dead.
     down: Vec<bool>,
-    /// What the weather is like.
-    pub weather: Weather,
-    journal: Journal,
+    /// What befalls messages on links between nodes.
+    pub faults: LinkFaults,
+    traffic: Traffic,
     /// How many messages each node has sent to nodes and services.
     sent_by: Vec<u64>,
     /// Every passage, if somebody wants to know.
@@ -400,8 +400,8 @@ impl Network {
             factors: Vec::new(),
             nodes,
             down: vec![false; nodes],
-            weather: Weather::default(),
-            journal: Journal::default(),
+            faults: LinkFaults::default(),
+            traffic: Traffic::default(),
             sent_by: vec![0; nodes],
             trace: None,
             log: None,
@@ -440,9 +440,9 @@ impl Network {
         self.trace.take().unwrap_or_default()
     }
 
-    /// Takes a message. To and from clients there is no delay, and the weather is always fine.
+    /// Takes a message. To and from clients there is no delay, and no fault befalls it.
     pub fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
-        self.journal.of(src, dest).sent += 1;
+        self.traffic.of(src, dest).sent += 1;
         if let (Endpoint::Node(node), false) = (src, dest.is_client()) {
             self.sent_by[node] += 1;
         }
@@ -453,11 +453,11 @@ impl Network {
             return self.dispatch(now, Packet { due: now, id, src, dest, body });
         }
         if self.link(src, dest).is_none() {
-            // The weather is fine on the way to services as well.
+            // Nor does one befall messages to services.
             let due = now + self.latency.sample(&mut self.rng);
             return self.dispatch(now, Packet { due, id, src, dest, body });
         }
-        let Weather { loss, duplication, .. } = self.weather;
+        let LinkFaults { loss, duplication, .. } = self.faults;
         if loss > 0.0 && self.rng.random::<f64>() < loss {
             return self.note(now, id, Fate::Lost, src, dest, &body);
         }
@@ -471,7 +471,7 @@ impl Network {
     }
 
     fn delay(&mut self, src: Endpoint, dest: Endpoint) -> Duration {
-        let Weather { reordering, delay, .. } = self.weather;
+        let LinkFaults { reordering, delay, .. } = self.faults;
         let extras = [reordering, delay].into_iter().flatten();
         let latency = self.latency.sample(&mut self.rng);
         let factor = self.link(src, dest).and_then(|link| self.factors.get(link));
@@ -523,8 +523,8 @@ impl Network {
 
     fn note(&mut self, at: Time, id: u64, fate: Fate, src: Endpoint, dest: Endpoint, body: &Arc<str>) {
         match fate {
-            Fate::CutOff => self.journal.cut_off += 1,
-            Fate::Lost | Fate::Missed => self.journal.lost += 1,
+            Fate::CutOff => self.traffic.cut_off += 1,
+            Fate::Lost | Fate::Missed => self.traffic.lost += 1,
             Fate::Sent | Fate::Doubled | Fate::Arrived => {}
         }
         if let Some(log) = &mut self.log {
@@ -551,7 +551,7 @@ impl Network {
             self.take_up(due, dest);
             self.note(now, packet.id, fate, src, dest, &packet.body);
             if fate == Fate::Arrived {
-                self.journal.of(src, dest).received += 1;
+                self.traffic.of(src, dest).received += 1;
                 return Some(packet);
             }
         }
@@ -567,7 +567,7 @@ impl Network {
 
     /// Damages the line of a message between nodes, if it is to be damaged.
     pub fn damage(&mut self, packet: &Packet, line: &mut String) {
-        let part = self.weather.corruption;
+        let part = self.faults.corruption;
         if part == 0.0 || self.link(packet.src, packet.dest).is_none() || self.rng.random::<f64>() >= part {
             return;
         }
@@ -597,8 +597,8 @@ impl Network {
 
     /// The counts so far.
     #[must_use]
-    pub fn journal(&self) -> Journal {
-        self.journal
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// From now on, `receiver` takes nothing from `source`, until the layer is mended.
@@ -708,7 +708,7 @@ mod tests {
     #[test]
     fn damaged_lines_are_no_json_and_still_one_line() {
         let mut network = network(1, LatencyDist::Constant);
-        network.weather.corruption = 1.0;
+        network.faults.corruption = 1.0;
         let names = Names::new((0..3).map(|node| format!("n{node}")).collect());
         for at in 0..100 {
             send(&mut network, at, "n0", "n1");
@@ -724,14 +724,14 @@ mod tests {
     #[test]
     fn services_are_as_far_away_as_nodes_and_never_cut_off() {
         let mut network = network(100, LatencyDist::Constant);
-        network.weather.loss = 1.0;
+        network.faults.loss = 1.0;
         network.cut(Layer::Partition, 0, 1);
         send(&mut network, 0, "n0", "lin-kv");
         send(&mut network, 5, "lin-kv", "n0");
         assert_eq!(receive(&mut network, 99), None);
         assert_eq!(receive(&mut network, 100).as_deref(), Some("n0>lin-kv"));
         assert_eq!(receive(&mut network, 105).as_deref(), Some("lin-kv>n0"));
-        assert_eq!((network.journal().servers.sent, network.journal().clients.sent), (2, 0));
+        assert_eq!((network.traffic().servers.sent, network.traffic().clients.sent), (2, 0));
     }
 
     #[test]
@@ -764,7 +764,7 @@ mod tests {
         send(&mut network, 0, "n1", "n0");
         assert_eq!(receive(&mut network, 100).as_deref(), Some("n1>n0"));
         assert_eq!(receive(&mut network, 100), None);
-        assert_eq!(network.journal().servers, Counts { sent: 2, received: 1 });
+        assert_eq!(network.traffic().servers, Counts { sent: 2, received: 1 });
         send(&mut network, 100, "n0", "n1");
         network.mend(Layer::Partition);
         assert_eq!(
@@ -843,23 +843,23 @@ mod tests {
         send(&mut network, 0, "n1", "n0");
         assert_eq!(receive(&mut network, 100).as_deref(), Some("n1>n0"), "what it sent while it lived");
         assert_eq!(receive(&mut network, 100), None);
-        assert_eq!(network.journal().servers, Counts { sent: 2, received: 1 });
-        assert_eq!(network.journal().clients, Counts { sent: 1, received: 0 });
+        assert_eq!(network.traffic().servers, Counts { sent: 2, received: 1 });
+        assert_eq!(network.traffic().clients, Counts { sent: 1, received: 0 });
         send(&mut network, 100, "n0", "n1");
         network.set_down(1, false);
         assert_eq!(receive(&mut network, 200).as_deref(), Some("n0>n1"));
     }
 
     #[test]
-    fn bad_weather_loses_and_doubles_the_parts_it_should_and_spares_clients() {
+    fn link_faults_strike_the_parts_asked_for_and_spare_clients() {
         let mut network = network(1, LatencyDist::Constant);
-        network.weather = Weather { loss: 0.5, duplication: 0.5, ..Weather::default() };
+        network.faults = LinkFaults { loss: 0.5, duplication: 0.5, ..LinkFaults::default() };
         for ms in 0..10_000 {
             send(&mut network, ms, "n0", "n1");
             send(&mut network, ms, "c0", "n1");
         }
         while network.receive(Time::NEVER).is_some() {}
-        let Journal { clients, servers, .. } = network.journal();
+        let Traffic { clients, servers, .. } = network.traffic();
         assert_eq!(clients, Counts { sent: 10_000, received: 10_000 });
         assert_eq!(servers.sent, 10_000, "counted as they are sent");
         assert!(
@@ -891,10 +891,10 @@ mod tests {
         send(&mut network, 0, "n0", "n1");
         send(&mut network, 0, "n0", "c0");
         while network.receive(Time::ZERO).is_some() {}
-        let journal = network.journal();
-        assert_eq!(journal.clients, Counts { sent: 2, received: 2 });
-        assert_eq!(journal.all(), Counts { sent: 3, received: 3 });
-        assert_eq!(journal.servers.stats(4).msgs_per_op, 0.25);
-        assert_eq!(journal.servers.stats(0).msgs_per_op, 0.0);
+        let traffic = network.traffic();
+        assert_eq!(traffic.clients, Counts { sent: 2, received: 2 });
+        assert_eq!(traffic.all(), Counts { sent: 3, received: 3 });
+        assert_eq!(traffic.servers.stats(4).msgs_per_op, 0.25);
+        assert_eq!(traffic.servers.stats(0).msgs_per_op, 0.0);
     }
 }

@@ -23,9 +23,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 use thiserror::Error;
 
-use crate::cluster::nemesis::Trouble;
+use crate::cluster::nemesis::NodeFault;
 use crate::cluster::scenario::{Scenario, Verbosity};
-use crate::cluster::trial::{Cluster, Fault, Results, Snapshot, Trial};
+use crate::cluster::trial::{Cluster, Results, Snapshot, Trial, Violation};
 use crate::history::{History, Writer};
 use crate::node::Time;
 use crate::protocol::{Lines, NextLine};
@@ -111,12 +111,12 @@ pub enum RunError {
         error: io::Error,
     },
     /// A node misbehaved.
-    #[error("{node} {fault}{}", last_words(words))]
-    Fault {
+    #[error("{node} {violation}{}", last_words(words))]
+    Violation {
         /// The node.
         node: String,
         /// What it did.
-        fault: Fault,
+        violation: Violation,
         /// Its last lines on stderr.
         words: Vec<String>,
     },
@@ -252,7 +252,7 @@ fn drive(
     let mut watch_at = clock.now();
     loop {
         let now = clock.now();
-        trial.advance(now, nodes).map_err(|fault| nodes.fault(fault))?;
+        trial.advance(now, nodes).map_err(|violation| nodes.violation(violation))?;
         nodes.failed.take().map_or(Ok(()), Err)?;
         if trial.is_done() || watch_at <= now {
             let mut log = trial.take_log();
@@ -307,17 +307,17 @@ impl Processes {
     }
 
     /// Does to a process what can be done to one. Clocks and speed are the machine's.
-    fn trouble(&mut self, node: usize, trouble: Trouble) -> Result<(), RunError> {
+    fn trouble(&mut self, node: usize, trouble: NodeFault) -> Result<(), RunError> {
         match trouble {
-            Trouble::Pause => self.nodes[node].signal(Signal::STOP),
-            Trouble::Resume => self.nodes[node].signal(Signal::CONT),
-            Trouble::Kill => {
+            NodeFault::Pause => self.nodes[node].signal(Signal::STOP),
+            NodeFault::Resume => self.nodes[node].signal(Signal::CONT),
+            NodeFault::Kill => {
                 let machine = &mut self.nodes[node];
                 let killed = machine.kill(&mut self.said);
                 return killed.map_err(|error| RunError::Store { path: machine.stderr.path.clone(), error });
             }
-            Trouble::Restart => return self.spawn(node),
-            Trouble::Clock { .. } | Trouble::Slow(_) => {}
+            NodeFault::Restart => return self.spawn(node),
+            NodeFault::Clock { .. } | NodeFault::Slow(_) => {}
         }
         Ok(())
     }
@@ -341,7 +341,10 @@ impl Processes {
     }
 
     /// Reads what nodes have printed, and writes what waits for them.
-    fn pump(&mut self, mut receive: impl FnMut(usize, &[u8]) -> Result<(), Fault>) -> Result<(), RunError> {
+    fn pump(
+        &mut self,
+        mut receive: impl FnMut(usize, &[u8]) -> Result<(), Violation>,
+    ) -> Result<(), RunError> {
         for node in 0..self.nodes.len() {
             let stderr = &mut self.nodes[node].stderr;
             let pumped = stderr.pump(&mut self.said);
@@ -351,7 +354,7 @@ impl Processes {
             match process.read(&mut |line| receive(node, line)) {
                 Ok(None) => {}
                 Ok(Some(how)) => return Err(self.died(node, how)),
-                Err(fault) => return Err(self.fault(fault)),
+                Err(violation) => return Err(self.violation(violation)),
             }
         }
         Ok(())
@@ -368,17 +371,17 @@ impl Processes {
         Ok(())
     }
 
-    fn fault(&mut self, fault: Fault) -> RunError {
-        let mut words = self.last_words(fault.node());
-        if let (Fault::NoInitOk { instead: None, .. }, Some(process)) =
-            (&fault, &mut self.nodes[fault.node()].process)
+    fn violation(&mut self, violation: Violation) -> RunError {
+        let mut words = self.last_words(violation.node());
+        if let (Violation::NoInitOk { instead: None, .. }, Some(process)) =
+            (&violation, &mut self.nodes[violation.node()].process)
             && let Some(rest) = process.lines.rest()
         {
             let rest = String::from_utf8_lossy(rest.bytes());
             let start: String = rest.chars().take(LAST_WORDS_LINE_MAX).collect();
             words.insert(0, format!("(on stdout, without the newline that ends a message: {start})"));
         }
-        RunError::Fault { node: self.name(fault.node()), fault, words }
+        RunError::Violation { node: self.name(violation.node()), violation, words }
     }
 
     fn died(&mut self, node: usize, how: String) -> RunError {
@@ -408,7 +411,7 @@ impl Cluster for Processes {
         }
     }
 
-    fn disturb(&mut self, node: usize, trouble: Trouble) {
+    fn disturb(&mut self, node: usize, trouble: NodeFault) {
         if let Err(error) = self.trouble(node, trouble) {
             self.failed.get_or_insert(error);
         }
@@ -518,7 +521,10 @@ impl Process {
     }
 
     /// Reads what it printed, line by line. Says how it came to its end, if it did.
-    fn read(&mut self, receive: &mut dyn FnMut(&[u8]) -> Result<(), Fault>) -> Result<Option<String>, Fault> {
+    fn read(
+        &mut self,
+        receive: &mut dyn FnMut(&[u8]) -> Result<(), Violation>,
+    ) -> Result<Option<String>, Violation> {
         if self.backlog.len() > BACKLOG_MAX {
             return Ok(Some(format!("does not read its stdin: {} bytes wait for it", self.backlog.len())));
         }

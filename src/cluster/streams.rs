@@ -10,7 +10,7 @@ pub(crate) enum Stream {
     Generator = 2,
     Nemesis = 3,
     Nodes = 4,
-    Hazards = 5,
+    SimFaults = 5,
     Kills = 6,
     Pauses = 7,
     Designs = 8,

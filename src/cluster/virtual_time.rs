@@ -8,9 +8,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use crate::cluster::nemesis::{Step, TRUE_PPM, Trouble};
+use crate::cluster::nemesis::{NodeFault, Step, TRUE_PPM};
 use crate::cluster::scenario::{Scenario, Verbosity};
-use crate::cluster::trial::{Cluster, Fault, Results, Trial};
+use crate::cluster::trial::{Cluster, Results, Trial, Violation};
 use crate::history::History;
 use crate::node::{Node, Outbox, Time};
 use crate::protocol::LineBuf;
@@ -90,7 +90,7 @@ pub fn run<N: Node>(
     scenario: &Scenario,
     seed: u64,
     new_node: impl FnMut(usize) -> N,
-) -> Result<(Results, History), Fault> {
+) -> Result<(Results, History), Violation> {
     let mut trial = Trial::new(scenario, seed, Verbosity::default(), Time::ZERO);
     drive(&mut trial, new_node, &mut ())?;
     Ok(trial.finish())
@@ -105,7 +105,7 @@ pub fn drive<N: Node>(
     trial: &mut Trial,
     mut new_node: impl FnMut(usize) -> N,
     watch: &mut impl Watch<N>,
-) -> Result<(), Fault> {
+) -> Result<(), Violation> {
     let mut hosts = Hosts::new(trial.nodes(), &mut new_node, watch);
     let done = hosts.run(trial);
     for (index, host) in hosts.hosts.iter().enumerate() {
@@ -131,7 +131,7 @@ struct Hosts<'a, N: Node, W> {
     /// How many hosts have a timer or an unhandled message.
     busy: usize,
     watch: &'a mut W,
-    fault: Option<Fault>,
+    violation: Option<Violation>,
 }
 
 /// A node and the machine it is on.
@@ -207,11 +207,11 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
             last: 0,
             busy: 0,
             watch,
-            fault: None,
+            violation: None,
         }
     }
 
-    fn run(&mut self, trial: &mut Trial) -> Result<(), Fault> {
+    fn run(&mut self, trial: &mut Trial) -> Result<(), Violation> {
         let mut rounds_at_once = 0;
         while !trial.is_done() {
             let events = [trial.next_event(), self.next_event()];
@@ -219,24 +219,24 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
             let now = events.into_iter().flatten().min().unwrap_or(self.now).max(self.now);
             rounds_at_once = if now > self.now { 0 } else { rounds_at_once + 1 };
             if rounds_at_once > ROUNDS_AT_ONCE_MAX {
-                return Err(Fault::Endless { node: self.last });
+                return Err(Violation::Endless { node: self.last });
             }
             self.now = now;
             trial.advance(now, self)?;
             self.advance();
-            if let Some(fault) = self.fault.take() {
-                return Err(fault);
+            if let Some(violation) = self.violation.take() {
+                return Err(violation);
             }
             self.hand_over(trial)?;
             if self.busy == 0 && trial.in_flight() == 0 {
-                self.watch.at_rest(now).map_err(|(node, what)| Fault::Broken { node, what })?;
+                self.watch.at_rest(now).map_err(|(node, what)| Violation::Broken { node, what })?;
             }
         }
         Ok(())
     }
 
     /// Gives the trial what nodes have printed.
-    fn hand_over(&mut self, trial: &mut Trial) -> Result<(), Fault> {
+    fn hand_over(&mut self, trial: &mut Trial) -> Result<(), Violation> {
         let mut printed = std::mem::take(&mut self.printed);
         for (node, lines) in printed.drain(..) {
             for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
@@ -306,7 +306,7 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
         let (local, printed) = (clock.local(self.now), self.out.lines());
         let act = Act { now: self.now, local, index, node, printed: &printed };
         if let Err(what) = self.watch.acted(act) {
-            self.fault.get_or_insert(Fault::Broken { node: index, what });
+            self.violation.get_or_insert(Violation::Broken { node: index, what });
         }
         if !printed.is_empty() {
             let mut spare = self.spare.pop().unwrap_or_default();
@@ -365,15 +365,15 @@ impl<N: Node, W: Watch<N>> Cluster for Hosts<'_, N, W> {
         self.reschedule(node);
     }
 
-    fn disturb(&mut self, node: usize, trouble: Trouble) {
+    fn disturb(&mut self, node: usize, trouble: NodeFault) {
         let host = &mut self.hosts[node];
         match trouble {
-            Trouble::Pause => host.paused = !host.dead,
-            Trouble::Resume => host.paused = false,
-            Trouble::Kill => self.kill(node),
-            Trouble::Restart => host.dead = false,
-            Trouble::Clock { jump, ppm } => host.clock.set(self.now, jump, ppm),
-            Trouble::Slow(time) => host.service = time,
+            NodeFault::Pause => host.paused = !host.dead,
+            NodeFault::Resume => host.paused = false,
+            NodeFault::Kill => self.kill(node),
+            NodeFault::Restart => host.dead = false,
+            NodeFault::Clock { jump, ppm } => host.clock.set(self.now, jump, ppm),
+            NodeFault::Slow(time) => host.service = time,
         }
         self.reschedule(node);
     }
@@ -465,7 +465,7 @@ mod tests {
 
     /// Answers `init` and `echo`, and notes what its clock shows when; ticks once a second.
     #[derive(Default)]
-    struct Diary(std::sync::Mutex<Pages>);
+    struct Recorder(std::sync::Mutex<Pages>);
 
     #[derive(Default)]
     struct Pages {
@@ -473,7 +473,7 @@ mod tests {
         ticks: Vec<Time>,
     }
 
-    impl Node for Diary {
+    impl Node for Recorder {
         type Scratch = ();
 
         fn handle(&self, now: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
@@ -518,13 +518,13 @@ mod tests {
         told: Vec<String>,
     }
 
-    impl Watch<Diary> for Reader {
+    impl Watch<Recorder> for Reader {
         fn receives(&mut self, _: usize, line: &[u8]) {
             let message: serde_json::Value = serde_json::from_slice(line).expect("JSON");
             self.told.push(message["body"]["type"].as_str().expect("a type").to_owned());
         }
 
-        fn acted(&mut self, act: Act<'_, Diary>) -> Result<(), String> {
+        fn acted(&mut self, act: Act<'_, Recorder>) -> Result<(), String> {
             let pages = act.node.0.lock().expect("no panic");
             if self.former + pages.heard.len() > self.true_times.len() {
                 self.true_times.push(act.now);
@@ -537,14 +537,14 @@ mod tests {
             self.former = self.true_times.len();
         }
 
-        fn ended(&mut self, _: usize, node: &Diary) {
+        fn ended(&mut self, _: usize, node: &Recorder) {
             let mut pages = node.0.lock().expect("no panic");
             self.heard = std::mem::take(&mut pages.heard);
             self.ticks = std::mem::take(&mut pages.ticks);
         }
     }
 
-    fn diary(steps: Vec<(u64, Trouble)>) -> (History, Reader) {
+    fn diary(steps: Vec<(u64, NodeFault)>) -> (History, Reader) {
         use crate::cluster::nemesis::{Nemesis, Step};
         use crate::cluster::trial::Quiet;
 
@@ -559,7 +559,7 @@ mod tests {
         let (quiet, verbosity) = (Quiet::of(Duration::from_secs(1)), Verbosity::default());
         let mut trial = Trial::under(Nemesis::new(steps), quiet, &scenario, 1, verbosity, Time::ZERO);
         let mut reader = Reader::default();
-        drive(&mut trial, |_| Diary::default(), &mut reader).expect("no fault");
+        drive(&mut trial, |_| Recorder::default(), &mut reader).expect("no fault");
         (trial.finish().1, reader)
     }
 
@@ -569,7 +569,7 @@ mod tests {
 
     #[test]
     fn a_paused_node_does_nothing_and_loses_nothing() {
-        let (history, reader) = diary(vec![(2, Trouble::Pause), (5, Trouble::Resume)]);
+        let (history, reader) = diary(vec![(2, NodeFault::Pause), (5, NodeFault::Resume)]);
         let silent = |&&time: &&Time| (2.0..5.0).contains(&secs(time));
         assert_eq!(reader.true_times.iter().filter(silent).count(), 0);
         assert_eq!(reader.ticks.iter().filter(silent).count(), 0);
@@ -584,7 +584,7 @@ mod tests {
 
     #[test]
     fn a_killed_node_is_told_nothing_until_it_is_another_one() {
-        let (history, reader) = diary(vec![(2, Trouble::Kill), (5, Trouble::Restart)]);
+        let (history, reader) = diary(vec![(2, NodeFault::Kill), (5, NodeFault::Restart)]);
         let dead = |&time: &Time| (2.0..5.0).contains(&secs(time));
         assert!(!reader.true_times.iter().any(dead));
         assert!(
@@ -608,9 +608,9 @@ mod tests {
     #[test]
     fn what_waits_for_a_node_dies_with_it_and_its_machine_stays_as_it_is() {
         let slow = Duration::from_millis(100);
-        let fast = Trouble::Clock { jump: Duration::from_secs(100), ppm: 2_000_000 };
+        let fast = NodeFault::Clock { jump: Duration::from_secs(100), ppm: 2_000_000 };
         let (history, reader) =
-            diary(vec![(1, Trouble::Slow(slow)), (1, fast), (2, Trouble::Kill), (3, Trouble::Restart)]);
+            diary(vec![(1, NodeFault::Slow(slow)), (1, fast), (2, NodeFault::Kill), (3, NodeFault::Restart)]);
         assert!(reader.true_times.len() < history.invocations(), "some requests were in the inbox");
         let after: Vec<Time> = reader.true_times[reader.former..].to_vec();
         assert!(after.windows(2).all(|pair| pair[1].since(pair[0]) >= slow));
@@ -619,15 +619,19 @@ mod tests {
 
     #[test]
     fn a_killed_node_is_no_longer_paused() {
-        let (_, reader) =
-            diary(vec![(2, Trouble::Pause), (3, Trouble::Kill), (4, Trouble::Pause), (5, Trouble::Restart)]);
+        let (_, reader) = diary(vec![
+            (2, NodeFault::Pause),
+            (3, NodeFault::Kill),
+            (4, NodeFault::Pause),
+            (5, NodeFault::Restart),
+        ]);
         assert!(reader.heard.iter().any(|&time| secs(time) < 7.5), "nor is it paused when it is dead");
     }
 
     #[test]
     fn a_slow_node_takes_one_message_after_the_other() {
         let slow = Duration::from_millis(40);
-        let (_, reader) = diary(vec![(2, Trouble::Slow(slow)), (5, Trouble::Slow(Duration::ZERO))]);
+        let (_, reader) = diary(vec![(2, NodeFault::Slow(slow)), (5, NodeFault::Slow(Duration::ZERO))]);
         let during: Vec<Time> =
             reader.true_times.into_iter().filter(|&t| (2.0..5.0).contains(&secs(t))).collect();
         assert!(
@@ -640,8 +644,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_wrong_moves_ticks_and_nothing_else() {
-        let fast = Trouble::Clock { jump: Duration::from_secs(100), ppm: 2_000_000 };
-        let right = Trouble::Clock { jump: Duration::ZERO, ppm: TRUE_PPM };
+        let fast = NodeFault::Clock { jump: Duration::from_secs(100), ppm: 2_000_000 };
+        let right = NodeFault::Clock { jump: Duration::ZERO, ppm: TRUE_PPM };
         let (_, reader) = diary(vec![(2, fast), (5, right)]);
         let early: Vec<f64> = reader.ticks.iter().map(|&time| secs(time)).take(4).collect();
         assert_eq!(early, [1.0, 102.0, 103.0, 104.0], "the second tick is late, and no other");
@@ -673,6 +677,6 @@ mod tests {
             fn finish(&self, _: Time, _: &mut Outbox) {}
         }
         let scenario = Scenario { node_count: 2, ..Scenario::new(echo::KIND) };
-        assert!(matches!(run(&scenario, 1, |_| Restless), Err(Fault::Endless { .. })));
+        assert!(matches!(run(&scenario, 1, |_| Restless), Err(Violation::Endless { .. })));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Setting;
 use crate::cluster::scenario::Scenario;
 use crate::config::Config;
-use crate::simulate::hazards::Hazards;
+use crate::simulate::faults::SimFaults;
 use crate::simulate::{Designs, Simulation};
 use crate::workload::broadcast;
 
@@ -28,7 +28,7 @@ impl Setting {
                 time_limit: TIME_LIMIT,
                 ..Scenario::new(broadcast::KIND)
             },
-            hazards: Hazards::These(Vec::new()),
+            faults: SimFaults::Listed(Vec::new()),
             design: Designs::LockFree,
             config: Config { latency_budget: Duration::from_millis(budget_ms), ..Config::default() },
             node_options: vec!["--latency-budget".to_owned(), budget_ms.to_string()],

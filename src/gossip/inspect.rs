@@ -52,7 +52,7 @@ impl Inspect for LockFree {
         sound
     }
 
-    fn departure(&self) -> Option<String> {
+    fn deviation_from_plan(&self) -> Option<String> {
         self.look(|members, core| {
             let name = |peer: Option<Peer>| peer.map_or("none", |peer| members.name(peer));
             let (parent, planned) = (core.overlay.parent, core.overlay.planned_parent(members));

@@ -1,8 +1,8 @@
 //! The dissemination plan: who passes values to whom, and how often, for the fewest messages within a latency budget.
 //!
 //! * **Direct.** A node tells everyone itself. One hop, so nothing is faster; n − 1 messages for each batch.
-//! * **Star.** Leaves send to a hub, the hub to all leaves once a period. The period is what two hops leave of the
-//!   budget. A leaf knows when the hub flushes and sends so that its batch arrives just before, so its waiting
+//! * **Star.** Leaves send to a hub, the hub to all leaves once a period. A value waits for one flush and travels over two
+//!   links; the period is the longest with which that takes no longer than the budget. A leaf knows when the hub flushes and sends so that its batch arrives just before, so its waiting
 //!   and the hub's are one and the same, and it sends at most one batch a period.
 //! * **Tree.** A star of stars, for clusters that are too large for one hub. Two hops more, with no waiting in between.
 

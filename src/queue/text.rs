@@ -12,8 +12,8 @@ const CHUNK: usize = 32 * 1024;
 
 /// The text of a log: decimal numbers with commas between them.
 ///
-/// A read renders what the log has gained since the last one. The thread that reads has the text in hand meanwhile,
-/// and nobody waits for it: another one that reads at the same time renders the whole log for itself.
+/// A read renders what the log has gained since the last one. Meanwhile the reading thread owns the text, and no other thread
+/// waits for it: another one that reads at the same time renders the whole log for itself.
 pub struct LogText {
     text: SwapCell<Option<Box<Text>>>,
 }

@@ -48,7 +48,7 @@ impl Sink for &Locked<'_> {
     fn flush(&mut self, out: &mut Outbox) -> bool {
         if !out.is_empty() {
             let mut stdout = self.stdout.lock().unwrap_or_else(PoisonError::into_inner);
-            self.failed.unless(|| write_all(&mut stdout, &mut [IoSlice::new(&out.lines())]));
+            self.failed.write_if_ok(|| write_all(&mut stdout, &mut [IoSlice::new(&out.lines())]));
             out.clear();
         }
         true
@@ -129,7 +129,7 @@ impl<'a> Writing<'a> {
     }
 
     fn write(&mut self, buffer: Rope) {
-        self.failed.unless(|| write_rope(&mut self.stdout, &buffer));
+        self.failed.write_if_ok(|| write_rope(&mut self.stdout, &buffer));
         self.handover.buffers.give(buffer);
     }
 }
@@ -170,7 +170,7 @@ impl Failed {
         Self { yes: AtomicBool::new(false), error: Mutex::new(None), wake }
     }
 
-    fn unless(&self, write: impl FnOnce() -> io::Result<()>) {
+    fn write_if_ok(&self, write: impl FnOnce() -> io::Result<()>) {
         if !self.yes.load(Ordering::Relaxed)
             && let Err(error) = write()
         {

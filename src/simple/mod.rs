@@ -491,7 +491,7 @@ impl Inspect for Simple {
     }
 
     /// It has no plan but the topology, and keeps to that.
-    fn departure(&self) -> Option<String> {
+    fn deviation_from_plan(&self) -> Option<String> {
         None
     }
 

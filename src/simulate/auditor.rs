@@ -51,7 +51,7 @@ pub(super) struct Auditor {
     /// What each node was told, in the end: what it holds, if the run got that far.
     pub(super) holdings: Vec<BTreeSet<Value>>,
     /// The first node that did otherwise than planned in the end, and what.
-    pub(super) departure: Option<(usize, String)>,
+    pub(super) deviation_from_plan: Option<(usize, String)>,
     /// Where the value that was asked for waits, by node.
     pub(super) whereabouts: Vec<Vec<String>>,
 }
@@ -112,7 +112,7 @@ impl Auditor {
             sent_in: BTreeMap::new(),
             suspect: None,
             holdings: Vec::new(),
-            departure: None,
+            deviation_from_plan: None,
             whereabouts: Vec::new(),
         }
     }
@@ -279,7 +279,8 @@ impl<N: Inspect> Watch<N> for Auditor {
 
     fn ended(&mut self, index: usize, node: &N) {
         self.holdings.push(self.told[index].iter().copied().filter(|&value| node.holds(value)).collect());
-        self.departure = self.departure.take().or_else(|| Some((index, node.departure()?)));
+        self.deviation_from_plan =
+            self.deviation_from_plan.take().or_else(|| Some((index, node.deviation_from_plan()?)));
         let waits = self.whereabouts_of.map(|value| node.whereabouts(value));
         self.whereabouts.push(waits.unwrap_or_default());
     }
@@ -288,7 +289,7 @@ impl<N: Inspect> Watch<N> for Auditor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::nemesis::Trouble;
+    use crate::cluster::nemesis::NodeFault;
     use crate::cluster::scenario::Scenario;
     use crate::config::Config;
     use crate::node::{Node, Outbox};
@@ -341,7 +342,7 @@ mod tests {
         for (index, values) in [(0, [1, 2]), (1, [2, 3])] {
             tell(&mut auditor, &nodes, index, Time::ZERO, &delta(&values)).expect("all is well");
         }
-        Watch::<Simple>::struck(&mut auditor, Time::ZERO, &Step::Disturb(0, Trouble::Kill));
+        Watch::<Simple>::struck(&mut auditor, Time::ZERO, &Step::Disturb(0, NodeFault::Kill));
         Watch::<Simple>::killed(&mut auditor, 0);
         assert_eq!([1, 2, 3].map(|value| auditor.died(value)), [true, false, false]);
         let later = Time::ZERO + Duration::from_secs(9);

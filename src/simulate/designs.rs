@@ -112,8 +112,8 @@ impl Inspect for Either {
         either!(self, node => node.audit(now))
     }
 
-    fn departure(&self) -> Option<String> {
-        either!(self, node => node.departure())
+    fn deviation_from_plan(&self) -> Option<String> {
+        either!(self, node => node.deviation_from_plan())
     }
 
     fn whereabouts(&self, value: Value) -> Vec<String> {

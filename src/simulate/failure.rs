@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::check::Valid;
 use crate::check::set_full::SetFull;
 use crate::cluster::scenario::Scenario;
-use crate::cluster::trial::{Fault, Results, TIMED_OUT};
+use crate::cluster::trial::{Results, TIMED_OUT, Violation};
 use crate::history::History;
 use crate::node::Time;
 use crate::protocol::Value;
@@ -16,12 +16,12 @@ use crate::protocol::Value;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Failure {
     /// A node misbehaved, or an invariant broke.
-    #[error("{:.3} s: n{} {fault}", at.as_secs_f64(), fault.node())]
-    Fault {
+    #[error("{:.3} s: n{} {violation}", at.as_secs_f64(), violation.node())]
+    Violation {
         /// When, after clients began.
         at: Duration,
         /// What.
-        fault: Fault,
+        violation: Violation,
     },
     /// A client got no answer, or not the one it should have got.
     #[error("{:.3} s: a client's {f} failed: {error}", at.as_secs_f64())]
@@ -84,7 +84,7 @@ pub enum Failure {
     },
     /// A node doesn't return to the plan, though nothing hinders it.
     #[error("n{node} {what}, long after the faults ended")]
-    Departed {
+    Deviates {
         /// The node.
         node: usize,
         /// What it does instead.
@@ -106,8 +106,8 @@ impl Failure {
     #[must_use]
     pub fn found_by(&self) -> &'static str {
         match self {
-            Failure::Fault { fault: Fault::Broken { .. }, .. } => "invariant",
-            Failure::Fault { .. } => "protocol",
+            Failure::Violation { violation: Violation::Broken { .. }, .. } => "invariant",
+            Failure::Violation { .. } => "protocol",
             Failure::Unanswered { .. } => "answers",
             Failure::Wrong { .. } => "verdict",
             Failure::Duplicated { .. } => "duplicates",
@@ -115,7 +115,7 @@ impl Failure {
             Failure::Lost { .. } => "set-full",
             Failure::Late { .. } => "bound",
             Failure::Noisy { .. } => "noise",
-            Failure::Departed { .. } => "plan",
+            Failure::Deviates { .. } => "plan",
             Failure::Restless { .. } => "silence",
         }
     }
@@ -128,11 +128,11 @@ impl Failure {
             | Failure::Missing { value, .. }
             | Failure::Late { value, .. }
             | Failure::Lost { value } => Some(value),
-            Failure::Fault { .. }
+            Failure::Violation { .. }
             | Failure::Unanswered { .. }
             | Failure::Wrong { .. }
             | Failure::Noisy { .. }
-            | Failure::Departed { .. }
+            | Failure::Deviates { .. }
             | Failure::Restless { .. } => None,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Failure, Keep, Simulation};
 use crate::node::Time;
 use crate::runtime::Clock;
-use crate::simulate::hazards::Hazards;
+use crate::simulate::faults::SimFaults;
 
 /// How many seeds are tried for each smaller run: another run of another seed, if it fails alike, tells as much.
 const SEEDS_TRIED: u64 = 10;
@@ -30,12 +30,12 @@ pub struct Failing {
 pub fn minimise(failing: Failing, patience: Duration) -> Failing {
     let clock = Clock::start();
     let patient = || clock.now().since(Time::ZERO) < patience;
-    let struck = failing.simulation.hazards.of(failing.seed);
+    let struck = failing.simulation.faults.of(failing.seed);
     let mut least = failing;
-    least.simulation.hazards = Hazards::These(struck);
+    least.simulation.faults = SimFaults::Listed(struck);
     loop {
         let before = least.clone();
-        for shrink in [fewer_nodes, less_time, fewer_hazards, fewer_operations] {
+        for shrink in [fewer_nodes, less_time, fewer_faults, fewer_operations] {
             let mut candidates = shrink(&least).take_while(|_| patient());
             let smaller = candidates.find_map(|simulation| fails_alike(simulation, &least, patient));
             drop(candidates);
@@ -94,12 +94,12 @@ fn fewer_operations(failing: &Failing) -> Smaller<'_> {
 }
 
 /// None at all, each alone, all but one.
-fn fewer_hazards(failing: &Failing) -> Smaller<'_> {
-    let Hazards::These(all) = &failing.simulation.hazards else { return Box::new(std::iter::empty()) };
+fn fewer_faults(failing: &Failing) -> Smaller<'_> {
+    let SimFaults::Listed(all) = &failing.simulation.faults else { return Box::new(std::iter::empty()) };
     let none = std::iter::once(Vec::new());
-    let alone = all.iter().map(|&hazard| vec![hazard]);
-    let without = |&left_out| all.iter().copied().filter(|&hazard| hazard != left_out).collect();
+    let alone = all.iter().map(|&fault| vec![fault]);
+    let without = |&left_out| all.iter().copied().filter(|&fault| fault != left_out).collect();
     let fewer = none.chain(alone).chain(all.iter().map(without)).filter(|fewer| fewer.len() < all.len());
     let simulation = &failing.simulation;
-    Box::new(fewer.map(|hazards| Simulation { hazards: Hazards::These(hazards), ..simulation.clone() }))
+    Box::new(fewer.map(|faults| Simulation { faults: SimFaults::Listed(faults), ..simulation.clone() }))
 }

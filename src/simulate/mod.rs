@@ -1,6 +1,6 @@
 //! Simulated runs: the nodes' own code in virtual time, on a network crueller than any, checked at every step.
 //!
-//! A run has two phases, or up to four. *Safety*: clients broadcast and read while [hazards] strike; nothing
+//! A run has two phases, or up to four. *Safety*: clients broadcast and read while [faults] strike; nothing
 //! may be wrong at any step. Then, in some runs, an *aftermath*: nothing strikes any more, and clients go on. Then, in some, a
 //! *lull*: clients say next to nothing for minutes, but perhaps go on for one in its midst, while nodes die and links are cut. *Liveness*: all faults end, but for cuts and deaths that are for good; the cluster must heal in time and then fall
 //! silent. What that means in figures is said in terms of a user, who knows nothing of a node's insides, in `required.rs`.
@@ -19,7 +19,7 @@
 mod auditor;
 mod designs;
 mod failure;
-pub mod hazards;
+pub mod faults;
 mod minimise;
 mod options;
 mod progress;
@@ -51,11 +51,11 @@ use self::failure::{duplicated, lost, set_full, unanswered, wrong};
 use self::progress::{Healing, Progress};
 use self::reach::{Paths, Reach};
 use self::required::{After, NOISE_WINDOW, Required};
-use crate::cluster::nemesis::{Nemesis, Step, Trouble};
+use crate::cluster::nemesis::{Nemesis, NodeFault, Step};
 use crate::cluster::network::Passage;
 use crate::cluster::scenario::{Scenario, Verbosity};
 use crate::cluster::streams::{Stream, stream};
-use crate::cluster::trial::{Fault, Quiet, Results, Trial};
+use crate::cluster::trial::{Quiet, Results, Trial, Violation};
 use crate::cluster::virtual_time;
 use crate::config::Config;
 use crate::gossip::LockFree;
@@ -63,10 +63,10 @@ use crate::history::History;
 use crate::node::{Inspect, Time};
 use crate::protocol::{Generation, Value};
 use crate::simple::Simple;
-use crate::simulate::hazards::{Hazard, Hazards};
+use crate::simulate::faults::{SimFault, SimFaults};
 use crate::workload::topology::TopologyKind;
 
-/// Of how many nodes a [tree](Hazard::Trees) is made, the root not counted, and how many latencies there are for it.
+/// Of how many nodes a [tree](SimFault::Trees) is made, the root not counted, and how many latencies there are for it.
 const TREE_FAN_OUT: usize = 3;
 const TREE_BUDGET: f64 = 8.0;
 
@@ -76,7 +76,7 @@ pub struct Simulation {
     /// What clients do, on how many nodes, for how long.
     pub scenario: Scenario,
     /// What strikes it.
-    pub hazards: Hazards,
+    pub faults: SimFaults,
     /// Which design the nodes are of.
     pub design: Designs,
     /// Their settings.
@@ -150,7 +150,8 @@ impl Simulation {
         let disturbed = steps.iter().any(|(_, step)| {
             matches!(
                 step,
-                Step::Disturb(_, Trouble::Pause | Trouble::Slow(_) | Trouble::Kill) | Step::KillForGood(_)
+                Step::Disturb(_, NodeFault::Pause | NodeFault::Slow(_) | NodeFault::Kill)
+                    | Step::KillForGood(_)
             )
         });
         // Lock-free nodes can't know that simple ones hold everything, and go on asking them.
@@ -194,11 +195,12 @@ impl Simulation {
         let judged = wrong(&history, &scenario);
         // What nobody held any more spreads from when a late message brought it back.
         let Healing { took: convergence, bound } = auditor.progress.healing_of_stretch(auditor.last_learnt);
-        let fault = driven.err().map(|fault| Failure::Fault { at: auditor.now.since(began), fault });
+        let violation =
+            driven.err().map(|violation| Failure::Violation { at: auditor.now.since(began), violation });
         let mut failure = auditor
             .late
             .take()
-            .or(fault)
+            .or(violation)
             .or_else(|| unanswered(&history, scenario.time_limit(), disturbed))
             .or_else(|| duplicated(&results))
             .or(judged)
@@ -208,8 +210,8 @@ impl Simulation {
         if failure.is_none() && scenario.workload.reads_sets {
             failure = if falls_silent {
                 // Who is not where the plan has it may well not be silent either: this says why.
-                let departed = auditor.departure.take();
-                let departed = departed.map(|(node, what)| Failure::Departed { node, what });
+                let departed = auditor.deviation_from_plan.take();
+                let departed = departed.map(|(node, what)| Failure::Deviates { node, what });
                 departed.or_else(|| restless(&auditor, auditor.last_sent))
             } else {
                 let settled = auditor.progress.since.max(auditor.last_learnt) + required.noise_from();
@@ -222,7 +224,7 @@ impl Simulation {
             };
         }
         let concerned = failure.as_ref().and_then(|failure| match failure {
-            Failure::Fault { fault: Fault::Broken { .. }, .. } => auditor.suspect,
+            Failure::Violation { violation: Violation::Broken { .. }, .. } => auditor.suspect,
             other => other.value(),
         });
         let percent_of_bound = auditor.progress.worst().map(Healing::percent);
@@ -244,8 +246,8 @@ impl Simulation {
 
     /// The settings of the nodes.
     fn config_of(&self, seed: u64) -> Config {
-        let Simulation { scenario, hazards, config, .. } = self;
-        if !hazards.of(seed).contains(&Hazard::Trees) {
+        let Simulation { scenario, faults, config, .. } = self;
+        if !faults.of(seed).contains(&SimFault::Trees) {
             return config.clone();
         }
         // Two hops more than a star, and a period of about as long.
@@ -259,11 +261,11 @@ impl Simulation {
     /// Of a mixed cluster, no node dies, and all cuts end: what one design does about these the other does not know of. A
     /// lock-free node that was started again asks what it lacks, and so does a simple one, each in its own words.
     fn steps(&self, seed: u64) -> Vec<(Duration, Step)> {
-        let Simulation { scenario, hazards, design, .. } = self;
-        let mut steps = hazards.steps(seed, scenario.nodes(), scenario.time_limit());
+        let Simulation { scenario, faults, design, .. } = self;
+        let mut steps = faults.steps(seed, scenario.nodes(), scenario.time_limit());
         if *design == Designs::Mixed {
             steps.retain(|(_, step)| {
-                let is_death = matches!(step, Step::Disturb(_, Trouble::Kill | Trouble::Restart));
+                let is_death = matches!(step, Step::Disturb(_, NodeFault::Kill | NodeFault::Restart));
                 let is_for_good = step.lasts() && step.ended().is_none();
                 !is_death && !is_for_good
             });
@@ -274,15 +276,15 @@ impl Simulation {
     /// The scenario of a seed, as far as clients make requests.
     fn scenario_without_silence(&self, seed: u64) -> Scenario {
         let mut scenario = self.scenario.clone();
-        let (_, return_length) = self.hazards.clients_return(seed);
-        scenario.time_limit += (self.hazards.aftermath(seed) + return_length).as_secs_f64();
+        let (_, return_length) = self.faults.clients_return(seed);
+        scenario.time_limit += (self.faults.aftermath(seed) + return_length).as_secs_f64();
         scenario
     }
 
     /// The scenario of a seed. In a mixed cluster everyone is everyone's neighbour, as the lock-free design has it anyway.
     fn scenario(&self, seed: u64) -> Scenario {
         let mut scenario = self.scenario.clone();
-        scenario.time_limit += (self.hazards.aftermath(seed) + self.hazards.lull(seed)).as_secs_f64();
+        scenario.time_limit += (self.faults.aftermath(seed) + self.faults.lull(seed)).as_secs_f64();
         if self.design == Designs::Mixed {
             scenario.options.topology = TopologyKind::Total;
         }

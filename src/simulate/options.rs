@@ -10,7 +10,7 @@ use clap::{Args, Command, FromArgMatches, ValueEnum};
 use super::{Designs, Simulation};
 use crate::cluster::scenario::{LatencyDist, Scenario, at_most};
 use crate::runtime::cli::NodeArgs;
-use crate::simulate::hazards::Hazards;
+use crate::simulate::faults::SimFaults;
 use crate::workload::{WorkloadKind, broadcast, echo, unique_ids};
 
 /// The workloads that natter has nodes for.
@@ -55,7 +55,7 @@ pub struct Options {
     #[arg(long, value_name = "HZ", default_value_t = 100.0, value_parser = at_most(1e6))]
     pub rate: f64,
 
-    /// Mean delay of messages between nodes, in good weather
+    /// Mean delay of messages between nodes, where links have no faults
     #[arg(long, value_name = "MS", default_value_t = 100.0, value_parser = at_most(LATENCY_MAX_MS))]
     pub latency: f64,
 
@@ -69,8 +69,8 @@ pub struct Options {
 
     /// Kinds of faults, separated by commas: partition, one-way, loss, duplication, reordering, delay, pause,
     /// clock, slow, burst, kill, lasting-cut, sudden-cut, kill-for-good, lull, aftermath, few-contacts, unequal-links, return, trees; or `all` (each seed draws some of them), or `none`
-    #[arg(long, value_name = "LIST", default_value_t = Hazards::Drawn)]
-    pub faults: Hazards,
+    #[arg(long, value_name = "LIST", default_value_t = SimFaults::Drawn)]
+    pub faults: SimFaults,
 
     /// Options for the nodes, as natter-node has them
     #[arg(last = true, value_name = "NODE OPTIONS")]
@@ -108,7 +108,7 @@ impl Options {
                 latency_dist: self.latency_dist,
                 ..Scenario::new(self.workload)
             },
-            hazards: self.faults.clone(),
+            faults: self.faults.clone(),
             design: self.design,
             config: config.map_err(|why| command.error(ErrorKind::ValueValidation, why))?,
             node_options: self.node_options.clone(),
@@ -127,11 +127,11 @@ impl Simulation {
     /// The command that runs one seed of this.
     #[must_use]
     pub fn command(&self, seed: u64) -> String {
-        let Simulation { scenario, hazards, design, node_options, .. } = self;
+        let Simulation { scenario, faults, design, node_options, .. } = self;
         let Scenario { node_count, time_limit, rate, latency, latency_dist, .. } = scenario;
         let mut text = format!(
             "natter simulate --seeds 1 --first-seed {seed} --design {} --node-count {node_count} \
-             --time-limit {time_limit} --rate {rate} --latency {latency} --latency-dist {} --faults {hazards}",
+             --time-limit {time_limit} --rate {rate} --latency {latency} --latency-dist {} --faults {faults}",
             design.name(),
             latency_dist.name(),
         );

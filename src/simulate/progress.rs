@@ -2,7 +2,7 @@
 //!
 //! A value begins to spread among nodes that can reach each other when the first of them comes to hold it, and anew with
 //! each change of the network. Once that is as long ago as healing may take, all of them must hold it, whatever else clients
-//! say meanwhile, unless the weather is bad, clocks are wrong, or nodes are slow, stopped or about to be started again.
+//! say meanwhile, unless links have faults, clocks are wrong, or nodes are slow, stopped or about to be started again.
 //!
 //! A *stretch* begins with each change of the network and with each value that a client says, and ends with the next one.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::reach::Reach;
 use super::required::{After, Required};
 use super::spread::{Spread, Values};
-use crate::cluster::nemesis::{Step, Trouble};
+use crate::cluster::nemesis::{NodeFault, Step};
 use crate::node::Time;
 use crate::protocol::Value;
 
@@ -78,7 +78,7 @@ impl Progress {
         if !matches!(step, Step::Burst(..) | Step::Lull | Step::Return | Step::TalkTo(_)) {
             self.changed = now;
         }
-        self.restarted |= matches!(step, Step::Disturb(_, Trouble::Restart));
+        self.restarted |= matches!(step, Step::Disturb(_, NodeFault::Restart));
         if let Some((since, _)) = self.in_force.remove(&step.subject())
             && Required::is_long(now.since(since))
         {
@@ -190,7 +190,7 @@ mod tests {
             !progress.is_complete() && progress.late(secs(14)).is_none() && progress.late(secs(15)).is_some()
         );
         progress.struck(secs(13), &Step::Lose(0.5), &held);
-        assert!(progress.late(secs(30)).is_none(), "nothing can be required in bad weather");
+        assert!(progress.late(secs(30)).is_none(), "nothing can be required while links have faults");
         progress.struck(secs(20), &Step::Lose(0.0), &held);
         assert!(progress.late(secs(24)).is_none() && progress.late(secs(25)).is_some());
         progress.learnt(secs(22), 1, 7);
@@ -229,9 +229,9 @@ mod tests {
     fn a_node_that_was_killed_owes_nothing_until_it_is_started_again() {
         let mut progress = progress();
         let held = told(&mut progress, secs(1), 7);
-        progress.struck(secs(2), &Step::Disturb(1, Trouble::Kill), &held);
+        progress.struck(secs(2), &Step::Disturb(1, NodeFault::Kill), &held);
         assert!(progress.is_complete());
-        progress.struck(secs(3), &Step::Disturb(1, Trouble::Restart), &held);
+        progress.struck(secs(3), &Step::Disturb(1, NodeFault::Restart), &held);
         assert!(progress.late(secs(7)).is_none() && progress.late(secs(8)).is_some(), "4.8 s");
     }
 }

@@ -1,6 +1,6 @@
 //! Who can reach whom: which nodes live, and which links work both ways.
 
-use crate::cluster::nemesis::{Step, Trouble};
+use crate::cluster::nemesis::{NodeFault, Step};
 use crate::cluster::network::Layer;
 use crate::workload::topology::breadth_first;
 
@@ -52,8 +52,8 @@ impl Reach {
             Step::CutForGood(cuts) => self.set(Layer::ForGood, cuts),
             Step::StartSudden { cuts, .. } => self.set(Layer::Sudden, cuts),
             Step::StopSudden => self.set(Layer::Sudden, &[]),
-            Step::Disturb(node, Trouble::Kill) => self.dead[*node] = true,
-            Step::Disturb(node, Trouble::Restart) => self.dead[*node] = self.gone[*node],
+            Step::Disturb(node, NodeFault::Kill) => self.dead[*node] = true,
+            Step::Disturb(node, NodeFault::Restart) => self.dead[*node] = self.gone[*node],
             Step::KillForGood(node) => (self.dead[*node], self.gone[*node]) = (true, true),
             _ => return false,
         }
@@ -150,7 +150,7 @@ mod tests {
         reach.strike(&Step::KillForGood(1));
         assert_eq!(reach.parts(), [vec![0], vec![2], vec![3]]);
         assert_eq!((reach.hops(), reach.is_whole()), (0, false));
-        reach.strike(&Step::Disturb(1, Trouble::Restart));
+        reach.strike(&Step::Disturb(1, NodeFault::Restart));
         assert_eq!(reach.parts().len(), 3, "it is gone");
         reach.strike(&Step::StopOneWay);
         assert_eq!(reach.parts(), [vec![0], vec![2, 3]]);
@@ -161,9 +161,9 @@ mod tests {
     fn where_only_neighbours_talk_a_dead_one_may_part_the_others() {
         let mut reach = Reach::new(3, Paths::Between(vec![vec![1], vec![0, 2], vec![1]]));
         assert_eq!((reach.parts().len(), reach.hops(), reach.is_whole()), (1, 2, true));
-        reach.strike(&Step::Disturb(1, Trouble::Kill));
+        reach.strike(&Step::Disturb(1, NodeFault::Kill));
         assert_eq!((reach.parts().len(), reach.unreachable()), (2, 2));
-        reach.strike(&Step::Disturb(1, Trouble::Restart));
+        reach.strike(&Step::Disturb(1, NodeFault::Restart));
         assert!(reach.is_whole());
     }
 

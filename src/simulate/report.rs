@@ -9,9 +9,9 @@ use super::{Found, Minimised, Simulation, Spread, Summary};
 /// What will be run.
 #[must_use]
 pub fn headline(simulation: &Simulation, first_seed: u64, seeds: u64) -> String {
-    let Simulation { scenario, hazards, design, node_options, .. } = simulation;
+    let Simulation { scenario, faults, design, node_options, .. } = simulation;
     let mut text = format!(
-        "{seeds} seed{} from {first_seed} on: {}, {} nodes of the {} design, {} s at rate {}, latency {} ms ({}), faults: {hazards}",
+        "{seeds} seed{} from {first_seed} on: {}, {} nodes of the {} design, {} s at rate {}, latency {} ms ({}), faults: {faults}",
         if seeds == 1 { "" } else { "s" },
         scenario.workload.name,
         scenario.node_count,

@@ -19,7 +19,7 @@ use super::reach::Reach;
 use crate::cluster::nemesis::Step;
 use crate::cluster::scenario::{LatencyDist, Scenario};
 use crate::config::Config;
-use crate::simulate::hazards::EXTRA_MAX;
+use crate::simulate::faults::EXTRA_MAX;
 use crate::workload::topology::diameter;
 
 /// What healing may take on a network without delays.
@@ -52,7 +52,7 @@ pub(super) const NOISE_WINDOW: Duration = Duration::from_secs(60);
 /// The requirements of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Required {
-    /// The longest delay to reckon with in good weather.
+    /// The longest delay to reckon with where links have no faults.
     delay_max: Duration,
     nodes: u32,
     start_grace: Duration,
@@ -63,7 +63,7 @@ pub(super) struct Required {
     /// The most messages that a node of the simple design sends in the noise window to another that doesn't answer. One that
     /// was started again takes all others for its neighbours.
     repeats: usize,
-    /// How much longer than in good weather messages may be under way when the weather turns good.
+    /// How much longer than without faults messages may be under way when faults end.
     late: Duration,
 }
 
@@ -177,7 +177,7 @@ pub(super) struct After {
     pub(super) restart: bool,
 }
 
-/// The longest delay to reckon with in good weather.
+/// The longest delay to reckon with where links have no faults.
 fn delay_max(scenario: &Scenario) -> Duration {
     let factor = match scenario.latency_dist {
         LatencyDist::Constant => 1.0,

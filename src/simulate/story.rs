@@ -90,7 +90,7 @@ pub fn story(failing: &Failing) -> Vec<String> {
         None => lines.extend(
             run.trace
                 .iter()
-                .map(|passage| (passage.at, format!("{}: {}", Way(passage), excerpt(&passage.body)))),
+                .map(|passage| (passage.at, format!("{}: {}", MessageStep(passage), excerpt(&passage.body)))),
         ),
     }
     let birth = lines.iter().map(|(at, _)| *at).min().filter(|_| run.concerned.is_some());
@@ -124,8 +124,8 @@ fn end(run: &Run, value: Value) -> Vec<String> {
         let nodes = run.holdings.iter().enumerate().filter(|(_, values)| values.contains(&value) == holding);
         nodes.map(|(node, _)| Endpoint::Node(node).to_string()).collect::<Vec<_>>().join(", ")
     };
-    let mut told = vec![format!("  in the end, {value} is held by {}", or_nobody(names(true)))];
-    told.push(format!("  and not by {}", or_nobody(names(false))));
+    let mut told = vec![format!("  in the end, {value} is held by {}", names_or_nobody(names(true)))];
+    told.push(format!("  and not by {}", names_or_nobody(names(false))));
     let waiting = run.whereabouts.iter().enumerate();
     let waiting =
         waiting.flat_map(|(node, waits)| waits.iter().map(move |how| format!("  n{node} has it {how}")));
@@ -137,7 +137,7 @@ fn end(run: &Run, value: Value) -> Vec<String> {
     told
 }
 
-fn or_nobody(names: String) -> String {
+fn names_or_nobody(names: String) -> String {
     if names.is_empty() { "nobody".to_owned() } else { names }
 }
 
@@ -150,9 +150,9 @@ fn excerpt(text: &str) -> String {
 }
 
 /// From whom to whom a message goes, and what becomes of it.
-struct Way<'a>(&'a Passage);
+struct MessageStep<'a>(&'a Passage);
 
-impl fmt::Display for Way<'_> {
+impl fmt::Display for MessageStep<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Passage { fate, src, dest, .. } = self.0;
         match fate {
@@ -201,7 +201,7 @@ fn life(run: &Run, value: Value) -> Vec<Line> {
             tell(format!("{src} broadcasts {value} to {dest}"));
         }
         if body.values.contains(&value) {
-            let way = Way(passage);
+            let way = MessageStep(passage);
             match body.generation {
                 Some(batch) => tell(format!("{way}: batch {batch} of {}", body.values.len())),
                 None => tell(format!("{way}: {value}, in a repair")),
@@ -216,7 +216,7 @@ fn life(run: &Run, value: Value) -> Vec<Line> {
             && last.replace(answer) != Some(answer)
         {
             let others = if batches.iter().any(|&batch| answer.names(batch)) { "" } else { "others, " };
-            tell(format!("{}: the acknowledgement of {others}{answer}", Way(passage)));
+            tell(format!("{}: the acknowledgement of {others}{answer}", MessageStep(passage)));
             batches.retain(|&batch| !answer.names(batch));
         }
     }

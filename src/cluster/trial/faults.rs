@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
-use crate::cluster::nemesis::{Nemesis, PartitionKind, Step, Targets, Trouble};
+use crate::cluster::nemesis::{Nemesis, NodeFault, PartitionKind, Step, Targets};
 use crate::cluster::network::Extra;
 use crate::cluster::scenario::{FaultKind, Scenario, Target, seconds};
 use crate::cluster::streams::{Stream, stream};
@@ -26,29 +26,29 @@ fn of_kind(kind: FaultKind, scenario: &Scenario, seed: u64) -> Nemesis {
     let troubles = |trouble, rng| {
         Nemesis::troubles(trouble, targets(&scenario.targets), nodes, times, stream(seed, rng))
     };
-    let weather = |step: fn(&mut Pcg64) -> Step, rng| Nemesis::weather(step, times, stream(seed, rng));
+    let spells = |step: fn(&mut Pcg64) -> Step, rng| Nemesis::spells(step, times, stream(seed, rng));
     match kind {
         FaultKind::Partition => {
             Nemesis::partitions_of(partitions(&scenario.targets), nodes, times, stream(seed, Stream::Nemesis))
         }
-        FaultKind::OneWay => Nemesis::weather(
+        FaultKind::OneWay => Nemesis::spells(
             move |rng| Step::StartOneWay(one_way(nodes, rng)),
             times,
             stream(seed, Stream::OneWay),
         ),
-        FaultKind::Kill => troubles(Trouble::Kill, Stream::Kills),
+        FaultKind::Kill => troubles(NodeFault::Kill, Stream::Kills),
         FaultKind::KillForGood => Nemesis::kills_for_good(nodes, times, stream(seed, Stream::KillsForGood)),
-        FaultKind::Pause => troubles(Trouble::Pause, Stream::Pauses),
-        FaultKind::Loss => weather(|rng| Step::Lose(part(rng)), Stream::Loss),
-        FaultKind::Duplication => weather(|rng| Step::Duplicate(part(rng)), Stream::Duplication),
-        FaultKind::Corrupt => weather(|rng| Step::Corrupt(part(rng)), Stream::Corruption),
+        FaultKind::Pause => troubles(NodeFault::Pause, Stream::Pauses),
+        FaultKind::Loss => spells(|rng| Step::Lose(part(rng)), Stream::Loss),
+        FaultKind::Duplication => spells(|rng| Step::Duplicate(part(rng)), Stream::Duplication),
+        FaultKind::Corrupt => spells(|rng| Step::Corrupt(part(rng)), Stream::Corruption),
         FaultKind::Reordering => {
             let extra = slow(scenario, 0.3);
-            Nemesis::weather(move |_| Step::Reorder(Some(extra)), times, stream(seed, Stream::Reordering))
+            Nemesis::spells(move |_| Step::Reorder(Some(extra)), times, stream(seed, Stream::Reordering))
         }
         FaultKind::Slow => {
             let extra = slow(scenario, 1.0);
-            Nemesis::weather(move |_| Step::Delay(Some(extra)), times, stream(seed, Stream::Slowness))
+            Nemesis::spells(move |_| Step::Delay(Some(extra)), times, stream(seed, Stream::Slowness))
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{Cluster, Trial};
-use crate::cluster::nemesis::{BUSIEST, PartitionKind, Step, Trouble};
+use crate::cluster::nemesis::{BUSIEST, NodeFault, PartitionKind, Step};
 use crate::cluster::network::{Layer, Names};
 use crate::history::{EventKind, OpValue, Process};
 use crate::node::Time;
@@ -72,35 +72,35 @@ impl Trial {
                 ("stop-one-way", Json::Null)
             }
             Step::Lose(part) => {
-                self.network.weather.loss = part;
+                self.network.faults.loss = part;
                 ("lose", json!(part))
             }
             Step::Duplicate(part) => {
-                self.network.weather.duplication = part;
+                self.network.faults.duplication = part;
                 ("duplicate", json!(part))
             }
             Step::Reorder(extra) => {
-                self.network.weather.reordering = extra;
+                self.network.faults.reordering = extra;
                 ("reorder", json!(extra))
             }
             Step::Delay(extra) => {
-                self.network.weather.delay = extra;
+                self.network.faults.delay = extra;
                 ("delay", json!(extra))
             }
             Step::Corrupt(part) => {
-                self.network.weather.corruption = part;
+                self.network.faults.corruption = part;
                 ("corrupt", json!(part))
             }
             Step::Disturb(node, trouble) => {
                 self.disturb(now, node, trouble, cluster);
                 let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
                 match trouble {
-                    Trouble::Pause => ("pause", json!(name(node))),
-                    Trouble::Resume => ("resume", json!(name(node))),
-                    Trouble::Kill => ("kill", json!(name(node))),
-                    Trouble::Restart => ("restart", json!(name(node))),
-                    Trouble::Clock { jump, ppm } => ("clock", json!([name(node), millis(jump), ppm])),
-                    Trouble::Slow(time) => ("slow", json!([name(node), millis(time)])),
+                    NodeFault::Pause => ("pause", json!(name(node))),
+                    NodeFault::Resume => ("resume", json!(name(node))),
+                    NodeFault::Kill => ("kill", json!(name(node))),
+                    NodeFault::Restart => ("restart", json!(name(node))),
+                    NodeFault::Clock { jump, ppm } => ("clock", json!([name(node), millis(jump), ppm])),
+                    NodeFault::Slow(time) => ("slow", json!([name(node), millis(time)])),
                 }
             }
             Step::Burst(node, count) => {
@@ -116,7 +116,7 @@ impl Trial {
                 ("stop-sudden", Json::Null)
             }
             Step::KillForGood(node) => {
-                self.disturb(now, node, Trouble::Kill, cluster);
+                self.disturb(now, node, NodeFault::Kill, cluster);
                 self.lives.bury(node);
                 ("kill-for-good", json!(name(node)))
             }
@@ -143,17 +143,17 @@ impl Trial {
     }
 
     /// Does something to a node, if that can be done to it.
-    fn disturb(&mut self, now: Time, node: usize, trouble: Trouble, cluster: &mut impl Cluster) {
+    fn disturb(&mut self, now: Time, node: usize, trouble: NodeFault, cluster: &mut impl Cluster) {
         match trouble {
-            Trouble::Kill if self.lives.kill(node) => self.network.set_down(node, true),
-            Trouble::Restart if self.lives.restart(now, node) => {
+            NodeFault::Kill if self.lives.kill(node) => self.network.set_down(node, true),
+            NodeFault::Restart if self.lives.restart(now, node) => {
                 self.network.set_down(node, false);
                 self.initialise(now, node);
             }
-            Trouble::Kill | Trouble::Restart => return,
-            Trouble::Pause => self.lives.set_paused(now, node, true),
-            Trouble::Resume => self.lives.set_paused(now, node, false),
-            Trouble::Clock { .. } | Trouble::Slow(_) => {}
+            NodeFault::Kill | NodeFault::Restart => return,
+            NodeFault::Pause => self.lives.set_paused(now, node, true),
+            NodeFault::Resume => self.lives.set_paused(now, node, false),
+            NodeFault::Clock { .. } | NodeFault::Slow(_) => {}
         }
         cluster.disturb(node, trouble);
     }

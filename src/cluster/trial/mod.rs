@@ -7,11 +7,11 @@
 //! init ▶ set-up ▶ operations and faults ▶ their completion ▶ healing, 10 s of quiet ▶ final reads ▶ done
 //! ```
 
-mod fault;
 mod faults;
 mod inject;
 mod lives;
 mod mishaps;
+mod violation;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -25,19 +25,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-pub use self::fault::Fault;
 pub(crate) use self::faults::strikes;
 use self::lives::{INIT_TIMEOUT, Lives};
 pub(crate) use self::mishaps::Stray;
 use self::mishaps::{Instance, Mishaps};
 pub use self::mishaps::{Mishap, Strays};
+pub use self::violation::Violation;
 
 use crate::check::availability::AvailabilityResult;
 use crate::check::silence::silence;
 use crate::check::stats::Stats;
 use crate::check::{Finding, Valid};
 use crate::cluster::clients::{Addressee, Clients, FIRST_MSG_ID, Ticket, Turn};
-use crate::cluster::nemesis::{Nemesis, Step, Trouble};
+use crate::cluster::nemesis::{Nemesis, NodeFault, Step};
 use crate::cluster::network::{Endpoint, Latency, Names, NetStats, Network, Passage};
 use crate::cluster::reply::{Failure, Reply};
 use crate::cluster::scenario::{Scenario, Verbosity, seconds};
@@ -75,7 +75,7 @@ pub trait Cluster {
     fn deliver(&mut self, node: usize, line: String);
 
     /// Does something to a node. One that is killed and started again gets another `init`.
-    fn disturb(&mut self, node: usize, trouble: Trouble);
+    fn disturb(&mut self, node: usize, trouble: NodeFault);
 
     /// The nemesis has just done this.
     fn struck(&mut self, _step: &Step) {}
@@ -407,8 +407,8 @@ impl Trial {
     ///
     /// # Errors
     /// If the line is no message to somebody.
-    pub fn receive(&mut self, now: Time, node: usize, line: &[u8]) -> Result<(), Fault> {
-        let not_message = |why: String| Fault::NotMessage { node, why, line: excerpt(line) };
+    pub fn receive(&mut self, now: Time, node: usize, line: &[u8]) -> Result<(), Violation> {
+        let not_message = |why: String| Violation::NotMessage { node, why, line: excerpt(line) };
         let Envelope { src, dest, body } =
             envelope(line).map_err(|error| not_message(format!("{error}{}", hint(line))))?;
         if !body.get().starts_with('{') {
@@ -416,10 +416,10 @@ impl Trial {
         }
         let endpoint = |field, name: &str| match self.names.find(name) {
             Some(Endpoint::Client(number)) if !self.clients.exists(number) => {
-                Err(Fault::NoSuchNode { node, field, name: name.to_owned() })
+                Err(Violation::NoSuchNode { node, field, name: name.to_owned() })
             }
             Some(end) => Ok(end),
-            None => Err(Fault::NoSuchNode { node, field, name: name.to_owned() }),
+            None => Err(Violation::NoSuchNode { node, field, name: name.to_owned() }),
         };
         let (src, dest) = (endpoint("src", &src)?, endpoint("dest", &dest)?);
         if !self.lives.is_up(node) {
@@ -433,7 +433,7 @@ impl Trial {
     ///
     /// # Errors
     /// If a node does not behave before the first operation.
-    pub fn advance(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<(), Fault> {
+    pub fn advance(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<(), Violation> {
         loop {
             while let Some(packet) = self.network.receive(now) {
                 if self.verbosity.log_net_recv {
@@ -468,7 +468,7 @@ impl Trial {
         let stats = Stats::of(&history);
         let availability = AvailabilityResult::of(&history, self.scenario.availability);
         let ops = history.invocations();
-        let journal = self.network.journal();
+        let traffic = self.network.traffic();
         let workload = (self.scenario.workload.check)(&history, &self.scenario.options);
         let valid = stats.all.valid.max(availability.valid).max(workload.valid);
         let exceptions = self.mishaps.all();
@@ -486,17 +486,17 @@ impl Trial {
         findings.extend(strays.finding());
         let nodes = self.scenario.nodes();
         findings.extend(self.sent_in_quiet.and_then(|(sent, time)| storm(sent, time, nodes)));
-        findings.extend(crowd(self.network.in_flight(), journal.all().sent));
+        findings.extend(crowd(self.network.in_flight(), traffic.all().sent));
         findings.extend(pace(&self.scenario, ops));
         if ops == 0 {
             findings.push(idle());
         }
         let net = Net {
-            all: journal.all().stats(ops),
-            clients: journal.clients.stats(ops),
-            servers: journal.servers.stats(ops),
-            cut_off: journal.cut_off,
-            lost: journal.lost,
+            all: traffic.all().stats(ops),
+            clients: traffic.clients.stats(ops),
+            servers: traffic.servers.stats(ops),
+            cut_off: traffic.cut_off,
+            lost: traffic.lost,
         };
         let results = Results {
             valid,
@@ -537,7 +537,7 @@ impl Trial {
     }
 
     /// Moves on as far as the phase allows. True if that made something new to do.
-    fn step(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<bool, Fault> {
+    fn step(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<bool, Violation> {
         match self.phase {
             Phase::Starting if self.lives.all_up() => {
                 self.set_up(now);
@@ -571,7 +571,7 @@ impl Trial {
                 let Quiet { least, most } = self.quiet;
                 let recovering = Phase::Recovering { ends: now + least, latest: now + most };
                 self.phase = if more { recovering } else { Phase::Done };
-                self.sent_before_quiet = self.network.journal().servers.sent;
+                self.sent_before_quiet = self.network.traffic().servers.sent;
                 self.quiet_began = now;
                 Ok(true)
             }
@@ -581,7 +581,7 @@ impl Trial {
             }
             Phase::Recovering { ends, .. } if ends <= now => {
                 self.phase = Phase::Final;
-                let sent = self.network.journal().servers.sent - self.sent_before_quiet;
+                let sent = self.network.traffic().servers.sent - self.sent_before_quiet;
                 self.sent_in_quiet = Some((sent, now.since(self.quiet_began)));
                 for worker in self.clients.take_all() {
                     // The dead answer nobody.
@@ -708,7 +708,7 @@ impl Trial {
     }
 
     /// A client has received something.
-    fn answered(&mut self, now: Time, client: usize, src: Endpoint, body: &str) -> Result<(), Fault> {
+    fn answered(&mut self, now: Time, client: usize, src: Endpoint, body: &str) -> Result<(), Violation> {
         let reply = Reply::parse(body);
         match self.clients.answered(client, reply.in_reply_to) {
             Addressee::Nobody(stray) => {
@@ -720,7 +720,7 @@ impl Trial {
                     return Ok(());
                 }
                 if let Err(why) = reply.result("init", None) {
-                    return Err(Fault::Refused { node, request: "init", why, answer: body.to_owned() });
+                    return Err(Violation::Refused { node, request: "init", why, answer: body.to_owned() });
                 }
                 self.lives.initialised(node);
                 self.initialise_next(now);
@@ -729,7 +729,7 @@ impl Trial {
             Addressee::Worker(Turn { worker, request, op: None, .. }) => {
                 if let Err(why) = reply.result(request, self.workload.result_field(request)) {
                     let node = self.clients.node_of(worker);
-                    return Err(Fault::Refused { node, request, why, answer: body.to_owned() });
+                    return Err(Violation::Refused { node, request, why, answer: body.to_owned() });
                 }
                 self.clients.set_free(worker);
                 if let Phase::SettingUp { waiting } = &mut self.phase {
@@ -751,16 +751,16 @@ impl Trial {
     }
 
     /// Gives up on answers that are overdue.
-    fn time_out(&mut self, now: Time) -> Result<(), Fault> {
+    fn time_out(&mut self, now: Time) -> Result<(), Violation> {
         if let Some(node) = self.lives.overdue(now) {
             let instead = self.instead_of_init_ok.remove(&node);
             let number = self.lives.number(node);
-            return Err(Fault::NoInitOk { timeout: INIT_TIMEOUT, node, number, instead });
+            return Err(Violation::NoInitOk { timeout: INIT_TIMEOUT, node, number, instead });
         }
         while let Some(Turn { worker, request, body, op }) = self.clients.overdue(now) {
             let Some(op) = op else {
                 let node = self.clients.node_of(worker);
-                return Err(Fault::Silent { node, request, timeout: self.workload.rpc_timeout() });
+                return Err(Violation::Silent { node, request, timeout: self.workload.rpc_timeout() });
             };
             let failure = Failure::unknown(TIMED_OUT.to_owned());
             self.complete_failed(now, (worker, op), (request, &body, None), failure);

@@ -1,13 +1,13 @@
-//! Hazards: which faults strike a simulated run, when and how hard, all drawn from its seed.
+//! SimFaults: which faults strike a simulated run, when and how hard, all drawn from its seed.
 //!
 //! Each kind has a stream of random numbers of its own. So a run with some of the kinds has these at the same
 //! times and as hard as the run with all of them; and a shorter run has the beginning of the longer one's.
 //!
-//! A [lull](Hazard::Lull) follows the time in which clients make requests, and has incidents of its own: a value here and
+//! A [lull](SimFault::Lull) follows the time in which clients make requests, and has incidents of its own: a value here and
 //! there, and just after it a cut or a death. Most mistakes of a cluster in which much is said are made good by what is
-//! said next; in a lull nobody says anything next. An [aftermath](Hazard::Aftermath) comes before it, in which nothing
+//! said next; in a lull nobody says anything next. An [aftermath](SimFault::Aftermath) comes before it, in which nothing
 //! strikes and clients go on: what nodes never lack all of, they don't miss. And in the midst of a lull clients may
-//! [go on](Hazard::Return): what has died or been cut in silence is found out under load.
+//! [go on](SimFault::Return): what has died or been cut in silence is found out under load.
 
 mod links;
 
@@ -21,13 +21,13 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 
 use self::links::{lasting_cut, one_way, some_links, sudden_cut, unequal_links};
-use crate::cluster::nemesis::{PartitionKind, Step, Trouble};
+use crate::cluster::nemesis::{NodeFault, PartitionKind, Step};
 use crate::cluster::network::{COPY_DELAY, Extra};
 use crate::cluster::streams::{Stream, stream};
 
 /// A kind of fault in virtual time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Hazard {
+pub enum SimFault {
     /// The network is cut, in one of Maelstrom's four ways
     Partition,
     /// Links work one way: a node is deaf, or mute, or some pairs are
@@ -70,86 +70,86 @@ pub enum Hazard {
     Trees,
 }
 
-/// Which hazards a run has.
+/// Which faults a run has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hazards {
+pub enum SimFaults {
     /// Each kind or not, as each seed draws.
     Drawn,
     /// These, in each run.
-    These(Vec<Hazard>),
+    Listed(Vec<SimFault>),
 }
 
-impl FromStr for Hazards {
+impl FromStr for SimFaults {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let these = |names: &str| {
-            let hazards = names.split(',').map(|name| {
-                Hazard::from_str(name, false).map_err(|_| {
-                    let known: Vec<String> = Hazard::value_variants().iter().map(|h| h.name()).collect();
+        let listed = |names: &str| {
+            let faults = names.split(',').map(|name| {
+                SimFault::from_str(name, false).map_err(|_| {
+                    let known: Vec<String> = SimFault::value_variants().iter().map(|h| h.name()).collect();
                     format!(
                         "{name:?} is no kind of fault; there are {}; or `all`, or `none`",
                         known.join(", ")
                     )
                 })
             });
-            hazards.collect::<Result<Vec<_>, _>>()
+            faults.collect::<Result<Vec<_>, _>>()
         };
         match text {
-            "all" => Ok(Hazards::Drawn),
-            "none" => Ok(Hazards::These(Vec::new())),
-            names => these(names).map(Hazards::These),
+            "all" => Ok(SimFaults::Drawn),
+            "none" => Ok(SimFaults::Listed(Vec::new())),
+            names => listed(names).map(SimFaults::Listed),
         }
     }
 }
 
-impl fmt::Display for Hazards {
+impl fmt::Display for SimFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Hazards::Drawn => f.write_str("all"),
-            Hazards::These(hazards) if hazards.is_empty() => f.write_str("none"),
-            Hazards::These(hazards) => {
-                let names: Vec<String> = hazards.iter().map(|hazard| hazard.name()).collect();
+            SimFaults::Drawn => f.write_str("all"),
+            SimFaults::Listed(faults) if faults.is_empty() => f.write_str("none"),
+            SimFaults::Listed(faults) => {
+                let names: Vec<String> = faults.iter().map(|fault| fault.name()).collect();
                 f.write_str(&names.join(","))
             }
         }
     }
 }
 
-impl Hazards {
+impl SimFaults {
     /// The kinds that strike the run of a seed.
     #[must_use]
-    pub fn of(&self, seed: u64) -> Vec<Hazard> {
-        let kinds = Hazard::value_variants().iter().copied();
-        kinds.filter(|&hazard| self.strikes(hazard, &mut hazard.stream(seed))).collect()
+    pub fn of(&self, seed: u64) -> Vec<SimFault> {
+        let kinds = SimFault::value_variants().iter().copied();
+        kinds.filter(|&fault| self.strikes(fault, &mut fault.stream(seed))).collect()
     }
 
     /// How long clients say nothing in the end.
     #[must_use]
     pub fn lull(&self, seed: u64) -> Duration {
-        self.length(Hazard::Lull, seed, lull_length)
+        self.length(SimFault::Lull, seed, lull_length)
     }
 
     /// How long clients go on after the time limit.
     #[must_use]
     pub fn aftermath(&self, seed: u64) -> Duration {
-        self.length(Hazard::Aftermath, seed, |rng| ms_between(rng, 16_384, 65_536))
+        self.length(SimFault::Aftermath, seed, |rng| ms_between(rng, 16_384, 65_536))
     }
 
     /// When clients go on in the midst of the lull, after its beginning, and for how long; no time if they don't.
     #[must_use]
     pub fn clients_return(&self, seed: u64) -> (Duration, Duration) {
-        let (mut rng, lull) = (Hazard::Return.stream(seed), self.lull(seed));
-        if !self.strikes(Hazard::Return, &mut rng) {
+        let (mut rng, lull) = (SimFault::Return.stream(seed), self.lull(seed));
+        if !self.strikes(SimFault::Return, &mut rng) {
             return (lull, Duration::ZERO);
         }
         let at = lull.mul_f64(rng.random());
         (at, ms_between(&mut rng, 8192, 65_536).min(lull - at))
     }
 
-    fn length(&self, hazard: Hazard, seed: u64, draw: impl Fn(&mut Pcg64) -> Duration) -> Duration {
-        let mut rng = hazard.stream(seed);
-        let strikes = self.strikes(hazard, &mut rng);
+    fn length(&self, fault: SimFault, seed: u64, draw: impl Fn(&mut Pcg64) -> Duration) -> Duration {
+        let mut rng = fault.stream(seed);
+        let strikes = self.strikes(fault, &mut rng);
         if strikes { draw(&mut rng) } else { Duration::ZERO }
     }
 
@@ -159,11 +159,11 @@ impl Hazards {
     #[must_use]
     pub fn steps(&self, seed: u64, nodes: usize, time_limit: Duration) -> Vec<(Duration, Step)> {
         let mut steps = Vec::new();
-        for &hazard in Hazard::value_variants() {
-            let mut rng = hazard.stream(seed);
-            if self.strikes(hazard, &mut rng) {
-                let after = if hazard == Hazard::Lull { self.aftermath(seed) } else { Duration::ZERO };
-                hazard.episodes(nodes, time_limit + after, &mut rng, &mut steps);
+        for &fault in SimFault::value_variants() {
+            let mut rng = fault.stream(seed);
+            if self.strikes(fault, &mut rng) {
+                let after = if fault == SimFault::Lull { self.aftermath(seed) } else { Duration::ZERO };
+                fault.episodes(nodes, time_limit + after, &mut rng, &mut steps);
             }
         }
         let (at, length) = self.clients_return(seed);
@@ -176,27 +176,27 @@ impl Hazards {
     }
 
     /// Draws in any case, so that what is drawn next doesn't depend on who asks.
-    fn strikes(&self, hazard: Hazard, rng: &mut Pcg64) -> bool {
+    fn strikes(&self, fault: SimFault, rng: &mut Pcg64) -> bool {
         // Nodes that are cut off for good take long to simulate, and silence can't be asked of them. So does more load. Where
         // clients talk to all nodes, more can go wrong with what each of them is told.
         let is_rare = matches!(
-            hazard,
-            Hazard::LastingCut
-                | Hazard::KillForGood
-                | Hazard::Aftermath
-                | Hazard::FewContacts
-                | Hazard::UnequalLinks
-                | Hazard::Trees
+            fault,
+            SimFault::LastingCut
+                | SimFault::KillForGood
+                | SimFault::Aftermath
+                | SimFault::FewContacts
+                | SimFault::UnequalLinks
+                | SimFault::Trees
         );
         let drawn = if is_rare { rng.random_ratio(1, 4) } else { rng.random() };
         match self {
-            Hazards::Drawn => drawn,
-            Hazards::These(hazards) => hazards.contains(&hazard),
+            SimFaults::Drawn => drawn,
+            SimFaults::Listed(faults) => faults.contains(&fault),
         }
     }
 }
 
-impl Hazard {
+impl SimFault {
     /// Its name on the command line.
     #[must_use]
     pub fn name(self) -> String {
@@ -204,35 +204,35 @@ impl Hazard {
     }
 
     fn stream(self, seed: u64) -> Pcg64 {
-        let mut rng = stream(seed, Stream::Hazards);
+        let mut rng = stream(seed, Stream::SimFaults);
         rng.advance(u128::from(self as u8) << 64);
         rng
     }
 
-    /// Spells of the fault, with peace between them; how long they are on average is the seed's.
+    /// Spells of the fault, with pauses between them; the seed draws how long both are on average.
     fn episodes(self, nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(Duration, Step)>) {
         match self {
-            Hazard::SuddenCut => return sudden_cuts(nodes, limit, rng, steps),
-            Hazard::KillForGood => return deaths(nodes, limit, rng, steps),
-            Hazard::Lull => return lull(nodes, limit, rng, steps),
-            Hazard::Aftermath | Hazard::Return | Hazard::Trees => return,
-            Hazard::FewContacts => {
+            SimFault::SuddenCut => return sudden_cuts(nodes, limit, rng, steps),
+            SimFault::KillForGood => return deaths(nodes, limit, rng, steps),
+            SimFault::Lull => return lull(nodes, limit, rng, steps),
+            SimFault::Aftermath | SimFault::Return | SimFault::Trees => return,
+            SimFault::FewContacts => {
                 return steps.push((Duration::ZERO, Step::TalkTo(few_contacts(nodes, rng))));
             }
-            Hazard::UnequalLinks => return steps.push((Duration::ZERO, unequal_links(nodes, rng))),
+            SimFault::UnequalLinks => return steps.push((Duration::ZERO, unequal_links(nodes, rng))),
             _ => {}
         }
         // A burst is over at once, and a few of them make as many values as all else.
-        let peace =
-            if self == Hazard::Burst { ms_between(rng, 4096, 16_384) } else { ms_between(rng, 256, 8192) };
+        let pause =
+            if self == SimFault::Burst { ms_between(rng, 4096, 16_384) } else { ms_between(rng, 256, 8192) };
         let spell = ms_between(rng, 16, 8192);
-        let mut start = peace.mul_f64(2.0 * rng.random::<f64>());
+        let mut start = pause.mul_f64(2.0 * rng.random::<f64>());
         while start < limit {
             let end = start + spell.mul_f64(2.0 * rng.random::<f64>());
             let (begin, stop) = self.spell(nodes, rng);
             steps.extend(begin.into_iter().map(|step| (start, step)));
             steps.extend(stop.into_iter().map(|step| (end.min(limit), step)));
-            start = end + peace.mul_f64(2.0 * rng.random::<f64>());
+            start = end + pause.mul_f64(2.0 * rng.random::<f64>());
         }
     }
 
@@ -241,45 +241,45 @@ impl Hazard {
         // In thousandths: numbers that people can read.
         let half = |rng: &mut Pcg64| f64::from(rng.random_range(20..=500)) / 1000.0;
         match self {
-            Hazard::Partition => {
+            SimFault::Partition => {
                 let kind = PartitionKind::ALL[rng.random_range(0..PartitionKind::ALL.len())];
                 (vec![Step::StartPartition(kind, kind.cuts(nodes, rng))], vec![Step::StopPartition])
             }
-            Hazard::OneWay => (vec![Step::StartOneWay(one_way(nodes, rng))], vec![Step::StopOneWay]),
-            Hazard::Loss => (vec![Step::Lose(half(rng))], vec![Step::Lose(0.0)]),
-            Hazard::Duplication => (vec![Step::Duplicate(half(rng))], vec![Step::Duplicate(0.0)]),
-            Hazard::Reordering => {
+            SimFault::OneWay => (vec![Step::StartOneWay(one_way(nodes, rng))], vec![Step::StopOneWay]),
+            SimFault::Loss => (vec![Step::Lose(half(rng))], vec![Step::Lose(0.0)]),
+            SimFault::Duplication => (vec![Step::Duplicate(half(rng))], vec![Step::Duplicate(0.0)]),
+            SimFault::Reordering => {
                 let extra = Extra { share: half(rng), shortest_ms: 1, longest_ms: REORDERING_MAX_MS };
                 (vec![Step::Reorder(Some(extra))], vec![Step::Reorder(None)])
             }
-            Hazard::Delay => {
+            SimFault::Delay => {
                 let extra = Extra { share: half(rng), shortest_ms: 1, longest_ms: DELAY_MAX_MS };
                 (vec![Step::Delay(Some(extra))], vec![Step::Delay(None)])
             }
-            Hazard::Pause => on_some(nodes, rng, Trouble::Resume, |_| Trouble::Pause),
-            Hazard::Clock => on_some(nodes, rng, Trouble::RIGHT_CLOCK, |rng| {
+            SimFault::Pause => on_some(nodes, rng, NodeFault::Resume, |_| NodeFault::Pause),
+            SimFault::Clock => on_some(nodes, rng, NodeFault::RIGHT_CLOCK, |rng| {
                 let jump = if rng.random() { ms_between(rng, 1, 8192) } else { Duration::ZERO };
-                Trouble::Clock { jump, ppm: rng.random_range(500_000..=2_000_000) }
+                NodeFault::Clock { jump, ppm: rng.random_range(500_000..=2_000_000) }
             }),
-            Hazard::Slow => on_some(nodes, rng, Trouble::Slow(Duration::ZERO), |rng| {
-                Trouble::Slow(Duration::from_micros(rng.random_range(100..=16_000)))
+            SimFault::Slow => on_some(nodes, rng, NodeFault::Slow(Duration::ZERO), |rng| {
+                NodeFault::Slow(Duration::from_micros(rng.random_range(100..=16_000)))
             }),
-            Hazard::Burst => {
+            SimFault::Burst => {
                 let count = 1 << rng.random_range(3..9);
                 let count = rng.random_range(count..=(2 * count).min(500));
                 (vec![Step::Burst(rng.random_range(0..nodes), count)], vec![])
             }
-            Hazard::Kill => on_some(nodes, rng, Trouble::Restart, |_| Trouble::Kill),
-            Hazard::LastingCut => (vec![Step::CutForGood(lasting_cut(nodes, rng))], vec![]),
+            SimFault::Kill => on_some(nodes, rng, NodeFault::Restart, |_| NodeFault::Kill),
+            SimFault::LastingCut => (vec![Step::CutForGood(lasting_cut(nodes, rng))], vec![]),
             // These have no spells.
-            Hazard::SuddenCut
-            | Hazard::KillForGood
-            | Hazard::Lull
-            | Hazard::Aftermath
-            | Hazard::FewContacts
-            | Hazard::UnequalLinks
-            | Hazard::Return
-            | Hazard::Trees => (vec![], vec![]),
+            SimFault::SuddenCut
+            | SimFault::KillForGood
+            | SimFault::Lull
+            | SimFault::Aftermath
+            | SimFault::FewContacts
+            | SimFault::UnequalLinks
+            | SimFault::Return
+            | SimFault::Trees => (vec![], vec![]),
         }
     }
 }
@@ -301,8 +301,8 @@ fn ms_between(rng: &mut Pcg64, shortest: u64, longest: u64) -> Duration {
 fn on_some(
     nodes: usize,
     rng: &mut Pcg64,
-    end: Trouble,
-    mut begin: impl FnMut(&mut Pcg64) -> Trouble,
+    end: NodeFault,
+    mut begin: impl FnMut(&mut Pcg64) -> NodeFault,
 ) -> (Vec<Step>, Vec<Step>) {
     let mut some: Vec<usize> = (0..nodes).collect();
     if rng.random_range(0..3) == 0 {
@@ -317,14 +317,14 @@ fn on_some(
 
 /// Values, and soon after each of them a cut. One in eight lasts for good, and is the last.
 fn sudden_cuts(nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(Duration, Step)>) {
-    let peace = ms_between(rng, 1024, 16_384);
-    let mut at = peace.mul_f64(rng.random());
+    let pause = ms_between(rng, 1024, 16_384);
+    let mut at = pause.mul_f64(rng.random());
     while at < limit {
         let (spell, for_good) = (ms_between(rng, 64, 16_384), rng.random_ratio(1, 8));
         let node = few_values(nodes, at, rng, steps);
         let cut_at = at + soon(rng);
         let step = Step::StartSudden { cuts: sudden_cut(node, nodes, rng), for_good };
-        let gap = peace.mul_f64(2.0 * rng.random::<f64>());
+        let gap = pause.mul_f64(2.0 * rng.random::<f64>());
         if cut_at < limit {
             steps.push((cut_at, step));
             if for_good {
@@ -417,9 +417,9 @@ fn lull(nodes: usize, limit: Duration, rng: &mut Pcg64, steps: &mut Vec<(Duratio
             _ => {
                 let node = few_values(nodes, at, rng, steps);
                 let struck = if rng.random() { node } else { rng.random_range(0..nodes) };
-                steps.push(((at + soon(rng)).min(ends), Step::Disturb(struck, Trouble::Kill)));
+                steps.push(((at + soon(rng)).min(ends), Step::Disturb(struck, NodeFault::Kill)));
                 let started = healed.max((at + SOON_MAX).min(ends));
-                steps.push((started, Step::Disturb(struck, Trouble::Restart)));
+                steps.push((started, Step::Disturb(struck, NodeFault::Restart)));
             }
         }
     }
@@ -447,8 +447,8 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(20);
 
-    fn these(hazards: &[Hazard]) -> Hazards {
-        Hazards::These(hazards.to_vec())
+    fn from_list(faults: &[SimFault]) -> SimFaults {
+        SimFaults::Listed(faults.to_vec())
     }
 
     #[test]
@@ -456,32 +456,32 @@ mod tests {
         for text in
             ["all", "none", "kill", "one-way,loss,duplication,reordering,delay,pause,clock,slow,burst"]
         {
-            assert_eq!(text.parse::<Hazards>().expect("a list").to_string(), text);
+            assert_eq!(text.parse::<SimFaults>().expect("a list").to_string(), text);
         }
-        let error = "loss,rain".parse::<Hazards>().expect_err("no such fault");
+        let error = "loss,rain".parse::<SimFaults>().expect_err("no such fault");
         assert!(error.contains("\"rain\"") && error.contains("one-way") && error.contains("none"), "{error}");
-        assert!("".parse::<Hazards>().is_err() && "loss,".parse::<Hazards>().is_err());
+        assert!("".parse::<SimFaults>().is_err() && "loss,".parse::<SimFaults>().is_err());
     }
 
     #[test]
     fn fewer_kinds_or_less_time_leave_the_rest_as_it_was() {
         for seed in 0..50 {
-            let all = Hazards::Drawn.steps(seed, 5, LIMIT);
-            let struck = Hazards::Drawn.of(seed);
-            assert_eq!(Hazards::These(struck.clone()).steps(seed, 5, LIMIT), all);
-            for &hazard in &struck {
+            let all = SimFaults::Drawn.steps(seed, 5, LIMIT);
+            let struck = SimFaults::Drawn.of(seed);
+            assert_eq!(SimFaults::Listed(struck.clone()).steps(seed, 5, LIMIT), all);
+            for &fault in &struck {
                 // A lull comes after the aftermath, if there is one, and clients return from a lull.
-                let needed: &[Hazard] = match hazard {
-                    Hazard::Lull => &[Hazard::Aftermath],
-                    Hazard::Return => &[Hazard::Aftermath, Hazard::Lull],
+                let needed: &[SimFault] = match fault {
+                    SimFault::Lull => &[SimFault::Aftermath],
+                    SimFault::Return => &[SimFault::Aftermath, SimFault::Lull],
                     _ => &[],
                 };
-                let mut hazards = vec![hazard];
-                hazards.extend(struck.iter().filter(|other| needed.contains(other)));
-                let alone = these(&hazards).steps(seed, 5, LIMIT);
+                let mut faults = vec![fault];
+                faults.extend(struck.iter().filter(|other| needed.contains(other)));
+                let alone = from_list(&faults).steps(seed, 5, LIMIT);
                 let mut rest = all.iter();
-                assert!(alone.iter().all(|step| rest.any(|other| other == step)), "{hazard:?} of {seed}");
-                let half = these(&hazards).steps(seed, 5, LIMIT / 2);
+                assert!(alone.iter().all(|step| rest.any(|other| other == step)), "{fault:?} of {seed}");
+                let half = from_list(&faults).steps(seed, 5, LIMIT / 2);
                 let before = |steps: &[(Duration, Step)]| {
                     steps.iter().filter(|(at, _)| *at < LIMIT / 2).cloned().collect::<Vec<_>>()
                 };
@@ -494,11 +494,11 @@ mod tests {
     fn every_kind_strikes_some_seeds_and_spares_others() {
         let mut times = BTreeMap::<String, usize>::new();
         for seed in 0..200 {
-            for hazard in Hazards::Drawn.of(seed) {
-                *times.entry(hazard.name()).or_default() += 1;
+            for fault in SimFaults::Drawn.of(seed) {
+                *times.entry(fault.name()).or_default() += 1;
             }
         }
-        assert_eq!(times.len(), Hazard::value_variants().len());
+        assert_eq!(times.len(), SimFault::value_variants().len());
         assert!(times.values().all(|times| (30..140).contains(times)), "{times:?}");
     }
 
@@ -506,8 +506,8 @@ mod tests {
     fn all_is_well_again_at_the_time_limit() {
         for seed in 0..200 {
             let mut last = BTreeMap::new();
-            for (at, step) in Hazards::Drawn.steps(seed, 7, LIMIT) {
-                assert!(at <= LIMIT + Hazards::Drawn.aftermath(seed) + Hazards::Drawn.lull(seed));
+            for (at, step) in SimFaults::Drawn.steps(seed, 7, LIMIT) {
+                assert!(at <= LIMIT + SimFaults::Drawn.aftermath(seed) + SimFaults::Drawn.lull(seed));
                 if let Step::Burst(node, count) = step {
                     assert!(node < 7 && (1..=500).contains(&count));
                 }
@@ -524,7 +524,7 @@ mod tests {
         for nodes in 1..=3 {
             for seed in 0..300 {
                 let mut dead = vec![false; nodes];
-                for (_, step) in Hazards::Drawn.steps(seed, nodes, LIMIT) {
+                for (_, step) in SimFaults::Drawn.steps(seed, nodes, LIMIT) {
                     if let Step::KillForGood(node) = step {
                         dead[node] = true;
                         died[node] += usize::from(nodes == 3);
@@ -540,8 +540,8 @@ mod tests {
     fn in_a_lull_values_are_followed_by_cuts_and_deaths() {
         let mut followed = 0;
         for seed in 0..200 {
-            let hazards = these(&[Hazard::Lull]);
-            let (steps, ends) = (hazards.steps(seed, 5, LIMIT), LIMIT + hazards.lull(seed));
+            let faults = from_list(&[SimFault::Lull]);
+            let (steps, ends) = (faults.steps(seed, 5, LIMIT), LIMIT + faults.lull(seed));
             assert!(ends >= LIMIT + Duration::from_secs(60));
             assert!(steps.iter().all(|(at, _)| (LIMIT..=ends).contains(at)));
             assert_eq!(steps[0], (LIMIT, Step::Lull));
@@ -550,7 +550,7 @@ mod tests {
                 .filter(|pair| {
                     let strikes = matches!(
                         pair[1].1,
-                        Step::StartSudden { .. } | Step::KillForGood(_) | Step::Disturb(_, Trouble::Kill)
+                        Step::StartSudden { .. } | Step::KillForGood(_) | Step::Disturb(_, NodeFault::Kill)
                     );
                     matches!(pair[0].1, Step::Burst(..)) && strikes && pair[1].0 - pair[0].0 <= SOON_MAX
                 })
@@ -561,20 +561,20 @@ mod tests {
 
     #[test]
     fn nothing_strikes_in_an_aftermath_and_a_lull_follows_it() {
-        let both = these(&[Hazard::Loss, Hazard::Lull, Hazard::Aftermath]);
+        let both = from_list(&[SimFault::Loss, SimFault::Lull, SimFault::Aftermath]);
         for seed in 0..50 {
             let after = both.aftermath(seed);
             assert!((16..66).contains(&after.as_secs()));
             let steps = both.steps(seed, 5, LIMIT);
             assert!(steps.iter().all(|(at, _)| *at <= LIMIT || *at >= LIMIT + after), "seed {seed}");
             assert!(steps.contains(&(LIMIT + after, Step::Lull)));
-            assert_eq!(these(&[Hazard::Loss]).aftermath(seed), Duration::ZERO);
+            assert_eq!(from_list(&[SimFault::Loss]).aftermath(seed), Duration::ZERO);
         }
     }
 
     #[test]
     fn clients_return_in_a_lull_and_fall_silent_again() {
-        let both = these(&[Hazard::Lull, Hazard::Return]);
+        let both = from_list(&[SimFault::Lull, SimFault::Return]);
         for seed in 0..50 {
             let steps = both.steps(seed, 5, LIMIT);
             let clients = steps.iter().filter(|(_, step)| matches!(step, Step::Lull | Step::Return));
@@ -585,7 +585,7 @@ mod tests {
             };
             assert!(*silent == LIMIT && silent <= again && again < at_last);
             assert!(*at_last <= LIMIT + both.lull(seed) && *at_last - *again <= Duration::from_secs(66));
-            assert_eq!(these(&[Hazard::Return]).steps(seed, 5, LIMIT), [], "there is no lull");
+            assert_eq!(from_list(&[SimFault::Return]).steps(seed, 5, LIMIT), [], "there is no lull");
         }
     }
 
@@ -594,11 +594,13 @@ mod tests {
         let mut killed = 0;
         for seed in 0..100 {
             let mut dead = [false; 7];
-            for (at, step) in these(&[Hazard::Kill]).steps(seed, 7, LIMIT) {
+            for (at, step) in from_list(&[SimFault::Kill]).steps(seed, 7, LIMIT) {
                 assert!(at <= LIMIT);
                 match step {
-                    Step::Disturb(node, Trouble::Kill) => assert!(!std::mem::replace(&mut dead[node], true)),
-                    Step::Disturb(node, Trouble::Restart) => {
+                    Step::Disturb(node, NodeFault::Kill) => {
+                        assert!(!std::mem::replace(&mut dead[node], true));
+                    }
+                    Step::Disturb(node, NodeFault::Restart) => {
                         assert!(std::mem::replace(&mut dead[node], false));
                         killed += 1;
                     }
@@ -613,7 +615,7 @@ mod tests {
     #[test]
     fn one_node_alone_can_be_struck_too() {
         for seed in 0..50 {
-            let steps = Hazards::Drawn.steps(seed, 1, LIMIT);
+            let steps = SimFaults::Drawn.steps(seed, 1, LIMIT);
             assert!(
                 steps.iter().all(|(_, step)| !matches!(step, Step::StartOneWay(cuts) if !cuts.is_empty()))
             );

@@ -1,4 +1,4 @@
-//! Which links a hazard strikes: pairs (receiver, source).
+//! Which links a fault strikes: pairs (receiver, source).
 
 use rand::RngExt;
 use rand::seq::SliceRandom;

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// What a node did that ends the run.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Fault {
+pub enum Violation {
     /// It printed something else than a message.
     #[error("printed a line that is not a message ({why}): {line}")]
     NotMessage {
@@ -88,18 +88,18 @@ fn instead_of_init_ok(number: i64, instead: Option<&str>) -> String {
     }
 }
 
-impl Fault {
+impl Violation {
     /// The node that did it.
     #[must_use]
     pub fn node(&self) -> usize {
         match self {
-            Fault::NotMessage { node, .. }
-            | Fault::NoSuchNode { node, .. }
-            | Fault::Silent { node, .. }
-            | Fault::NoInitOk { node, .. }
-            | Fault::Refused { node, .. }
-            | Fault::Endless { node }
-            | Fault::Broken { node, .. } => *node,
+            Violation::NotMessage { node, .. }
+            | Violation::NoSuchNode { node, .. }
+            | Violation::Silent { node, .. }
+            | Violation::NoInitOk { node, .. }
+            | Violation::Refused { node, .. }
+            | Violation::Endless { node }
+            | Violation::Broken { node, .. } => *node,
         }
     }
 }
