@@ -176,6 +176,31 @@ fn a_challenge_prints_who_met_which_target() {
 }
 
 #[test]
+fn the_readmes_node_is_an_example_that_passes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect("readable");
+    assert!(read("README.md").contains(&format!("```python\n{}```", read("examples/echo.py"))));
+    // Where there is no Python, that it is there in full is all that can be seen.
+    if Command::new("python3").arg("-V").output().is_err() {
+        return;
+    }
+    let node = root.join("examples/echo.py");
+    let args = [
+        "test",
+        "-w",
+        "echo",
+        "--node-count",
+        "1",
+        "--time-limit",
+        "1",
+        "--bin",
+        node.to_str().expect("a path"),
+    ];
+    let output = natter(folder().path(), &args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
 fn a_wrong_answer_is_invalid_and_status_1() {
     // Answers init, and every echo with the same text.
     let answer = r#"while read -r line; do

@@ -73,15 +73,15 @@ impl AvailabilityResult {
             Availability::Total => 1.0,
             Availability::Fraction(least) => least,
         };
-        (self.valid == Valid::False).then(|| Finding {
-            what: format!(
-                "{:.2} % of the requests succeeded, and {:.2} % were asked for.",
-                100.0 * self.ok_fraction,
-                100.0 * wanted
-            ),
-            count: 1,
-            events: Vec::new(),
-            hint: "A node must answer also while it can't reach the others.".to_owned(),
+        (self.valid == Valid::False).then(|| {
+            Finding::new(
+                format!(
+                    "Of the requests {:.2} % succeeded; --availability asks for {:.2} %.",
+                    100.0 * self.ok_fraction,
+                    100.0 * wanted
+                ),
+                "A node must answer also while it can't reach the others.",
+            )
         })
     }
 }

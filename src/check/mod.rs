@@ -55,6 +55,14 @@ pub struct Finding {
     pub hint: String,
 }
 
+impl Finding {
+    /// A mistake that was made once, and that no single event of the history shows.
+    #[must_use]
+    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), count: 1, events: Vec::new(), hint: hint.into() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

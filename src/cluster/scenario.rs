@@ -1,6 +1,7 @@
 //! What a run is to be: Maelstrom's options, by Maelstrom's names.
 
 use std::fmt;
+use std::fs;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ pub struct Scenario {
     /// The name of one node; again for each
     #[arg(long = "node", value_name = "NAME", value_parser = node_name, conflicts_with_all = ["node_count", "nodes"])]
     pub each_node: Vec<String>,
+
+    /// A file with the nodes' names, one a line
+    #[arg(long, value_name = "FILE", value_parser = names_of_file, conflicts_with_all = ["node_count", "nodes", "each_node"])]
+    pub nodes_file: Option<NamesOfFile>,
 
     /// How many clients, each doing one thing at a time: a number, or a multiple of the nodes such as 2n
     #[arg(long, value_name = "N", default_value_t = Concurrency::PerNode(1))]
@@ -96,6 +101,7 @@ impl Scenario {
             node_count: 5,
             nodes: Vec::new(),
             each_node: Vec::new(),
+            nodes_file: None,
             concurrency: Concurrency::PerNode(1),
             rate: 5.0,
             time_limit: 60.0,
@@ -123,7 +129,11 @@ impl Scenario {
 
     /// The names that were given, if any were.
     fn named(&self) -> &[String] {
-        if self.nodes.is_empty() { &self.each_node } else { &self.nodes }
+        match &self.nodes_file {
+            Some(NamesOfFile(names)) => names,
+            None if self.nodes.is_empty() => &self.each_node,
+            None => &self.nodes,
+        }
     }
 
     /// The nodes' names.
@@ -202,6 +212,18 @@ pub(crate) fn at_most(bound: f64) -> impl Fn(&str) -> Result<f64, String> + Clon
 }
 
 /// Reads a node's name, which may be the name of nobody else in the network.
+/// Nodes' names that were read from a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamesOfFile(Vec<String>);
+
+fn names_of_file(path: &str) -> Result<NamesOfFile, String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let names = lines.map(|line| node_name(line).map_err(|why| format!("{line:?}: {why}")));
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    if names.is_empty() { Err("there is no name in it".to_owned()) } else { Ok(NamesOfFile(names)) }
+}
+
 fn node_name(text: &str) -> Result<String, String> {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
     if text.is_empty() || text.len() > 64 || !text.chars().all(is_plain) {
@@ -397,6 +419,14 @@ mod tests {
         assert_eq!(scenario.refused(), None);
         scenario.nodes[1] = "east-1".to_owned();
         assert!(scenario.refused().is_some_and(|why| why.contains("east-1")));
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("names");
+        let read = |text: &str| {
+            fs::write(&file, text).expect("written");
+            names_of_file(file.to_str().expect("a plain path"))
+        };
+        assert_eq!(read("a\n\n b \r\n"), Ok(NamesOfFile(vec!["a".to_owned(), "b".to_owned()])));
+        assert!(read("a\nc1").is_err_and(|why| why.contains("c1")) && read("\n").is_err());
         for bad in ["", "c1", "lin-kv", "a b", "a\"b"] {
             assert!(node_name(bad).is_err(), "{bad}");
         }

@@ -365,9 +365,9 @@ impl<N: Node, W: Watch<N>> Cluster for Hosts<'_, N, W> {
         self.reschedule(node);
     }
 
-    fn disturb(&mut self, node: usize, trouble: NodeFault) {
+    fn disturb(&mut self, node: usize, fault: NodeFault) {
         let host = &mut self.hosts[node];
-        match trouble {
+        match fault {
             NodeFault::Pause => host.paused = !host.dead,
             NodeFault::Resume => host.paused = false,
             NodeFault::Kill => self.kill(node),
@@ -504,7 +504,7 @@ mod tests {
         fn finish(&self, _: Time, _: &mut Outbox) {}
     }
 
-    /// What the diary says after ten seconds of echoes, with some trouble on the way.
+    /// What the node records in ten seconds of echoes, with faults on the way.
     #[derive(Default)]
     struct Reader {
         true_times: Vec<Time>,
@@ -555,7 +555,7 @@ mod tests {
             concurrency: "20".parse().expect("a number"),
             ..Scenario::new(echo::KIND)
         };
-        let steps = steps.into_iter().map(|(s, trouble)| (Duration::from_secs(s), Step::Disturb(0, trouble)));
+        let steps = steps.into_iter().map(|(s, fault)| (Duration::from_secs(s), Step::Disturb(0, fault)));
         let (quiet, verbosity) = (Quiet::of(Duration::from_secs(1)), Verbosity::default());
         let mut trial = Trial::under(Nemesis::new(steps), quiet, &scenario, 1, verbosity, Time::ZERO);
         let mut reader = Reader::default();

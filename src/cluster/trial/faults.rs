@@ -23,9 +23,8 @@ pub(super) fn nemesis(scenario: &Scenario, seed: u64) -> Nemesis {
 fn of_kind(kind: FaultKind, scenario: &Scenario, seed: u64) -> Nemesis {
     let nodes = scenario.nodes();
     let times = (seconds(scenario.nemesis_interval), scenario.time_limit());
-    let troubles = |trouble, rng| {
-        Nemesis::troubles(trouble, targets(&scenario.targets), nodes, times, stream(seed, rng))
-    };
+    let node_faults =
+        |fault, rng| Nemesis::node_faults(fault, targets(&scenario.targets), nodes, times, stream(seed, rng));
     let spells = |step: fn(&mut Pcg64) -> Step, rng| Nemesis::spells(step, times, stream(seed, rng));
     match kind {
         FaultKind::Partition => {
@@ -36,9 +35,9 @@ fn of_kind(kind: FaultKind, scenario: &Scenario, seed: u64) -> Nemesis {
             times,
             stream(seed, Stream::OneWay),
         ),
-        FaultKind::Kill => troubles(NodeFault::Kill, Stream::Kills),
+        FaultKind::Kill => node_faults(NodeFault::Kill, Stream::Kills),
         FaultKind::KillForGood => Nemesis::kills_for_good(nodes, times, stream(seed, Stream::KillsForGood)),
-        FaultKind::Pause => troubles(NodeFault::Pause, Stream::Pauses),
+        FaultKind::Pause => node_faults(NodeFault::Pause, Stream::Pauses),
         FaultKind::Loss => spells(|rng| Step::Lose(part(rng)), Stream::Loss),
         FaultKind::Duplication => spells(|rng| Step::Duplicate(part(rng)), Stream::Duplication),
         FaultKind::Corrupt => spells(|rng| Step::Corrupt(part(rng)), Stream::Corruption),

@@ -36,14 +36,14 @@ impl Trial {
                 let others = (0..self.nodes()).filter(|&other| other != node);
                 Step::StartPartition(kind, others.flat_map(|other| [(node, other), (other, node)]).collect())
             }
-            Step::Disturb(BUSIEST, trouble) => {
+            Step::Disturb(BUSIEST, fault) => {
                 let (subject, _) = step.subject();
                 let node = if step.lasts() { None } else { self.busiest.remove(&subject) };
                 let node = node.unwrap_or_else(|| self.network.busiest());
                 if step.lasts() {
                     self.busiest.insert(subject, node);
                 }
-                Step::Disturb(node, trouble)
+                Step::Disturb(node, fault)
             }
             step => step,
         }
@@ -91,10 +91,10 @@ impl Trial {
                 self.network.faults.corruption = part;
                 ("corrupt", json!(part))
             }
-            Step::Disturb(node, trouble) => {
-                self.disturb(now, node, trouble, cluster);
+            Step::Disturb(node, fault) => {
+                self.disturb(now, node, fault, cluster);
                 let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
-                match trouble {
+                match fault {
                     NodeFault::Pause => ("pause", json!(name(node))),
                     NodeFault::Resume => ("resume", json!(name(node))),
                     NodeFault::Kill => ("kill", json!(name(node))),
@@ -143,8 +143,8 @@ impl Trial {
     }
 
     /// Does something to a node, if that can be done to it.
-    fn disturb(&mut self, now: Time, node: usize, trouble: NodeFault, cluster: &mut impl Cluster) {
-        match trouble {
+    fn disturb(&mut self, now: Time, node: usize, fault: NodeFault, cluster: &mut impl Cluster) {
+        match fault {
             NodeFault::Kill if self.lives.kill(node) => self.network.set_down(node, true),
             NodeFault::Restart if self.lives.restart(now, node) => {
                 self.network.set_down(node, false);
@@ -155,7 +155,7 @@ impl Trial {
             NodeFault::Resume => self.lives.set_paused(now, node, false),
             NodeFault::Clock { .. } | NodeFault::Slow(_) => {}
         }
-        cluster.disturb(node, trouble);
+        cluster.disturb(node, fault);
     }
 
     /// Puts cuts in the place of a layer's earlier ones; returns whom each node no longer hears.

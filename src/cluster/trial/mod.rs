@@ -9,11 +9,12 @@
 
 mod faults;
 mod inject;
+mod lines;
 mod lives;
 mod mishaps;
+mod results;
 mod violation;
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,31 +22,27 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand_pcg::Pcg64;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 pub(crate) use self::faults::strikes;
+use self::lines::{Envelope, envelope, excerpt, hint};
 use self::lives::{INIT_TIMEOUT, Lives};
 pub(crate) use self::mishaps::Stray;
 use self::mishaps::{Instance, Mishaps};
 pub use self::mishaps::{Mishap, Strays};
+pub use self::results::{Net, Results};
 pub use self::violation::Violation;
 
-use crate::check::availability::AvailabilityResult;
-use crate::check::silence::silence;
-use crate::check::stats::Stats;
-use crate::check::{Finding, Valid};
 use crate::cluster::clients::{Addressee, Clients, FIRST_MSG_ID, Ticket, Turn};
 use crate::cluster::nemesis::{Nemesis, NodeFault, Step};
-use crate::cluster::network::{Endpoint, Latency, Names, NetStats, Network, Passage};
+use crate::cluster::network::{Endpoint, Latency, Names, Network, Passage};
 use crate::cluster::reply::{Failure, Reply};
 use crate::cluster::scenario::{Scenario, Verbosity, seconds};
 use crate::cluster::streams::{Stream, stream};
 use crate::history::{Event, EventKind, History, OpValue, Process};
 use crate::node::Time;
 use crate::service::Services;
-use crate::workload::{Answered, Call, Last, Op, Rpc, Setting, Workload, WorkloadResult};
+use crate::workload::{Answered, Call, Last, Op, Rpc, Setting, Workload};
 
 /// Maelstrom's quiet between the last operation and the final reads.
 const QUIET: Duration = Duration::from_secs(10);
@@ -57,17 +54,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const INITS_AT_ONCE: usize = 500;
 /// The error of an operation that was not answered in time.
 pub(crate) const TIMED_OUT: &str = "timed out";
-/// How much of a bad line is shown.
-const EXCERPT: usize = 200;
-
-/// So many messages a second of each node, while clients say nothing, are worth a word.
-const STORM_A_NODE: f64 = 100.0;
-/// So many messages under way in the end, and one of so many that were sent, are worth a word.
-const CROWD_MIN: usize = 1000;
-const CROWD_PART: u64 = 10;
-/// A rate that wasn't reached is worth a word if so many operations were asked for, and less than this part was made.
-const PACE_OPS_MIN: f64 = 20.0;
-const PACE_PART: f64 = 0.8;
 
 /// The nodes, as the trial knows them.
 pub trait Cluster {
@@ -75,7 +61,7 @@ pub trait Cluster {
     fn deliver(&mut self, node: usize, line: String);
 
     /// Does something to a node. One that is killed and started again gets another `init`.
-    fn disturb(&mut self, node: usize, trouble: NodeFault);
+    fn disturb(&mut self, node: usize, fault: NodeFault);
 
     /// The nemesis has just done this.
     fn struck(&mut self, _step: &Step) {}
@@ -126,47 +112,6 @@ pub struct Snapshot {
     pub in_flight: usize,
     /// The faults in force: the latest, and how many more.
     pub fault: Option<String>,
-}
-
-/// What came of a run, by Maelstrom's names.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Results {
-    /// The worst of the verdicts.
-    pub valid: Valid,
-    /// The seed of what the bench drew.
-    pub seed: u64,
-    /// How operations ended.
-    pub stats: Stats,
-    /// Whether enough succeeded.
-    pub availability: AvailabilityResult,
-    /// Operations that did not end well, by kind: the most frequent first.
-    pub exceptions: Vec<Mishap>,
-    /// Answers that no client waited for.
-    pub strays: Strays,
-    /// Counts of messages.
-    pub net: Net,
-    /// The workload's verdict.
-    pub workload: WorkloadResult,
-    /// What is wrong, in words.
-    pub findings: Vec<Finding>,
-}
-
-/// Counts of messages, by who was at the ends.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Net {
-    /// All messages.
-    pub all: NetStats,
-    /// A client at one end.
-    pub clients: NetStats,
-    /// Nodes at both ends.
-    pub servers: NetStats,
-    /// Messages that partitions and other cuts held back.
-    #[serde(rename = "cut-off-count")]
-    pub cut_off: u64,
-    /// Messages that were lost on the way, or arrived at a node that was dead.
-    #[serde(rename = "lost-count")]
-    pub lost: u64,
 }
 
 /// The quiet between the last operation and the final reads.
@@ -459,57 +404,6 @@ impl Trial {
                 return Ok(());
             }
         }
-    }
-
-    /// The run's results, with the history they come from.
-    #[must_use]
-    pub fn finish(self) -> (Results, History) {
-        let history = self.history;
-        let stats = Stats::of(&history);
-        let availability = AvailabilityResult::of(&history, self.scenario.availability);
-        let ops = history.invocations();
-        let traffic = self.network.traffic();
-        let workload = (self.scenario.workload.check)(&history, &self.scenario.options);
-        let valid = stats.all.valid.max(availability.valid).max(workload.valid);
-        let exceptions = self.mishaps.all();
-        let strays = self.mishaps.strays;
-        let mut findings = workload.findings.clone();
-        let wanting = stats.finding().into_iter().chain(availability.finding(self.scenario.availability));
-        for finding in wanting {
-            // Errors are a mistake only where nothing else happens.
-            findings.push(finding);
-            findings.extend(exceptions.iter().filter_map(Mishap::error));
-        }
-        let silence = silence(&history, TIMED_OUT);
-        findings.extend(exceptions.iter().filter_map(|mishap| mishap.finding(silence.is_some())));
-        findings.extend(silence);
-        findings.extend(strays.finding());
-        let nodes = self.scenario.nodes();
-        findings.extend(self.sent_in_quiet.and_then(|(sent, time)| storm(sent, time, nodes)));
-        findings.extend(crowd(self.network.in_flight(), traffic.all().sent));
-        findings.extend(pace(&self.scenario, ops));
-        if ops == 0 {
-            findings.push(idle());
-        }
-        let net = Net {
-            all: traffic.all().stats(ops),
-            clients: traffic.clients.stats(ops),
-            servers: traffic.servers.stats(ops),
-            cut_off: traffic.cut_off,
-            lost: traffic.lost,
-        };
-        let results = Results {
-            valid,
-            seed: self.seed,
-            stats,
-            availability,
-            exceptions,
-            strays,
-            net,
-            workload,
-            findings,
-        };
-        (results, history)
     }
 
     /// Sends the next node its first `init`, if one has not been sent it.
@@ -838,109 +732,4 @@ impl Trial {
             flag: op.flag,
         });
     }
-}
-
-/// The beginning of a line.
-fn excerpt(line: &[u8]) -> String {
-    let mut line = String::from_utf8_lossy(line).into_owned();
-    if let Some((end, _)) = line.char_indices().nth(EXCERPT) {
-        line.truncate(end);
-        line.push('…');
-    }
-    line
-}
-
-/// A line that a node printed, as far as the network looks at it.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    src: Cow<'a, str>,
-    #[serde(borrow)]
-    dest: Cow<'a, str>,
-    #[serde(borrow)]
-    body: &'a RawValue,
-}
-
-fn envelope(line: &[u8]) -> Result<Envelope<'_>, String> {
-    if line.trim_ascii_start().first() == Some(&b'[') {
-        return Err("a message is an object, and not an array".to_owned());
-    }
-    serde_json::from_slice(line).map_err(|error| error.to_string())
-}
-
-/// What the author of a line that is no message may have meant.
-fn hint(line: &[u8]) -> &'static str {
-    if line.starts_with(b"\xef\xbb\xbf") {
-        return ". It begins with a byte order mark: write UTF-8 without one";
-    }
-    let line = line.trim_ascii();
-    let mut texts = serde_json::Deserializer::from_slice(line).into_iter::<serde::de::IgnoredAny>();
-    match (texts.next(), texts.next()) {
-        (Some(Ok(_)), Some(_)) if line.starts_with(b"{") => ". One message a line: a newline after each",
-        _ if matches!(line, b"{" | b"}" | b"},") || line.starts_with(b"\"") => {
-            ". One message a line: without line breaks within it"
-        }
-        _ if !line.starts_with(b"{") && !line.starts_with(b"[") => {
-            ". Was this meant for stderr? Only messages go to stdout"
-        }
-        _ => "",
-    }
-}
-
-/// Nodes that go on sending when nobody asks them anything.
-fn storm(sent: u64, time: Duration, nodes: usize) -> Option<Finding> {
-    let a_second = sent as f64 / time.as_secs_f64();
-    (a_second > STORM_A_NODE * nodes as f64).then(|| Finding {
-        what: format!(
-            "Nodes sent each other {sent} messages in the {:.0} s after the last request, {a_second:.0} a second.",
-            time.as_secs_f64()
-        ),
-        count: 1,
-        events: Vec::new(),
-        hint: "Does a message cause others that cause it again? Pass on what is new alone, and don't send again what may \
-               still be answered."
-            .to_owned(),
-    })
-}
-
-/// Messages that are still under way when all is over.
-fn crowd(in_flight: usize, sent: u64) -> Option<Finding> {
-    let is_crowd = in_flight > CROWD_MIN && in_flight as u64 > sent / CROWD_PART;
-    is_crowd.then(|| Finding {
-        what: format!("Nodes send more than arrives: of {sent} messages {in_flight} were still under way in the end."),
-        count: 1,
-        events: Vec::new(),
-        hint: "Does a message cause others that cause it again? Pass on what is new alone, and don't send again what may \
-               still be answered."
-            .to_owned(),
-    })
-}
-
-/// Clients that made no request.
-fn idle() -> Finding {
-    Finding {
-        what: "Clients made no request, so that nothing was checked.".to_owned(),
-        count: 1,
-        events: Vec::new(),
-        hint: "They do at a --rate above 0, within the --time-limit.".to_owned(),
-    }
-}
-
-/// Clients that made fewer requests than were asked for.
-fn pace(scenario: &Scenario, ops: usize) -> Option<Finding> {
-    let asked = scenario.rate * scenario.time_limit;
-    (asked >= PACE_OPS_MIN && (ops as f64) < PACE_PART * asked).then(|| Finding {
-        what: format!(
-            "Clients made {ops} requests, where a rate of {} for {} s would have been about {asked:.0}: each of the {} \
-             waits for its answer before it makes the next request.",
-            scenario.rate,
-            scenario.time_limit,
-            scenario.workers()
-        ),
-        count: 1,
-        events: Vec::new(),
-        hint: "Answers take too long for that rate, or nodes can't keep up; more clients (--concurrency) wait for more \
-               answers at once."
-            .to_owned(),
-    })
 }

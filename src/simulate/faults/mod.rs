@@ -297,7 +297,7 @@ fn ms_between(rng: &mut Pcg64, shortest: u64, longest: u64) -> Duration {
     Duration::from_micros(rng.random_range(magnitude..2 * magnitude))
 }
 
-/// The same kind of trouble for a few nodes, often for the first alone: many a cluster depends on it.
+/// The same fault for a few nodes, often for the first alone: many a cluster depends on it.
 fn on_some(
     nodes: usize,
     rng: &mut Pcg64,

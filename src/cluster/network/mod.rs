@@ -4,101 +4,26 @@
 //! Order is by (due time, sequence number), so that equal inputs give equal outputs, and no draw depends on
 //! the machine: logarithms are libm's.
 
-use std::borrow::Cow;
+mod delays;
+mod names;
+mod passages;
+mod traffic;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::fmt;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use rand_pcg::Pcg64;
-use serde::Serialize;
 
-use crate::cluster::scenario::{Delivery, LatencyDist};
+pub use self::delays::{COPY_DELAY, Extra, Latency, LinkFaults};
+pub use self::names::{Endpoint, Names};
+use self::passages::MessageLog;
+pub use self::passages::{Fate, Passage};
+pub use self::traffic::{Counts, NetStats, Traffic};
+use crate::cluster::scenario::Delivery;
 use crate::node::Time;
-use crate::service::{SERVICES, Services};
-
-/// One end of a message. Nodes have [names](Names), clients are `c0`, `c1`, ….
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Endpoint {
-    /// A node, by index.
-    Node(usize),
-    /// A client, by number.
-    Client(usize),
-    /// A service, by its place among [all](SERVICES).
-    Service(usize),
-}
-
-/// The number that a name consists of after one letter, as Maelstrom writes it: no leading zeros.
-fn number(letter: u8, name: &str) -> Option<usize> {
-    let digits = name.strip_prefix(char::from(letter))?;
-    let canonical = digits == "0" || (digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0'));
-    digits.parse().ok().filter(|_| canonical)
-}
-
-/// Who is called what.
-#[derive(Clone, Debug)]
-pub struct Names {
-    nodes: Vec<String>,
-    by_name: HashMap<String, usize>,
-}
-
-impl Names {
-    /// Nodes of these names, which differ.
-    #[must_use]
-    pub fn new(nodes: Vec<String>) -> Self {
-        let by_name = nodes.iter().cloned().enumerate().map(|(index, name)| (name, index)).collect();
-        Self { nodes, by_name }
-    }
-
-    /// The names of the nodes.
-    #[must_use]
-    pub fn nodes(&self) -> &[String] {
-        &self.nodes
-    }
-
-    /// The name of a node.
-    #[must_use]
-    pub fn node(&self, index: usize) -> &str {
-        self.nodes.get(index).map_or("", String::as_str)
-    }
-
-    /// Whose name it is, if it is anybody's: clients of any number have one.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<Endpoint> {
-        let node = self.by_name.get(name).map(|&index| Endpoint::Node(index));
-        node.or_else(|| number(b'c', name).map(Endpoint::Client))
-            .or_else(|| Services::find(name).map(Endpoint::Service))
-    }
-
-    /// The name of an end of a message.
-    #[must_use]
-    pub fn of(&self, end: Endpoint) -> Cow<'_, str> {
-        match end {
-            Endpoint::Node(index) => self.node(index).into(),
-            Endpoint::Client(number) => format!("c{number}").into(),
-            Endpoint::Service(place) => SERVICES[place].0.into(),
-        }
-    }
-}
-
-impl Endpoint {
-    fn is_client(self) -> bool {
-        matches!(self, Endpoint::Client(_))
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Endpoint::Node(index) => write!(f, "n{index}"),
-            Endpoint::Client(number) => write!(f, "c{number}"),
-            Endpoint::Service(place) => f.write_str(SERVICES[*place].0),
-        }
-    }
-}
 
 /// A message under way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,72 +49,6 @@ impl Packet {
     }
 }
 
-/// The delay of messages between nodes.
-#[derive(Clone, Copy, Debug)]
-pub struct Latency {
-    /// On average.
-    pub mean: Duration,
-    /// How it is spread.
-    pub dist: LatencyDist,
-    /// Each message takes up to so much longer, all lengths being equally likely.
-    pub jitter: Duration,
-}
-
-impl Latency {
-    fn sample(&self, rng: &mut Pcg64) -> Duration {
-        let delay = match self.dist {
-            LatencyDist::Constant => self.mean,
-            LatencyDist::Uniform => self.mean.mul_f64(2.0 * rng.random::<f64>()),
-            LatencyDist::Exponential => self.mean.mul_f64(-libm::log(1.0 - rng.random::<f64>())),
-        };
-        // Without jitter nothing is drawn, so that what is drawn next stays as it was.
-        let has_jitter = !self.jitter.is_zero();
-        delay + if has_jitter { self.jitter.mul_f64(rng.random::<f64>()) } else { Duration::ZERO }
-    }
-}
-
-/// What happens to messages between nodes beside their latency.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LinkFaults {
-    /// The part of them that is lost, from 0 to 1.
-    pub loss: f64,
-    /// The part that arrives twice, the copy up to four seconds after the message.
-    pub duplication: f64,
-    /// A delay for some, so that others overtake them.
-    pub reordering: Option<Extra>,
-    /// A delay of any size.
-    pub delay: Option<Extra>,
-    /// The part that arrives damaged, from 0 to 1: cut short, or with a byte that no JSON text has.
-    pub corruption: f64,
-}
-
-/// An extra delay: how many messages have it, and how long it is, each binary order of magnitude between
-/// its bounds being as likely as any other.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Extra {
-    /// The part of the messages that have it, from 0 to 1.
-    pub share: f64,
-    /// The shortest, in whole milliseconds; at least one.
-    pub shortest_ms: u64,
-    /// The longest, in whole milliseconds.
-    pub longest_ms: u64,
-}
-
-/// How much later than the message itself a copy of it arrives.
-pub const COPY_DELAY: Extra = Extra { share: 1.0, shortest_ms: 1, longest_ms: 4000 };
-
-impl Extra {
-    fn sample(&self, rng: &mut Pcg64) -> Duration {
-        if rng.random::<f64>() >= self.share {
-            return Duration::ZERO;
-        }
-        let magnitude = rng.random_range(self.shortest_ms.ilog2()..=self.longest_ms.ilog2());
-        let from = (1 << magnitude).max(self.shortest_ms);
-        let to = (2 << magnitude).min(self.longest_ms);
-        Duration::from_nanos(rng.random_range(from * 1_000_000..=to * 1_000_000))
-    }
-}
-
 /// Cuts that come and go together, apart from those of another layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -204,53 +63,6 @@ pub enum Layer {
     Sudden = 8,
 }
 
-/// What became of a message, for those who want to know of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It was sent.
-    Sent,
-    /// It was lost on the way.
-    Lost,
-    /// It is under way twice.
-    Doubled,
-    /// It arrived where nothing from its sender is taken.
-    CutOff,
-    /// It arrived at a node that is dead.
-    Missed,
-    /// It arrived.
-    Arrived,
-}
-
-impl Fate {
-    /// Its name in a log of messages.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Fate::Sent => "sent",
-            Fate::Lost => "lost",
-            Fate::Doubled => "doubled",
-            Fate::CutOff => "cut-off",
-            Fate::Missed => "missed",
-            Fate::Arrived => "arrived",
-        }
-    }
-}
-
-/// A step on a message's way.
-#[derive(Clone, Debug)]
-pub struct Passage {
-    /// When.
-    pub at: Time,
-    /// What happened.
-    pub fate: Fate,
-    /// From whom.
-    pub src: Endpoint,
-    /// To whom.
-    pub dest: Endpoint,
-    /// What it says.
-    pub body: Arc<str>,
-}
-
 /// Somebody who takes one message at a time.
 #[derive(Debug)]
 struct Receiver {
@@ -258,64 +70,6 @@ struct Receiver {
     is_waiting: bool,
     /// What comes after that, by when it is due.
     queue: BinaryHeap<Reverse<Packet>>,
-}
-
-/// Counts of messages, as Maelstrom counts them: at the moment they are sent, lost or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages sent.
-    pub sent: u64,
-    /// Messages received.
-    pub received: u64,
-}
-
-/// Counts by who was at the ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// A client at one end.
-    pub clients: Counts,
-    /// Nodes at both ends.
-    pub servers: Counts,
-    /// Messages that arrived where nothing from their sender was taken.
-    pub cut_off: u64,
-    /// Messages that were lost on the way, or arrived at a node that was dead.
-    pub lost: u64,
-}
-
-/// Counts as they are reported.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct NetStats {
-    /// Messages sent.
-    pub send_count: u64,
-    /// Messages received.
-    pub recv_count: u64,
-    /// Distinct messages: all that were sent.
-    pub msg_count: u64,
-    /// Distinct messages for each operation of a client; 0 if there was none.
-    pub msgs_per_op: f64,
-}
-
-impl Counts {
-    /// The report, given the number of operations that clients invoked.
-    #[must_use]
-    pub fn stats(self, op_count: usize) -> NetStats {
-        let msgs_per_op = if op_count == 0 { 0.0 } else { self.sent as f64 / op_count as f64 };
-        NetStats { send_count: self.sent, recv_count: self.received, msg_count: self.sent, msgs_per_op }
-    }
-}
-
-impl Traffic {
-    /// Both kinds together.
-    #[must_use]
-    pub fn all(&self) -> Counts {
-        let Traffic { clients, servers, .. } = self;
-        Counts { sent: clients.sent + servers.sent, received: clients.received + servers.received }
-    }
-
-    fn of(&mut self, src: Endpoint, dest: Endpoint) -> &mut Counts {
-        if src.is_client() || dest.is_client() { &mut self.clients } else { &mut self.servers }
-    }
 }
 
 /// The network between nodes and clients.
@@ -347,44 +101,6 @@ pub struct Network {
     log: Option<MessageLog>,
 }
 
-/// Of a body that is longer than that a log of messages has the beginning alone: reads of many values would fill any disk.
-const BODY_MAX: usize = 4096;
-/// So many characters of it.
-const START: usize = 200;
-
-/// What becomes of messages, as lines of JSON.
-#[derive(Debug)]
-struct MessageLog {
-    names: Names,
-    /// Times count from then.
-    start: Time,
-    lines: Vec<u8>,
-}
-
-impl MessageLog {
-    fn note(&mut self, at: Time, id: u64, fate: Fate, (src, dest): (Endpoint, Endpoint), body: &str) {
-        let time = at.since(self.start).as_nanos();
-        let what = fate.name();
-        // Memory takes all that is written to it.
-        let _ = match fate {
-            Fate::Sent => {
-                let (src, dest) = (self.names.of(src), self.names.of(dest));
-                let says = if body.len() <= BODY_MAX {
-                    format!(r#""body":{body}"#)
-                } else {
-                    let start: String = body.chars().take(START).collect();
-                    format!(r#""bytes":{},"start":{}"#, body.len(), serde_json::Value::from(start))
-                };
-                writeln!(
-                    self.lines,
-                    r#"{{"time":{time},"id":{id},"what":"{what}","src":"{src}","dest":"{dest}",{says}}}"#
-                )
-            }
-            _ => writeln!(self.lines, r#"{{"time":{time},"id":{id},"what":"{what}"}}"#),
-        };
-    }
-}
-
 impl Network {
     /// An idle, whole network.
     #[must_use]
@@ -410,23 +126,20 @@ impl Network {
 
     /// Keeps what becomes of messages from now on as lines of JSON, which are to be [taken](Self::take_log) often.
     pub fn keep_log(&mut self, names: Names, now: Time) {
-        self.log = Some(MessageLog { names, start: now, lines: Vec::new() });
+        self.log = Some(MessageLog::new(names, now));
     }
 
     /// Puts a line into the log of messages that is about none, if there is such a log.
     pub fn mark_log(&mut self, now: Time, what: &str) {
         if let Some(log) = &mut self.log {
-            let time = now.since(log.start).as_nanos();
-            // Memory takes all that is written to it.
-            let _ = writeln!(log.lines, r#"{{"time":{time},"what":"{what}"}}"#);
+            log.mark(now, what);
         }
     }
 
     /// Hands over the lines that were kept since the last time.
     pub fn take_log(&mut self, take: impl FnOnce(&[u8])) {
         if let Some(log) = &mut self.log {
-            take(&log.lines);
-            log.lines.clear();
+            log.take(take);
         }
     }
 
@@ -637,6 +350,7 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::scenario::LatencyDist;
     use rand::SeedableRng;
 
     const MS: u64 = 1_000_000;
@@ -655,17 +369,6 @@ mod tests {
     fn receive(network: &mut Network, at_ms: u64) -> Option<String> {
         let packet = network.receive(Time::from_nanos(at_ms * MS))?;
         Some(format!("{}>{}", packet.src, packet.dest))
-    }
-
-    #[test]
-    fn names_are_understood_as_they_are_written() {
-        let names = Names::new(vec!["n0".to_owned(), "east-1".to_owned()]);
-        for name in ["n0", "east-1", "c0", "c107", "lin-kv", "lin-tso"] {
-            assert_eq!(names.of(names.find(name).expect("a name")), name);
-        }
-        for bad in ["", "c", "n1", "c01", "c-1", "c+1", "x1", "cc1", "é1", "c99999999999999999999999"] {
-            assert_eq!(names.find(bad), None, "{bad}");
-        }
     }
 
     #[test]
@@ -866,22 +569,6 @@ mod tests {
             (7200..7800).contains(&servers.received),
             "half is lost, half of the rest doubled: {servers:?}"
         );
-    }
-
-    #[test]
-    fn extra_delays_span_their_magnitudes_evenly() {
-        let extra = Extra { share: 0.8, shortest_ms: 1, longest_ms: 10_000 };
-        let mut rng = Pcg64::seed_from_u64(3);
-        let delays: Vec<_> = (0..10_000).map(|_| extra.sample(&mut rng)).collect();
-        let between = |from, to| {
-            let (from, to) = (Duration::from_millis(from), Duration::from_millis(to));
-            delays.iter().filter(|&&delay| from <= delay && delay < to).count()
-        };
-        assert!((1900..2100).contains(&delays.iter().filter(|delay| delay.is_zero()).count()));
-        assert!(delays.iter().all(|&delay| delay.is_zero() || delay >= Duration::from_millis(1)));
-        for (from, to) in [(1, 10), (10, 100), (100, 1000), (1000, 10_001)] {
-            assert!(between(from, to) > 1500, "{from} to {to} ms: {}", between(from, to));
-        }
     }
 
     #[test]
