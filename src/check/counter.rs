@@ -120,16 +120,23 @@ impl CounterResult {
             event.value.to_json(),
             self.expected(),
         );
-        vec![Finding {
-            what,
-            count: self.errors.len(),
-            events: vec![first],
-            hint: "Too little: an addition that was acknowledged was lost, or has not reached this node ten seconds \
-                   after the last one. Too much: one was counted twice, perhaps because a request was sent again. On a \
-                   key-value store, read and write are not enough: another node may write in between. Use compare-and-set, \
-                   or a key for each node."
-                .to_owned(),
-        }]
+        let shown = event.value.to_json().as_i64().map(i128::from);
+        let is_beyond = |beyond: fn(i128, i128) -> bool, bound: Option<i128>| {
+            shown.zip(bound).is_some_and(|(shown, bound)| beyond(shown, bound))
+        };
+        let hint = if is_beyond(|shown, most| shown > most, self.acceptable.last().map(|&(_, most)| most)) {
+            "Negative additions were lost, or positive ones were counted twice, perhaps because a request was sent again."
+        } else if is_beyond(|shown, least| shown < least, self.acceptable.first().map(|&(least, _)| least)) {
+            "Additions were lost, or have not reached this node ten seconds after the last one; or negative ones were counted \
+             twice."
+        } else {
+            "No set of the additions that may have happened makes that."
+        };
+        let hint = format!(
+            "{hint} On a key-value store, read and write are not enough: another node may write in between. Use \
+             compare-and-set, or a key for each node."
+        );
+        vec![Finding { what, count: self.errors.len(), events: vec![first], hint }]
     }
 }
 

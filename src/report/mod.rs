@@ -140,6 +140,9 @@ fn told(findings: &[Finding]) -> String {
     let mut text = String::new();
     for Finding { what, count, hint, .. } in findings.iter().take(FINDINGS_MAX) {
         let times = if *count > 1 { format!(" ({count} times; this is the first)") } else { String::new() };
+        // Names of nodes stay as they are.
+        let what =
+            what.strip_prefix("process ").map_or_else(|| what.clone(), |rest| format!("Process {rest}"));
         let _ = write!(text, "\n{what}{times}\n");
         if !hint.is_empty() {
             let _ = writeln!(text, "{hint}");

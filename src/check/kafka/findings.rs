@@ -180,14 +180,19 @@ impl Words<'_> {
 
     fn poll_skip(&self, found: &[Pair]) -> Option<Finding> {
         let (pair, caveat) = self.clearest(found)?;
-        let skipped = self.analysis.skipped(pair).take(NAMED_MAX).map(|message| {
+        let named = |message| {
             let offset = self.analysis.offsets(message).next().unwrap_or_default();
             format!("{} (offset {offset})", self.analysis.value(message))
-        });
-        let mut skipped = skipped.collect::<Vec<_>>().join(", ");
-        let left_out = usize::try_from(pair.delta - 1).unwrap_or(0);
-        if left_out > NAMED_MAX {
-            skipped += &format!(" and {} more", left_out - NAMED_MAX);
+        };
+        // Where a message is in the log more than once, its copies lie between as well.
+        let others: Vec<_> =
+            self.analysis.skipped(pair).filter(|message| !pair.messages.contains(message)).collect();
+        let mut skipped =
+            others.iter().take(NAMED_MAX).map(|&message| named(message)).collect::<Vec<_>>().join(", ");
+        if others.is_empty() {
+            skipped = "another copy of one of the two".to_owned();
+        } else if others.len() > NAMED_MAX {
+            skipped += &format!(" and {} more", others.len() - NAMED_MAX);
         }
         let what = format!("{}, and left out {skipped}.{caveat}", self.successive(pair));
         let within = pair.ops[0] == pair.ops[1];

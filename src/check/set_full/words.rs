@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::follow::adds;
 use super::{Quantiles, SetFull};
-use crate::check::Finding;
+use crate::check::{Finding, Valid};
 use crate::history::{Event, EventKind, History, OpValue};
 use crate::protocol::Value;
 
@@ -18,10 +18,18 @@ impl SetFull {
     /// What is wrong, for the author of the node.
     #[must_use]
     pub fn findings(&self, history: &History) -> Vec<Finding> {
-        [self.of_lost(history), self.of_phantoms(history), self.of_duplicates(history)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let found = [self.of_lost(history), self.of_phantoms(history), self.of_duplicates(history)];
+        found.into_iter().flatten().chain(self.of_nothing()).collect()
+    }
+
+    /// Why nobody knows.
+    fn of_nothing(&self) -> Option<Finding> {
+        (self.valid == Valid::Unknown).then(|| {
+            Finding::new(
+                "Nothing was checked: no value was acknowledged, or shown by a read, and then looked for by a later read.",
+                "Clients are to add values and to read them: see what became of their requests.",
+            )
+        })
     }
 
     fn of_lost(&self, history: &History) -> Option<Finding> {
