@@ -14,6 +14,7 @@
 //! | [`gossip`] | the lock-free design |
 //! | [`simple`] | the simple design: one mutex, one timer a peer |
 //! | [`runtime`] | threads, clocks and stdio for a node |
+//! | [`app`] | a node of your own: handlers, requests, times, key-value stores |
 //!
 //! The test bench, behind the feature `workbench`:
 //!
@@ -24,6 +25,7 @@
 //! | `service` | the services that nodes may use: lin-kv, seq-kv, lww-kv, lin-tso |
 //! | `workload` | what clients ask, how they take the answers, which checker judges |
 //! | `cluster` | a run: network, faults, clients; drivers with real processes and in virtual time |
+//! | `seeds` | a node of your own in virtual time, in `cargo test` |
 //! | `simulate` | thousands of runs in virtual time, checked at every step |
 //! | `report` | what is shown and stored of a run |
 //! | `frontier` | what a latency budget should cost in messages, and what it does |
@@ -48,6 +50,7 @@
 //! shards for the length of a probe, `SegQueue`'s pop may spin while a push to the same place is stalled, and the
 //! allocator is the allocator. What happens once (`init`, making a link) goes through `OnceLock`.
 
+pub mod app;
 pub mod config;
 pub mod gossip;
 pub mod node;
@@ -74,8 +77,13 @@ pub mod load;
 #[cfg(feature = "workbench")]
 pub mod report;
 #[cfg(feature = "workbench")]
+pub mod seeds;
+#[cfg(feature = "workbench")]
 pub mod service;
 #[cfg(feature = "workbench")]
 pub mod simulate;
 #[cfg(feature = "workbench")]
 pub mod workload;
+
+#[cfg(feature = "workbench")]
+pub use self::seeds::check;

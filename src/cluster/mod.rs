@@ -10,7 +10,6 @@
 //! figure here means what it means there. Where it differs is told in `docs/maelstrom.md`.
 
 mod clients;
-mod errors;
 pub mod nemesis;
 pub mod network;
 pub mod process;

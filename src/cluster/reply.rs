@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::errors::error;
+use crate::protocol::ErrorCode;
 use crate::workload::{Answered, Op, Workload};
 
 /// A reply's body, as far as every reply has the same fields.
@@ -97,7 +97,8 @@ impl<'a> Reply<'a> {
         let Some(code) = code else {
             return Failure::unknown(format!("an error without an integer `code`: {text}"));
         };
-        let (name, definite) = error(code);
+        let known = ErrorCode::of(code);
+        let (name, definite) = known.map_or(("unknown", false), |code| (code.name(), code.is_definite()));
         Failure { definite, ..Failure::unknown(format!("{name} ({code}): {text}")) }
     }
 }

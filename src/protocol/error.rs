@@ -4,27 +4,76 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// Maelstrom's error codes, as far as a node of ours answers with them. All are definite: the operation did
-/// not happen.
+/// Maelstrom's error codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
+    /// 0: no answer in time.
+    Timeout,
+    /// 1: there is no such node.
+    NodeNotFound,
     /// 10: the node has no operation of that type.
     NotSupported,
-    /// 11: not now; the node has not been initialised yet.
+    /// 11: not now; the node has not been initialised yet, or can't reach others.
     TemporarilyUnavailable,
     /// 12: the request makes no sense.
     MalformedRequest,
+    /// 13: something went wrong.
+    Crash,
+    /// 14: the operation was given up.
+    Abort,
+    /// 20: there is no such key.
+    KeyDoesNotExist,
+    /// 21: there is such a key already.
+    KeyAlreadyExists,
+    /// 22: what a compare-and-set expected isn't there.
+    PreconditionFailed,
+    /// 30: a transaction was given up because of another one.
+    TxnConflict,
 }
 
+/// Each code with its number, its name in results, and whether it is definite.
+const CODES: [(ErrorCode, u32, &str, bool); 11] = [
+    (ErrorCode::Timeout, 0, "timeout", false),
+    (ErrorCode::NodeNotFound, 1, "node-not-found", true),
+    (ErrorCode::NotSupported, 10, "not-supported", true),
+    (ErrorCode::TemporarilyUnavailable, 11, "temporarily-unavailable", true),
+    (ErrorCode::MalformedRequest, 12, "malformed-request", true),
+    (ErrorCode::Crash, 13, "crash", false),
+    (ErrorCode::Abort, 14, "abort", true),
+    (ErrorCode::KeyDoesNotExist, 20, "key-does-not-exist", true),
+    (ErrorCode::KeyAlreadyExists, 21, "key-already-exists", true),
+    (ErrorCode::PreconditionFailed, 22, "precondition-failed", true),
+    (ErrorCode::TxnConflict, 30, "txn-conflict", true),
+];
+
 impl ErrorCode {
+    const fn entry(self) -> (ErrorCode, u32, &'static str, bool) {
+        CODES[self as usize]
+    }
+
     /// The number on the wire.
     #[must_use]
     pub const fn number(self) -> u32 {
-        match self {
-            ErrorCode::NotSupported => 10,
-            ErrorCode::TemporarilyUnavailable => 11,
-            ErrorCode::MalformedRequest => 12,
-        }
+        self.entry().1
+    }
+
+    /// The code of that number, if Maelstrom has given it a meaning.
+    #[must_use]
+    pub fn of(number: i64) -> Option<Self> {
+        let known = CODES.iter().find(|(_, known, ..)| i64::from(*known) == number);
+        known.map(|&(code, ..)| code)
+    }
+
+    /// Its name in results.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.entry().2
+    }
+
+    /// Whether it says that the operation did not happen and never will.
+    #[must_use]
+    pub const fn is_definite(self) -> bool {
+        self.entry().3
     }
 }
 
@@ -128,5 +177,18 @@ impl fmt::Display for Reason<'_> {
             Reason::NotAMember => f.write_str("field `node_ids` must contain `node_id`"),
             Reason::TooManyNodes { most } => write!(f, "field `node_ids` must have at most {most} nodes"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_stand_where_their_names_do() {
+        for (code, number, ..) in CODES {
+            assert_eq!((code.number(), ErrorCode::of(number.into())), (number, Some(code)));
+        }
+        assert_eq!(ErrorCode::of(1000), None);
     }
 }

@@ -1,0 +1,98 @@
+//! The executor: tasks that wait until somebody wakes them, run one after the other by whoever has the node in hand.
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::Error;
+
+/// Ends with the text of a reply's further fields.
+pub(super) type Task = Pin<Box<dyn Future<Output = Result<String, Error>> + Send>>;
+
+/// Tasks that have not ended.
+#[derive(Default)]
+pub(super) struct Executor {
+    tasks: HashMap<u64, Running>,
+    next: u64,
+    ready: Arc<Ready>,
+}
+
+/// Tasks that somebody has woken, first come, first served.
+#[derive(Default)]
+struct Ready(Mutex<VecDeque<u64>>);
+
+struct Running {
+    task: Task,
+    waker: Waker,
+    kind: String,
+    /// Who waits for the reply, and the `msg_id` of the request.
+    reply_to: Option<(String, i64)>,
+}
+
+/// A task that has ended.
+pub(super) struct Done {
+    pub(super) kind: String,
+    pub(super) reply_to: Option<(String, i64)>,
+    pub(super) result: Result<String, Error>,
+    /// What a panic said.
+    pub(super) panicked: Option<String>,
+}
+
+struct TaskWaker {
+    id: u64,
+    ready: Arc<Ready>,
+}
+
+impl Ready {
+    fn push(&self, id: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(id);
+    }
+
+    fn take(&self) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.ready.push(self.id);
+    }
+}
+
+impl Executor {
+    /// A task that runs as soon as it may.
+    pub(super) fn add(&mut self, kind: &str, reply_to: Option<(String, i64)>, task: Task) {
+        let id = self.next;
+        self.next += 1;
+        let waker = Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(&self.ready) }));
+        self.tasks.insert(id, Running { task, waker, kind: kind.to_owned(), reply_to });
+        self.ready.push(id);
+    }
+
+    /// Runs tasks until one of them ends, which is returned, or none is ready.
+    pub(super) fn run_next(&mut self) -> Option<Done> {
+        loop {
+            let id = self.ready.take()?;
+            // One that was woken twice may have ended.
+            let Some(running) = self.tasks.get_mut(&id) else { continue };
+            let Running { task, waker, .. } = running;
+            let mut context = Context::from_waker(waker);
+            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut context)));
+            let (result, panicked) = match polled {
+                Ok(Poll::Pending) => continue,
+                Ok(Poll::Ready(result)) => (result, None),
+                Err(panic) => (Err(Error::crash("the node's handler panicked")), Some(said(&*panic))),
+            };
+            let Running { kind, reply_to, .. } = self.tasks.remove(&id)?;
+            return Some(Done { kind, reply_to, result, panicked });
+        }
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}

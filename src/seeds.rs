@@ -1,0 +1,287 @@
+//! A node of your own in virtual time, seed after seed: a test for `cargo test`.
+//!
+//! ```
+//! use natter::app::App;
+//! use natter::cluster::scenario::FaultKind;
+//! use natter::workload::echo;
+//! use serde_json::Value;
+//!
+//! fn app() -> App<()> {
+//!     App::new(()).on("echo", |_, request: Value| async move { Ok(serde_json::json!({ "echo": request["echo"] })) })
+//! }
+//!
+//! natter::check(echo::KIND).nodes(3).faults([FaultKind::Partition]).seeds(0..10).run(app);
+//! ```
+
+use std::fmt::Write as _;
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use clap::ValueEnum as _;
+use rand::RngExt;
+
+use crate::app::App;
+use crate::check::Valid;
+use crate::check::availability::Availability;
+use crate::cluster::network::Passage;
+use crate::cluster::scenario::{Concurrency, FaultKind, LatencyDist, Scenario, Verbosity};
+use crate::cluster::streams::{Stream, stream};
+use crate::cluster::trial::{Results, Trial};
+use crate::cluster::virtual_time;
+use crate::node::{Node, Time};
+use crate::runtime::Clock;
+use crate::workload::{Options, WorkloadKind};
+
+/// How long to look for a smaller run that fails as well.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many seeds are tried for each smaller run.
+const SEEDS_TRIED: u64 = 10;
+/// So many of the last steps of messages are told of a run that fails.
+const STEPS_TOLD: usize = 40;
+/// So much is told of each.
+const STEP_MAX: usize = 160;
+
+/// What is to be run: five nodes, ten seconds at rate 20, no latency and no faults, unless something else is said.
+#[derive(Clone, Debug)]
+pub struct Check {
+    scenario: Scenario,
+    seeds: Range<u64>,
+}
+
+/// Checks nodes with a workload in virtual time. Say what is to be run, then [run](Check::run) it.
+#[must_use = "nothing is run before `run`"]
+pub fn check(workload: WorkloadKind) -> Check {
+    let scenario =
+        Scenario { time_limit: 10.0, rate: 20.0, nemesis_interval: 2.0, ..Scenario::new(workload) };
+    Check { scenario, seeds: 0..100 }
+}
+
+impl Check {
+    /// So many nodes.
+    #[must_use]
+    pub fn nodes(mut self, nodes: u32) -> Self {
+        self.scenario.node_count = nodes;
+        self
+    }
+
+    /// So many clients for each node.
+    #[must_use]
+    pub fn clients(mut self, a_node: u32) -> Self {
+        self.scenario.concurrency = Concurrency::PerNode(a_node);
+        self
+    }
+
+    /// So many requests a second, by all clients together.
+    #[must_use]
+    pub fn rate(mut self, rate: f64) -> Self {
+        self.scenario.rate = rate;
+        self
+    }
+
+    /// For how long clients make requests, in virtual time.
+    #[must_use]
+    pub fn time_limit(mut self, time: Duration) -> Self {
+        self.scenario.time_limit = time.as_secs_f64();
+        self
+    }
+
+    /// The mean delay of messages between nodes, and how delays are spread around it.
+    #[must_use]
+    pub fn latency(mut self, mean: Duration, dist: LatencyDist) -> Self {
+        (self.scenario.latency, self.scenario.latency_dist) = (mean.as_secs_f64() * 1000.0, dist);
+        self
+    }
+
+    /// What strikes.
+    #[must_use]
+    pub fn faults(mut self, faults: impl IntoIterator<Item = FaultKind>) -> Self {
+        self.scenario.nemesis = faults.into_iter().collect();
+        self
+    }
+
+    /// How long it is between the beginning of a fault and its end, and from there to the next, on average.
+    #[must_use]
+    pub fn nemesis_interval(mut self, interval: Duration) -> Self {
+        self.scenario.nemesis_interval = interval.as_secs_f64();
+        self
+    }
+
+    /// What part of the requests must succeed.
+    #[must_use]
+    pub fn availability(mut self, availability: Availability) -> Self {
+        self.scenario.availability = Some(availability);
+        self
+    }
+
+    /// What the workload can be told.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.scenario.options = options;
+        self
+    }
+
+    /// Which seeds: each is another run, and the same seed is the same run.
+    #[must_use]
+    pub fn seeds(mut self, seeds: Range<u64>) -> Self {
+        self.seeds = seeds;
+        self
+    }
+
+    /// Runs the app, a fresh one for each life of a node, with each of the seeds.
+    ///
+    /// # Panics
+    /// If a run isn't valid: tells what is wrong, in the smallest run that was found that fails as well.
+    pub fn run<S: Send + 'static>(self, app: impl Fn() -> App<S> + Sync) {
+        self.run_nodes(|seed| app().with_seed(seed));
+    }
+
+    /// The same for nodes of another make, each of which is given a seed of its own.
+    ///
+    /// # Panics
+    /// If a run isn't valid.
+    pub fn run_nodes<N: Node>(self, new_node: impl Fn(u64) -> N + Sync) {
+        let first = self.first_failure(&new_node);
+        if let Some(seed) = first {
+            let (check, seed) = self.smallest(seed, &new_node);
+            panic!("{}", check.story(seed, &new_node));
+        }
+    }
+
+    /// The first seed whose run isn't valid.
+    fn first_failure<N: Node>(&self, new_node: &(impl Fn(u64) -> N + Sync)) -> Option<u64> {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let next = AtomicU64::new(self.seeds.start);
+        let first: Mutex<Option<u64>> = Mutex::new(None);
+        let failed = || *first.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = || {
+            loop {
+                // Relaxed: the count deals out numbers.
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= self.seeds.end || failed().is_some_and(|first| first < seed) {
+                    break;
+                }
+                if self.failure(seed, new_node).is_some() {
+                    let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                    *first = Some(first.map_or(seed, |other| other.min(seed)));
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..cores {
+                // Where the system gives no threads, this one does the work.
+                let _ = thread::Builder::new().spawn_scoped(scope, work);
+            }
+            work();
+        });
+        failed()
+    }
+
+    /// Runs one seed, and keeps what becomes of each message if that is asked for. What is wrong, and the messages.
+    fn one<N: Node>(
+        &self,
+        seed: u64,
+        new_node: &impl Fn(u64) -> N,
+        traced: bool,
+    ) -> (Option<String>, Vec<Passage>, Time) {
+        let mut trial = Trial::new(&self.scenario, seed, Verbosity::default(), Time::ZERO);
+        if traced {
+            trial.keep_trace();
+        }
+        let mut rng = stream(seed, Stream::Nodes);
+        let driven = virtual_time::drive(&mut trial, |_| new_node(rng.random()), &mut ());
+        let began = trial.began().unwrap_or_default();
+        let passages = trial.take_trace();
+        let wrong = match driven {
+            Err(violation) => Some(format!("n{} {violation}", violation.node())),
+            Ok(()) => wrong(&trial.finish().0),
+        };
+        (wrong, passages, began)
+    }
+
+    fn failure<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> Option<String> {
+        self.one(seed, new_node, false).0
+    }
+
+    /// The smallest run that fails as well, of those found in some seconds, and its seed.
+    fn smallest<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> (Check, u64) {
+        let clock = Clock::start();
+        let (mut least, mut seed) = (self.clone(), seed);
+        loop {
+            let mut candidates = least.smaller().into_iter().flat_map(|smaller| {
+                (0..SEEDS_TRIED).map(move |number| (smaller.clone(), seed.wrapping_add(number)))
+            });
+            let found = candidates.find(|(smaller, seed)| {
+                clock.now().since(Time::ZERO) < PATIENCE && smaller.failure(*seed, new_node).is_some()
+            });
+            match found {
+                Some(found) => (least, seed) = found,
+                None => return (least, seed),
+            }
+        }
+    }
+
+    /// Runs that are smaller by one step, the smallest first.
+    fn smaller(&self) -> Vec<Check> {
+        let Scenario { node_count, time_limit, rate, ref nemesis, .. } = self.scenario;
+        let with = |change: &dyn Fn(&mut Scenario)| {
+            let mut smaller = self.clone();
+            change(&mut smaller.scenario);
+            smaller
+        };
+        let mut all = Vec::new();
+        for fault in nemesis {
+            let others: Vec<FaultKind> = nemesis.iter().filter(|&other| other != fault).copied().collect();
+            all.push(with(&|scenario| scenario.nemesis.clone_from(&others)));
+        }
+        let fewer = [1, 2, 3, 5].into_iter().filter(|&nodes| nodes < node_count);
+        all.extend(fewer.map(|nodes| with(&|scenario| scenario.node_count = nodes)));
+        let shorter = [1.0, 2.0, 5.0].into_iter().filter(|&time| time < time_limit);
+        all.extend(shorter.map(|time| with(&|scenario| scenario.time_limit = time)));
+        let seldom = [2.0, 5.0, 10.0, 20.0].into_iter().filter(|&seldom| seldom < rate);
+        all.extend(seldom.map(|rate| with(&|scenario| scenario.rate = rate)));
+        all.retain(|check| check.scenario.refused().is_none());
+        all
+    }
+
+    /// Tells how a run fails.
+    fn story<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> String {
+        let (wrong, passages, began) = self.one(seed, new_node, true);
+        let Scenario { workload, node_count, time_limit, rate, latency, nemesis, .. } = &self.scenario;
+        let faults: Vec<String> = nemesis
+            .iter()
+            .filter_map(|fault| Some(fault.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        let faults = if faults.is_empty() { "none".to_owned() } else { faults.join(", ") };
+        let mut text = format!(
+            "{} with seed {seed} fails: {node_count} nodes, {time_limit} s at rate {rate}, latency {latency} ms, faults: {faults}\n\n",
+            workload.name
+        );
+        text += &wrong.unwrap_or_default();
+        text += "\n\nthe last messages:\n";
+        for Passage { at, fate, src, dest, body } in &passages[passages.len().saturating_sub(STEPS_TOLD)..] {
+            let body: String = body.chars().take(STEP_MAX).collect();
+            let at = at.since(began).as_secs_f64();
+            // Memory takes all that is written to it.
+            let _ = writeln!(text, "{at:9.3} s  {src} to {dest}, {}: {body}", fate.name());
+        }
+        text
+    }
+}
+
+/// What is wrong with a run, in words; nothing if nothing is.
+fn wrong(results: &Results) -> Option<String> {
+    if results.valid == Valid::True {
+        return None;
+    }
+    let told: Vec<String> = results
+        .findings
+        .iter()
+        .map(|finding| format!("{}\n{}", finding.what, finding.hint).trim_end().to_owned())
+        .collect();
+    Some(if told.is_empty() { format!("valid: {:?}", results.valid) } else { told.join("\n\n") })
+}
