@@ -19,7 +19,20 @@ fn main() -> ExitCode {
     app().run()
 }
 
-#[test]
-fn echoes_come_back() {
-    natter::check(natter::workload::echo::KIND).nodes(3).seeds(0..100).run(app);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use natter::workload::echo;
+
+    #[test]
+    fn values_come_back() {
+        natter::check(echo::KIND).nodes(3).seeds(0..100).run(app);
+    }
+
+    #[test]
+    #[should_panic(expected = "and answered null")]
+    fn a_node_that_answers_something_else_is_found() {
+        let wrong = || App::new(()).on("echo", |_, _: Echo| async { Ok(Echo { echo: Value::Null }) });
+        natter::check(echo::KIND).nodes(3).seeds(0..100).run(wrong);
+    }
 }

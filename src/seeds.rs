@@ -26,18 +26,18 @@ use clap::ValueEnum as _;
 use rand::RngExt;
 
 use crate::app::App;
-use crate::check::Valid;
 use crate::check::availability::Availability;
+use crate::check::{Finding, Valid};
 use crate::cluster::network::Passage;
 use crate::cluster::scenario::{Concurrency, FaultKind, LatencyDist, Scenario, Verbosity};
 use crate::cluster::streams::{Stream, stream};
-use crate::cluster::trial::{Results, Trial};
+use crate::cluster::trial::{Results, Trial, Violation};
 use crate::cluster::virtual_time;
 use crate::node::{Node, Time};
 use crate::runtime::Clock;
 use crate::workload::{Options, WorkloadKind};
 
-/// How long to look for a smaller run that fails as well.
+/// How long to look for a smaller run that fails alike.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many seeds are tried for each smaller run.
 const SEEDS_TRIED: u64 = 10;
@@ -135,7 +135,7 @@ impl Check {
     /// Runs the app, a fresh one for each life of a node, with each of the seeds.
     ///
     /// # Panics
-    /// If a run isn't valid: tells what is wrong, in the smallest run that was found that fails as well.
+    /// If a run isn't valid: tells what is wrong, in the smallest run that was found that fails alike.
     pub fn run<S: Send + 'static>(self, app: impl Fn() -> App<S> + Sync) {
         self.run_nodes(|seed| app().with_seed(seed));
     }
@@ -165,7 +165,7 @@ impl Check {
                 if seed >= self.seeds.end || failed().is_some_and(|first| first < seed) {
                     break;
                 }
-                if self.failure(seed, new_node).is_some() {
+                if self.one(seed, new_node, false).0.is_some() {
                     let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
                     *first = Some(first.map_or(seed, |other| other.min(seed)));
                 }
@@ -187,7 +187,7 @@ impl Check {
         seed: u64,
         new_node: &impl Fn(u64) -> N,
         traced: bool,
-    ) -> (Option<String>, Vec<Passage>, Time) {
+    ) -> (Option<Wrong>, Vec<Passage>, Time) {
         let mut trial = Trial::new(&self.scenario, seed, Verbosity::default(), Time::ZERO);
         if traced {
             trial.keep_trace();
@@ -197,26 +197,28 @@ impl Check {
         let began = trial.began().unwrap_or_default();
         let passages = trial.take_trace();
         let wrong = match driven {
-            Err(violation) => Some(format!("n{} {violation}", violation.node())),
-            Ok(()) => wrong(&trial.finish().0),
+            Err(violation) => Some(Wrong::of_violation(&violation)),
+            Ok(()) => Wrong::of(&trial.finish().0),
         };
         (wrong, passages, began)
     }
 
-    fn failure<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> Option<String> {
-        self.one(seed, new_node, false).0
+    /// The kind of mistake that one seed shows.
+    fn kind<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> Option<String> {
+        self.one(seed, new_node, false).0.map(|wrong| wrong.kind)
     }
 
-    /// The smallest run that fails as well, of those found in some seconds, and its seed.
+    /// The smallest run that fails alike, of those found in some seconds, and its seed.
     fn smallest<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> (Check, u64) {
         let clock = Clock::start();
         let (mut least, mut seed) = (self.clone(), seed);
+        let kind = self.kind(seed, new_node);
         loop {
             let mut candidates = least.smaller().into_iter().flat_map(|smaller| {
                 (0..SEEDS_TRIED).map(move |number| (smaller.clone(), seed.wrapping_add(number)))
             });
             let found = candidates.find(|(smaller, seed)| {
-                clock.now().since(Time::ZERO) < PATIENCE && smaller.failure(*seed, new_node).is_some()
+                clock.now().since(Time::ZERO) < PATIENCE && smaller.kind(*seed, new_node) == kind
             });
             match found {
                 Some(found) => (least, seed) = found,
@@ -261,7 +263,7 @@ impl Check {
             "{} with seed {seed} fails: {node_count} nodes, {time_limit} s at rate {rate}, latency {latency} ms, faults: {faults}\n\n",
             workload.name
         );
-        text += &wrong.unwrap_or_default();
+        text += &wrong.map_or_else(String::new, |wrong| wrong.told);
         text += "\n\nthe last messages:\n";
         for Passage { at, fate, src, dest, body } in &passages[passages.len().saturating_sub(STEPS_TOLD)..] {
             let body: String = body.chars().take(STEP_MAX).collect();
@@ -273,15 +275,29 @@ impl Check {
     }
 }
 
-/// What is wrong with a run, in words; nothing if nothing is.
-fn wrong(results: &Results) -> Option<String> {
-    if results.valid == Valid::True {
-        return None;
+/// What is wrong with a run.
+struct Wrong {
+    /// In words.
+    told: String,
+    /// The same of runs that fail alike, whichever the node, value and time.
+    kind: String,
+}
+
+impl Wrong {
+    fn of_violation(violation: &Violation) -> Self {
+        let told = format!("n{} {violation}", violation.node());
+        Self { kind: told.chars().filter(|char| !char.is_ascii_digit()).collect(), told }
     }
-    let told: Vec<String> = results
-        .findings
-        .iter()
-        .map(|finding| format!("{}\n{}", finding.what, finding.hint).trim_end().to_owned())
-        .collect();
-    Some(if told.is_empty() { format!("valid: {:?}", results.valid) } else { told.join("\n\n") })
+
+    /// Nothing if the run is valid.
+    fn of(results: &Results) -> Option<Self> {
+        if results.valid == Valid::True {
+            return None;
+        }
+        let paragraph =
+            |finding: &Finding| format!("{}\n{}", finding.what, finding.hint).trim_end().to_owned();
+        let told: Vec<String> = results.findings.iter().map(paragraph).collect();
+        let first = results.findings.first().map_or("", |finding| &finding.hint);
+        Some(Self { told: told.join("\n\n"), kind: format!("{:?} {first}", results.valid) })
+    }
 }
