@@ -135,7 +135,8 @@ impl Check {
     /// Runs the app, a fresh one for each life of a node, with each of the seeds.
     ///
     /// # Panics
-    /// If a run isn't valid: tells what is wrong, in the smallest run that was found that fails alike.
+    /// If a run isn't valid: tells what is wrong, in the smallest run that was found that fails alike. A run that shows nothing, as
+    /// all nodes were killed, is no failure; more than half of the runs are.
     pub fn run<S: Send + 'static>(self, app: impl Fn() -> App<S> + Sync) {
         self.run_nodes(|seed| app().with_seed(seed));
     }
@@ -156,19 +157,20 @@ impl Check {
     fn first_failure<N: Node>(&self, new_node: &(impl Fn(u64) -> N + Sync)) -> Option<u64> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let next = AtomicU64::new(self.seeds.start);
-        let first: Mutex<Option<u64>> = Mutex::new(None);
-        let failed = || *first.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = Mutex::new(Found::default());
+        let found = || found.lock().unwrap_or_else(PoisonError::into_inner);
         let work = || {
             loop {
                 // Relaxed: the count deals out numbers.
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= self.seeds.end || failed().is_some_and(|first| first < seed) {
+                if seed >= self.seeds.end || found().failed.is_some_and(|first| first < seed) {
                     break;
                 }
-                if self.one(seed, new_node, false).0.is_some() {
-                    let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                    *first = Some(first.map_or(seed, |other| other.min(seed)));
-                }
+                let Some(wrong) = self.one(seed, new_node, false).0 else { continue };
+                let mut found = found();
+                found.empty += u64::from(wrong.is_empty);
+                let first = if wrong.is_empty { &mut found.first_empty } else { &mut found.failed };
+                *first = Some(first.map_or(seed, |other| other.min(seed)));
             }
         };
         thread::scope(|scope| {
@@ -178,7 +180,9 @@ impl Check {
             }
             work();
         });
-        failed()
+        let Found { failed, empty, first_empty } = *found();
+        let shows_little = 2 * empty > self.seeds.end - self.seeds.start;
+        failed.or(first_empty.filter(|_| shows_little))
     }
 
     /// Runs one seed, and keeps what becomes of each message if that is asked for. What is wrong, and the messages.
@@ -275,8 +279,21 @@ impl Check {
     }
 }
 
+/// What is found while seeds are run.
+#[derive(Default)]
+struct Found {
+    /// The first seed that fails.
+    failed: Option<u64>,
+    /// How many runs show nothing, and the first seed of one: if all nodes are killed at the beginning, that says nothing of the
+    /// nodes.
+    empty: u64,
+    first_empty: Option<u64>,
+}
+
 /// What is wrong with a run.
 struct Wrong {
+    /// Nothing but that nothing was checked, or that not one operation of a kind succeeded.
+    is_empty: bool,
     /// In words.
     told: String,
     /// The same of runs that fail alike, whichever the node, value and time.
@@ -286,7 +303,7 @@ struct Wrong {
 impl Wrong {
     fn of_violation(violation: &Violation) -> Self {
         let told = format!("n{} {violation}", violation.node());
-        Self { kind: told.chars().filter(|char| !char.is_ascii_digit()).collect(), told }
+        Self { is_empty: false, kind: told.chars().filter(|char| !char.is_ascii_digit()).collect(), told }
     }
 
     /// Nothing if the run is valid.
@@ -298,6 +315,7 @@ impl Wrong {
             |finding: &Finding| format!("{}\n{}", finding.what, finding.hint).trim_end().to_owned();
         let told: Vec<String> = results.findings.iter().map(paragraph).collect();
         let first = results.findings.first().map_or("", |finding| &finding.hint);
-        Some(Self { told: told.join("\n\n"), kind: format!("{:?} {first}", results.valid) })
+        let is_empty = results.workload.valid != Valid::False && results.availability.valid == Valid::True;
+        Some(Self { is_empty, told: told.join("\n\n"), kind: format!("{:?} {first}", results.valid) })
     }
 }
