@@ -1,1 +1,253 @@
+//! Apps, driven by hand.
 
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::config::RetryPolicy;
+use crate::protocol::LineBuf;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// An app, and what it is told and says.
+struct Driven<S> {
+    app: App<S>,
+    now: Time,
+    out: Outbox,
+}
+
+impl<S: Send + 'static> Driven<S> {
+    /// An app that is initialised as n1 of three nodes.
+    fn new(app: App<S>) -> Self {
+        let mut driven = Self { app, now: Time::ZERO, out: Outbox::default() };
+        let said = driven
+            .tell(json!({ "type": "init", "msg_id": 1, "node_id": "n1", "node_ids": ["n0", "n1", "n2"] }));
+        assert_eq!(said[0]["body"], json!({ "type": "init_ok", "in_reply_to": 1 }));
+        driven
+    }
+
+    fn tell(&mut self, body: Json) -> Vec<Json> {
+        self.tell_from("c1", body)
+    }
+
+    fn tell_from(&mut self, src: &str, body: Json) -> Vec<Json> {
+        self.tell_line(json!({ "src": src, "dest": "n1", "body": body }).to_string())
+    }
+
+    fn tell_line(&mut self, line: String) -> Vec<Json> {
+        self.app.handle(self.now, LineBuf::from(line).line(), &mut (), &mut self.out);
+        self.said()
+    }
+
+    /// Lets so much time pass, in one step.
+    fn wait(&mut self, time: Duration) -> Vec<Json> {
+        self.now = self.now + time;
+        self.app.tick(self.now, &mut self.out);
+        self.said()
+    }
+
+    fn said(&mut self) -> Vec<Json> {
+        let lines = self.out.lines().into_owned();
+        self.out.clear();
+        lines
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).expect("JSON"))
+            .collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct Ask {
+    whom: String,
+}
+
+/// Hands on what another node answers.
+async fn ask(node: Context<()>, Ask { whom }: Ask) -> Result<Json, Error> {
+    let answer = node.rpc(whom, json!({ "type": "question" })).await?;
+    Ok(json!({ "answer": answer["answer"] }))
+}
+
+#[test]
+fn what_nobody_handles_is_answered_with_maelstroms_errors() {
+    let panics = |_: Context<()>, _: Json| async { if true { panic!("oh no") } else { Ok(()) } };
+    let text = |_: Context<()>, _: Json| async { Ok("text") };
+    let app = App::new(()).on("ask", ask).on("panic", panics).on("text", text);
+    let mut fresh = Driven { app, now: Time::ZERO, out: Outbox::default() };
+    assert_eq!(fresh.tell(json!({ "type": "ask", "msg_id": 7 }))[0]["body"]["code"], 11);
+    let mut node = Driven::new(fresh.app);
+    for (body, code) in [
+        (json!({ "type": "unheard-of", "msg_id": 2 }), 10),
+        (json!({ "type": "ask", "msg_id": 2 }), 12),
+        (json!({ "type": "ask", "msg_id": 2, "whom": 3 }), 12),
+        (json!({ "type": "panic", "msg_id": 2 }), 13),
+        (json!({ "type": "text", "msg_id": 2 }), 13),
+        (json!({ "type": "init", "msg_id": 2, "node_id": "n1", "node_ids": ["n1"] }), 12),
+        (json!({ "type": "topology", "msg_id": 2, "topology": 3 }), 12),
+    ] {
+        let said = node.tell(body.clone());
+        let Json::Object(error) = &said[0]["body"] else { panic!("{said:?}") };
+        assert_eq!(
+            (&error["type"], &error["code"], &error["in_reply_to"]),
+            (&json!("error"), &json!(code), &json!(2)),
+            "{body}"
+        );
+    }
+    let told: Vec<String> = node.out.take_reports().iter().map(|report| format!("{report:?}")).collect();
+    assert!(told.iter().any(|told| told.contains("oh no")), "{told:?}");
+    // Who wants no reply gets none, and an error is answered by none.
+    assert!(node.tell(json!({ "type": "unheard-of" })).is_empty());
+    assert!(node.tell(json!({ "type": "error", "code": 13, "text": "" })).is_empty());
+}
+
+#[test]
+fn lines_that_are_no_messages_are_skipped_and_reported() {
+    let mut node = Driven::new(App::new(()));
+    node.out.take_reports();
+    for line in
+        ["", "{", "[]", r#"{"src":"c1"}"#, r#"{"src":"c1","body":{}}"#, r#"{"src":"c1","body":{"type":3}}"#]
+    {
+        assert!(node.tell_line(line.to_owned()).is_empty(), "{line}");
+        assert_eq!(node.out.take_reports().len(), 1, "{line}");
+    }
+}
+
+#[test]
+fn a_handler_that_waits_lets_others_be_handled_and_goes_on_when_it_is_answered() {
+    let mut node = Driven::new(App::new(()).on("ask", ask));
+    let said = node.tell(json!({ "type": "ask", "msg_id": 2, "whom": "n2" }));
+    let [question] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((&question["dest"], &question["body"]["type"]), (&json!("n2"), &json!("question")));
+    let number = &question["body"]["msg_id"];
+    let other = node.tell(json!({ "type": "ask", "msg_id": 3, "whom": "n0" }));
+    assert_eq!(other[0]["dest"], "n0");
+    let answer = json!({ "type": "question_ok", "in_reply_to": number, "answer": 42 });
+    assert!(node.tell_from("n0", answer.clone()).is_empty(), "it was n2 that was asked");
+    let said = node.tell_from("n2", answer.clone());
+    assert_eq!(said[0]["body"], json!({ "type": "ask_ok", "in_reply_to": 2, "answer": 42 }));
+    assert!(node.tell_from("n2", answer).is_empty(), "once is enough");
+    let number = &other[0]["body"]["msg_id"];
+    let error = json!({ "type": "error", "in_reply_to": number, "code": 1234, "text": "mine" });
+    let said = node.tell_from("n0", error);
+    assert_eq!((&said[0]["body"]["code"], &said[0]["body"]["text"]), (&json!(1234), &json!("mine")));
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_a_timeout() {
+    let mut node = Driven::new(App::new(()).on("ask", ask));
+    node.tell(json!({ "type": "ask", "msg_id": 2, "whom": "n2" }));
+    assert_eq!(node.app.next_deadline(), Some(Time::ZERO + 1000 * MS));
+    assert!(node.wait(999 * MS).is_empty());
+    assert_eq!(node.wait(MS)[0]["body"]["code"], 0);
+    assert_eq!(node.app.next_deadline(), None, "nothing is left behind");
+}
+
+#[test]
+fn what_is_tried_again_is_sent_at_growing_intervals_with_one_number() {
+    let persistent = |node: Context<()>, _: Json| async move {
+        let retry = RetryPolicy { min: 100 * MS, max: 400 * MS };
+        node.rpc("n2", json!({ "type": "question" })).retry(retry).timeout(3000 * MS).await
+    };
+    let mut node = Driven::new(App::new(()).on("ask", persistent));
+    let mut sent = node.tell(json!({ "type": "ask", "msg_id": 2 }));
+    let mut times = vec![0];
+    for at in (10..3000).step_by(10) {
+        let said = node.wait(10 * MS);
+        times.extend(said.iter().map(|_| at));
+        sent.extend(said);
+    }
+    assert!(sent.iter().all(|message| message["body"] == sent[0]["body"]), "{sent:?}");
+    let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!((7..=10).contains(&gaps.len()) && (75..=130).contains(&gaps[0]), "{gaps:?}");
+    assert!(gaps[2..].iter().all(|gap| (300..=510).contains(gap)), "{gaps:?}");
+    assert_eq!(node.wait(10 * MS)[0]["body"]["code"], 0);
+}
+
+#[test]
+fn times_pass_for_those_who_wait_for_them() {
+    let app = App::new(0)
+        .every(100 * MS, |node| async move {
+            node.send("n0", json!({ "type": "tick", "count": node.state(|n| { *n += 1; *n }) }))
+        })
+        .on("wait", |node: Context<i32>, _: Json| async move {
+            let before = node.now();
+            node.sleep(250 * MS).await;
+            Ok(json!({ "ms": node.now().since(before).as_millis() as u64 }))
+        });
+    let mut node = Driven::new(app);
+    node.tell(json!({ "type": "wait", "msg_id": 2 }));
+    let mut said = Vec::new();
+    for _ in 0..30 {
+        said.extend(node.wait(10 * MS));
+    }
+    let ticks = said.iter().filter(|message| message["body"]["type"] == "tick").count();
+    let waited = said.iter().find(|message| message["body"]["type"] == "wait_ok").expect("it has ended");
+    assert_eq!((ticks, &waited["body"]["ms"]), (3, &json!(250)));
+}
+
+#[test]
+fn neighbours_are_all_others_until_a_topology_says_otherwise() {
+    let neighbours = |node: Context<()>, _: Json| async move { Ok(json!({ "names": *node.neighbours() })) };
+    let mut node = Driven::new(App::new(()).on("neighbours", neighbours));
+    let ask = json!({ "type": "neighbours", "msg_id": 2 });
+    assert_eq!(node.tell(ask.clone())[0]["body"]["names"], json!(["n0", "n2"]));
+    let topology = json!({ "type": "topology", "msg_id": 3, "topology": { "n1": ["n2"] } });
+    assert_eq!(node.tell(topology)[0]["body"]["type"], "topology_ok");
+    assert_eq!(node.tell(ask)[0]["body"]["names"], json!(["n2"]));
+}
+
+#[test]
+fn a_look_at_the_state_within_another_is_an_error_and_no_deadlock() {
+    let twice = |node: Context<u8>, _: Json| async move {
+        let copy = node.clone();
+        Ok(json!({ "sum": node.state(|one| *one + copy.state(|two| *two)) }))
+    };
+    let mut node =
+        Driven::new(App::new(1).on("twice", twice).on("once", |node: Context<u8>, _: Json| async move {
+            Ok(json!({ "state": node.state(|one| *one) }))
+        }));
+    assert_eq!(node.tell(json!({ "type": "twice", "msg_id": 2 }))[0]["body"]["code"], 13);
+    assert_eq!(node.tell(json!({ "type": "once", "msg_id": 3 }))[0]["body"]["state"], 1, "the node goes on");
+}
+
+#[test]
+fn a_value_is_changed_again_if_somebody_has_come_in_between() {
+    let add = |node: Context<()>, _: Json| async move {
+        let sum = node.lin_kv().update("sum", |sum: Option<&i64>| sum.unwrap_or(&0) + 1).await?;
+        Ok(json!({ "sum": sum }))
+    };
+    let mut node = Driven::new(App::new(()).on("add", add));
+    let mut said = node.tell(json!({ "type": "add", "msg_id": 2 }));
+    let mut asked = Vec::new();
+    for answer in [
+        json!({ "type": "error", "code": 20, "text": "no such key" }),
+        json!({ "type": "error", "code": 22, "text": "not that" }),
+        json!({ "type": "read_ok", "value": 7 }),
+        json!({ "type": "cas_ok" }),
+    ] {
+        let body = said[0]["body"].clone();
+        let mut answer = answer;
+        answer["in_reply_to"] = body["msg_id"].clone();
+        asked.push(body);
+        said = node.tell_from("lin-kv", answer);
+    }
+    assert_eq!(said[0]["body"], json!({ "type": "add_ok", "in_reply_to": 2, "sum": 8 }));
+    let kinds: Vec<&Json> = asked.iter().map(|body| &body["type"]).collect();
+    assert_eq!(kinds, ["read", "cas", "read", "cas"]);
+    assert_eq!((&asked[1]["to"], &asked[1]["create_if_not_exists"]), (&json!(1), &json!(true)));
+    assert_eq!((&asked[3]["from"], &asked[3]["create_if_not_exists"]), (&json!(7), &json!(false)));
+}
+
+#[test]
+fn equal_seeds_draw_alike() {
+    let draw = |seed| {
+        let draws =
+            |node: Context<()>, _: Json| async move { Ok(json!({ "bits": [node.random(), node.random()] })) };
+        let mut node = Driven::new(App::new(()).on("draw", draws).with_seed(seed));
+        node.tell(json!({ "type": "draw", "msg_id": 2 }))[0]["body"]["bits"].clone()
+    };
+    assert_eq!(draw(1), draw(1));
+    assert_ne!(draw(1), draw(2));
+}
