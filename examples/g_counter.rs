@@ -32,7 +32,7 @@ fn app() -> App<()> {
     App::new(()).on("add", add).on("read", read)
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     app().run()
 }
 

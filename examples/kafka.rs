@@ -111,7 +111,7 @@ fn app() -> App<Logs> {
         .on("list_committed_offsets", list_committed)
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     app().run()
 }
 

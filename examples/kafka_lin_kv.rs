@@ -79,7 +79,7 @@ fn app() -> App<()> {
         .on("list_committed_offsets", list_committed)
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     app().run()
 }
 

@@ -73,7 +73,7 @@ fn app() -> App<Logs> {
         .on("list_committed_offsets", committed)
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     app().run()
 }
 

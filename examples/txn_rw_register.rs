@@ -89,7 +89,7 @@ fn app() -> App<Store> {
     App::new(Store::default()).on("txn", txn).on("writes", writes)
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     app().run()
 }
 

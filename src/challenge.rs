@@ -1,6 +1,9 @@
 //! The Gossip Glomers challenges: what each is, and what must hold.
 
+use std::sync::LazyLock;
+
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -79,6 +82,45 @@ pub enum Challenge {
     FewMessagesPartition,
 }
 
+/// What can be named: a challenge, or all of Gossip Glomers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// All of them, in order.
+    All,
+    /// One.
+    One(Challenge),
+}
+
+impl Choice {
+    /// The challenges that it stands for.
+    #[must_use]
+    pub fn challenges(self) -> Vec<Challenge> {
+        match self {
+            Choice::All => Challenge::ALL.to_vec(),
+            Choice::One(challenge) => vec![challenge],
+        }
+    }
+}
+
+impl ValueEnum for Choice {
+    fn value_variants<'a>() -> &'a [Self] {
+        static CHOICES: LazyLock<Vec<Choice>> = LazyLock::new(|| {
+            let each = Challenge::value_variants().iter().map(|&challenge| Choice::One(challenge));
+            each.chain([Choice::All]).collect()
+        });
+        &CHOICES
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Choice::All => {
+                Some(PossibleValue::new("all").help("All of Gossip Glomers, 1 to 6c: ten minutes"))
+            }
+            Choice::One(challenge) => challenge.to_possible_value(),
+        }
+    }
+}
+
 /// Limits that a figure must stay below.
 #[derive(Clone, Copy, Debug, Default)]
 struct Limits {
@@ -108,6 +150,24 @@ impl Challenge {
     /// Those that are run when none is named.
     pub const DEFAULT: [Challenge; 3] =
         [Challenge::LowLatency, Challenge::FewMessages, Challenge::LowLatencyPartition];
+
+    /// All of Gossip Glomers, in its order.
+    pub const ALL: [Challenge; 14] = [
+        Challenge::Echo,
+        Challenge::UniqueIds,
+        Challenge::Single,
+        Challenge::Multi,
+        Challenge::FaultTolerant,
+        Challenge::LowLatency,
+        Challenge::FewMessages,
+        Challenge::Counter,
+        Challenge::SingleLog,
+        Challenge::MultiLog,
+        Challenge::EfficientLog,
+        Challenge::SingleTxn,
+        Challenge::ReadUncommitted,
+        Challenge::ReadCommitted,
+    ];
 
     /// Its name on the command line.
     #[must_use]
@@ -179,6 +239,7 @@ impl Challenge {
             Challenge::FewMessages => {
                 Limits { msgs_per_op: Some(20.0), median_ms: Some(1000), max_ms: Some(2000) }
             }
+            Challenge::EfficientLog => Limits { msgs_per_op: Some(2.0), ..Limits::default() },
             _ => Limits::default(),
         }
     }
@@ -200,15 +261,19 @@ impl Challenge {
         };
         let mut rows =
             vec![row("valid", Some("yes".to_owned()), figure.to_owned(), results.valid == Valid::True)];
-        let Some(set) = &results.workload.set else { return rows };
-        rows.push(row("values lost", Some("0".to_owned()), set.lost_count.to_string(), set.lost_count == 0));
-
+        let set = results.workload.set.as_deref();
+        if let Some(set) = set {
+            let lost = set.lost_count;
+            rows.push(row("values lost", Some("0".to_owned()), lost.to_string(), lost == 0));
+        }
         let limits = self.limits();
-        let msgs_per_op = results.net.servers.msgs_per_op;
-        let target = limits.msgs_per_op.map(|limit| format!("< {limit}"));
-        let met = limits.msgs_per_op.is_none_or(|limit| msgs_per_op < limit);
-        rows.push(row("messages an operation", target, format!("{msgs_per_op:.2}"), met));
-
+        if set.is_some() || limits.msgs_per_op.is_some() {
+            let msgs_per_op = results.net.servers.msgs_per_op;
+            let target = limits.msgs_per_op.map(|limit| format!("< {limit}"));
+            let met = limits.msgs_per_op.is_none_or(|limit| msgs_per_op < limit);
+            rows.push(row("messages an operation", target, format!("{msgs_per_op:.2}"), met));
+        }
+        let Some(set) = set else { return rows };
         let quantiles = set.stable_latencies;
         for (measure, limit, latency) in [
             ("median latency", limits.median_ms, quantiles.map(|q| q.median)),

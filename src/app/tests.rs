@@ -169,7 +169,7 @@ fn what_is_tried_again_is_sent_at_growing_intervals_with_one_number() {
 fn times_pass_for_those_who_wait_for_them() {
     let app = App::new(0)
         .every(100 * MS, |node| async move {
-            node.send("n0", json!({ "type": "tick", "count": node.state(|n| { *n += 1; *n }) }))
+            node.send("n0", json!({ "type": "tick", "count": node.state(|n| { *n += 1; *n }) }));
         })
         .on("wait", |node: Context<i32>, _: Json| async move {
             let before = node.now();

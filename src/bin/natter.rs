@@ -1,5 +1,8 @@
 //! The test bench's command line: parses, calls the library, prints.
 
+#[path = "natter/examples.rs"]
+mod examples;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
@@ -12,7 +15,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use mimalloc::MiMalloc;
-use natter::challenge::{Challenge, Row, failed, table};
+use natter::challenge::{Challenge, Choice, Row, failed, table};
 use natter::check::Valid;
 use natter::check::stats::Stats;
 use natter::cluster::process::{self, NodeCommand, RunError, Signals};
@@ -28,6 +31,8 @@ use natter::simulate::{self, Minimised, Options, Summary, survey, survey_until};
 use natter::workload::{self, WorkloadKind};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
+
+use self::examples::Example;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -70,6 +75,8 @@ enum Command {
     Completions(CompletionsArgs),
     /// Be a node, on stdin and stdout: the same as the program natter-node
     Node(NodeArgs),
+    /// Be one of the example nodes, on stdin and stdout
+    Example(ExampleArgs),
 }
 
 #[derive(Args)]
@@ -156,19 +163,27 @@ struct CompletionsArgs {
 }
 
 #[derive(Args)]
+struct ExampleArgs {
+    /// Which, by the name of its file in `examples`
+    #[arg(value_enum, value_name = "NAME")]
+    name: Example,
+}
+
+#[derive(Args)]
 #[command(
     allow_negative_numbers = true,
     after_help = "Examples:
   natter challenge
-  natter challenge 3d 3e --design lock-free
+  natter challenge all --design lock-free
+  natter challenge 3d 3e
   natter challenge 5b --bin ./node"
 )]
 struct ChallengeArgs {
     /// Which challenges, in that order
-    #[arg(value_enum, value_name = "NAME", default_values_t = Challenge::DEFAULT)]
-    names: Vec<Challenge>,
+    #[arg(value_enum, value_name = "NAME", default_values_t = Challenge::DEFAULT.map(Choice::One))]
+    names: Vec<Choice>,
 
-    /// The program that is a node [default: both designs of natter's own]
+    /// The program that is a node [default: both designs of natter's own; from 4 on, natter's example nodes]
     #[arg(long, value_name = "PATH", conflicts_with = "design")]
     bin: Option<PathBuf>,
 
@@ -296,6 +311,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate(&args),
         Command::Plan(args) => plan(&args),
         Command::Compare(args) => compare(&args),
+        Command::Example(args) => return args.name.run(),
         Command::Node(args) => match args.config() {
             Ok(config) => return cli::main(&args, config),
             Err(why) => return told(&Cli::command().error(ErrorKind::ValueValidation, why)).into(),
@@ -420,10 +436,9 @@ fn status(valid: Valid) -> u8 {
 
 fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
     let signals = Signals::catch()?;
-    let nodes = challengers(args)?;
     let mut rows = Vec::new();
-    for &name in &args.names {
-        for (label, command) in &nodes {
+    for name in args.names.iter().flat_map(|name| name.challenges()) {
+        for (label, command) in &challengers(args, name)? {
             let scenario = Scenario { seed: args.seed, ..name.scenario() };
             let title = format!("{:<12} {label:<9}", name.name());
             match run(title, &scenario, command, (&signals, Verbosity::default())) {
@@ -448,8 +463,9 @@ fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
         }
     }
     // The simple design is there to compare with: it decides only where it runs alone.
-    let judged = &nodes[0].0;
-    let met = rows.iter().filter(|row| row.node == *judged).all(|row| row.met != Some(false));
+    let is_judged =
+        |row: &&Row| args.bin.is_some() || args.design.is_some() || row.node != Design::Simple.name();
+    let met = rows.iter().filter(is_judged).all(|row| row.met != Some(false));
     if args.json {
         print(&(serde_json::to_string_pretty(&Verdict { met, rows: &rows })? + "\n"))?;
     } else {
@@ -458,11 +474,15 @@ fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
     Ok(if met { 0 } else { INVALID })
 }
 
-/// Who takes the challenges: the program that was named, or designs of natter's own node.
-fn challengers(args: &ChallengeArgs) -> anyhow::Result<Vec<(String, NodeCommand)>> {
+/// Who takes a challenge: the program that was named, an example node, or designs of natter's own node.
+fn challengers(args: &ChallengeArgs, challenge: Challenge) -> anyhow::Result<Vec<(String, NodeCommand)>> {
     if let Some(bin) = &args.bin {
         let label = bin.file_name().unwrap_or_default().to_string_lossy().into_owned();
         return Ok(vec![(label, NodeCommand::new(bin, args.node_args.clone())?)]);
+    }
+    if let Some(example) = Example::of(challenge) {
+        let command = NodeCommand::new(&own_program()?, vec!["example".to_owned(), example.name()])?;
+        return Ok(vec![(example.name(), command)]);
     }
     let designs = args.design.map_or_else(|| vec![Design::LockFree, Design::Simple], |design| vec![design]);
     let own = |design: Design| {
