@@ -610,3 +610,14 @@ fn two_designs_are_compared_on_the_loads_that_were_named() {
     assert_eq!(rows[0]["load"], "delta");
     assert!(rows[0]["cpu-ratio"].is_number() && rows[0]["simple"]["cpu-us-per-message"].is_number());
 }
+
+#[test]
+fn the_first_node_of_the_docs_is_the_example_but_for_its_mistake() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect("readable");
+    let (docs, example) = (read("docs/write-a-node.md"), read("examples/echo.rs"));
+    let shown = docs.split("```rust\n").nth(1).and_then(|rest| rest.split("\n```").next()).expect("a node");
+    let code = example.split_once("\n\n").expect("a comment comes first").1;
+    let before_the_mistake = code.split("\n\n    #[test]\n    #[should_panic").next().expect("a test");
+    assert_eq!(shown, format!("{before_the_mistake}\n}}"));
+}
