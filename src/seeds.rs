@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use clap::ValueEnum as _;
 use rand::RngExt;
 
 use crate::app::App;
@@ -258,10 +257,7 @@ impl Check {
     fn story<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> String {
         let (wrong, passages, began) = self.one(seed, new_node, true);
         let Scenario { workload, node_count, time_limit, rate, latency, nemesis, .. } = &self.scenario;
-        let faults: Vec<String> = nemesis
-            .iter()
-            .filter_map(|fault| Some(fault.to_possible_value()?.get_name().to_owned()))
-            .collect();
+        let faults: Vec<String> = nemesis.iter().map(|fault| fault.name()).collect();
         let faults = if faults.is_empty() { "none".to_owned() } else { faults.join(", ") };
         let mut text = format!(
             "{} with seed {seed} fails: {node_count} nodes, {time_limit} s at rate {rate}, latency {latency} ms, faults: {faults}\n\n",

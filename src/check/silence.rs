@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Finding;
 use crate::history::{Event, EventKind, Flag, History};
+use crate::node::Time;
 
 /// As many other silent nodes are named.
 const NAMED: usize = 8;
@@ -17,15 +18,22 @@ struct Seen<'a> {
     unanswered: Vec<&'a Event>,
 }
 
-/// Nodes of which nothing was heard any more, some requests before the end.
+/// Nodes of which nothing was heard any more, some requests before the end. `struck_until` says until when a node could not answer,
+/// because it was stopped or dead, if it ever was.
 #[must_use]
-pub fn silence(history: &History, timed_out: &str) -> Option<Finding> {
+pub fn silence(
+    history: &History,
+    timed_out: &str,
+    struck_until: impl Fn(usize) -> Option<Time>,
+) -> Option<Finding> {
     let mut nodes: BTreeMap<usize, Seen<'_>> = BTreeMap::new();
     for (invoked, done) in history.completed() {
         let Some(node) = history.node_of(done.process) else { continue };
         let seen = nodes.entry(node).or_default();
         if done.error.as_deref() == Some(timed_out) {
-            seen.unanswered.push(invoked);
+            if struck_until(node).is_none_or(|until| until < invoked.time) {
+                seen.unanswered.push(invoked);
+            }
         } else if done.kind == EventKind::Ok || done.error.is_some() {
             *seen = Seen { last_answer: Some(done), unanswered: Vec::new() };
         }
@@ -62,7 +70,6 @@ pub fn silence(history: &History, timed_out: &str) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::history::{OpValue, Process};
-    use crate::node::Time;
 
     #[test]
     fn a_node_that_stops_answering_is_named_with_when() {
@@ -80,13 +87,18 @@ mod tests {
         op(2000, 1, EventKind::Fail, Some("timed out"));
         op(2500, 0, EventKind::Ok, None);
         op(3000, 1, EventKind::Fail, Some("timed out"));
-        let finding = silence(&history, "timed out").expect("n1 is silent");
+        let never = |_| None;
+        let finding = silence(&history, "timed out", never).expect("n1 is silent");
         assert!(
             finding.what.starts_with("n1 answered nothing after 1.500 s: 2 requests"),
             "{}",
             finding.what
         );
-        assert_eq!(silence(&history, "other"), None);
+        assert_eq!(silence(&history, "other", never), None);
+        let all_along = |node| (node == 1).then_some(Time::NEVER);
+        assert_eq!(silence(&history, "timed out", all_along), None, "it was dead");
+        let before = |_| Some(Time::from_nanos(2_100_000_000));
+        assert_eq!(silence(&history, "timed out", before), None, "once since then may be chance");
     }
 
     #[test]
@@ -98,6 +110,6 @@ mod tests {
             history.push(Time::ZERO, process, EventKind::Invoke, "read", OpValue::None, None);
             history.push(Time::ZERO, process, EventKind::Fail, "read", OpValue::None, Some(error.to_owned()));
         }
-        assert_eq!(silence(&history, "timed out"), None);
+        assert_eq!(silence(&history, "timed out", |_| None), None);
     }
 }

@@ -225,6 +225,7 @@ impl Clients {
     fn stray(&mut self, client: usize, worker: usize, in_reply_to: Option<i64>) -> Stray {
         let asked = FIRST_MSG_ID..self.workers[worker].next_msg_id;
         match in_reply_to {
+            _ if self.workers[worker].client != client => Stray::Closed,
             Some(id) if self.given_up.remove(&(client, id)) => Stray::Late,
             Some(id) if asked.contains(&id) => Stray::Repeated,
             _ => Stray::Unasked,
@@ -335,7 +336,7 @@ mod tests {
         assert_eq!(clients.process_of(0), Process::Client(4));
         let ticket = clients.request(Time::ZERO, 0, read(), None);
         assert_eq!((ticket.src, ticket.msg_id), (Endpoint::Client(6), 2));
-        assert_eq!(clients.answered(2, Some(1)), Addressee::Nobody(Stray::Late));
+        assert_eq!(clients.answered(2, Some(1)), Addressee::Nobody(Stray::Closed));
         assert!(matches!(clients.answered(2, Some(2)), Addressee::Nobody(_)), "another client's number");
         assert_eq!(clients.answered(6, Some(2)), Addressee::Worker(turn(0)));
     }

@@ -16,6 +16,9 @@ pub(super) struct Reply<'a> {
     fields: BTreeMap<Cow<'a, str>, &'a RawValue>,
 }
 
+/// How the description of an error begins that has no code.
+pub(super) const CODELESS: &str = "an error whose code is no integer";
+
 /// Why an operation has no result.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -95,7 +98,8 @@ impl<'a> Reply<'a> {
         let code = self.fields.get("code").and_then(|code| code.get().parse::<i64>().ok());
         let text = self.text("text").unwrap_or_default();
         let Some(code) = code else {
-            return Failure::unknown(format!("an error without an integer `code`: {text}"));
+            let code = self.fields.get("code").map_or("missing", |code| code.get());
+            return Failure::unknown(format!("{CODELESS}: its `code` is {code}, its text {text:?}"));
         };
         let known = ErrorCode::of(code);
         let (name, definite) = known.map_or(("unknown", false), |code| (code.name(), code.is_definite()));

@@ -73,7 +73,7 @@ fn describe(snapshot: &Snapshot) -> String {
 /// The summary of a run, some lines of text.
 #[must_use]
 pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
-    let Results { valid, seed, stats, availability, net, workload, strays, findings, .. } = results;
+    let Results { faults, valid, seed, stats, availability, net, workload, strays, findings, .. } = results;
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<18}{value}");
@@ -99,8 +99,11 @@ pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
             100.0 * availability.ok_fraction
         ),
     );
-    if net.cut_off + net.lost > 0 {
-        line("faults", format!("{} messages were cut off, {} were lost", net.cut_off, net.lost));
+    if !faults.is_empty() {
+        let struck = faults.iter().map(|(fault, times)| format!("{fault} {times}"));
+        let struck: Vec<String> = struck.collect();
+        let messages = format!("{} messages cut off, {} lost", net.cut_off, net.lost);
+        line("faults", format!("{}; {messages}", struck.join(", ")));
     }
     for (name, counts) in [("between servers", net.servers), ("with clients", net.clients)] {
         line(name, format!("{} messages, {:.2} an operation", counts.msg_count, counts.msgs_per_op));
@@ -108,7 +111,8 @@ pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
     for (name, value) in &workload.lines {
         line(name, value.clone());
     }
-    for (name, value) in [("late answers", strays.late), ("stray answers", strays.repeated + strays.unasked)]
+    for (name, value) in
+        [("late answers", strays.late + strays.closed), ("stray answers", strays.repeated + strays.unasked)]
     {
         if value > 0 {
             line(name, value.to_string());

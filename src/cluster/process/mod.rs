@@ -54,6 +54,11 @@ pub fn run(
     let store = |error| RunError::Store { path: dir.to_owned(), error };
     let mut records = Records::create(dir, verbosity.keeps_messages).map_err(store)?;
     let drove = drive(&mut trial, &mut nodes, &mut records, (&clock, signals), watch);
+    for (node, machine) in nodes.nodes.iter_mut().enumerate() {
+        if let Some(rest) = machine.process.as_mut().and_then(|process| process.lines.rest()) {
+            trial.left_unended(node, rest.bytes());
+        }
+    }
     drop(nodes);
     // What went wrong first is what there is to say.
     let kept = records.keep(&mut trial);
@@ -218,14 +223,16 @@ impl Processes {
     }
 
     fn violation(&mut self, violation: Violation) -> RunError {
-        let mut words = self.last_words(violation.node());
-        if let (Violation::NoInitOk { instead: None, .. }, Some(process)) =
-            (&violation, &mut self.nodes[violation.node()].process)
+        let at = violation.node();
+        let words = self.last_words(at);
+        let mut violation = violation;
+        if let (Violation::NoInitOk { instead: instead @ None, .. }, Some(process)) =
+            (&mut violation, self.nodes.get_mut(at).and_then(|machine| machine.process.as_mut()))
             && let Some(rest) = process.lines.rest()
         {
             let rest = String::from_utf8_lossy(rest.bytes());
             let start: String = rest.chars().take(LAST_WORDS_LINE_MAX).collect();
-            words.insert(0, format!("(on stdout, without the newline that ends a message: {start})"));
+            *instead = Some(format!("this, which no newline ends: {start}"));
         }
         RunError::Violation { node: self.name(violation.node()), violation, words }
     }

@@ -17,6 +17,8 @@ struct Life {
     number: i64,
     state: State,
     paused: bool,
+    /// Until when it could not answer, because it was stopped or dead: if it is so now, for ever.
+    struck: Option<Time>,
 }
 
 impl Life {
@@ -39,7 +41,8 @@ enum State {
 impl Lives {
     /// So many nodes that have just been started for the first time.
     pub(super) fn new(nodes: usize, now: Time) -> Self {
-        let first = || Life { number: 1, state: State::Starting(now + INIT_TIMEOUT), paused: false };
+        let state = State::Starting(now + INIT_TIMEOUT);
+        let first = || Life { number: 1, state, paused: false, struck: None };
         Self((0..nodes).map(|_| first()).collect())
     }
 
@@ -76,8 +79,17 @@ impl Lives {
     }
 
     /// A node has answered its `init`.
-    pub(super) fn initialised(&mut self, node: usize) {
-        self.0[node].state = State::Up;
+    pub(super) fn initialised(&mut self, now: Time, node: usize) {
+        let life = &mut self.0[node];
+        life.state = State::Up;
+        if life.struck.is_some() && !life.paused {
+            life.struck = Some(now);
+        }
+    }
+
+    /// Until when a node could not answer, because it was stopped or dead: if it is so now, for ever; none if it never was.
+    pub(super) fn struck_until(&self, node: usize) -> Option<Time> {
+        self.0[node].struck
     }
 
     /// A node is killed. False if it is dead already.
@@ -85,7 +97,7 @@ impl Lives {
         let life = &mut self.0[node];
         let lived = !life.is_dead();
         if lived {
-            (life.state, life.paused) = (State::Dead, false);
+            (life.state, life.paused, life.struck) = (State::Dead, false, Some(Time::NEVER));
         }
         lived
     }
@@ -95,8 +107,8 @@ impl Lives {
         let life = &mut self.0[node];
         let dead = life.state == State::Dead;
         if dead {
-            *life =
-                Life { number: life.number + 1, state: State::Starting(now + INIT_TIMEOUT), paused: false };
+            let state = State::Starting(now + INIT_TIMEOUT);
+            *life = Life { number: life.number + 1, state, paused: false, struck: life.struck };
         }
         dead
     }
@@ -104,7 +116,13 @@ impl Lives {
     /// A node stops, or goes on; then it has the whole time for its answer again. The dead do neither.
     pub(super) fn set_paused(&mut self, now: Time, node: usize, paused: bool) {
         let life = &mut self.0[node];
+        let was_paused = life.paused;
         life.paused = paused && !life.is_dead();
+        if life.paused {
+            life.struck = Some(Time::NEVER);
+        } else if was_paused && !life.is_dead() {
+            life.struck = Some(now);
+        }
         if let State::Starting(deadline) = &mut life.state {
             *deadline = now + INIT_TIMEOUT;
         }
@@ -137,8 +155,8 @@ mod tests {
     fn only_the_present_life_answers_for_itself() {
         let mut lives = Lives::new(2, Time::ZERO);
         assert!(lives.awaits(0, Some(1)) && !lives.awaits(0, Some(2)) && !lives.awaits(0, None));
-        lives.initialised(0);
-        lives.initialised(1);
+        lives.initialised(Time::ZERO, 0);
+        lives.initialised(Time::ZERO, 1);
         assert!(lives.all_up() && !lives.awaits(0, Some(1)));
         assert!(lives.kill(0) && !lives.kill(0) && !lives.all_up());
         assert!(
@@ -150,7 +168,7 @@ mod tests {
     #[test]
     fn a_node_that_is_gone_for_good_is_not_waited_for_and_not_started_again() {
         let mut lives = Lives::new(2, Time::ZERO);
-        lives.initialised(0);
+        lives.initialised(Time::ZERO, 0);
         lives.kill(1);
         assert!(!lives.all_up() && !lives.is_gone(1));
         lives.bury(1);
@@ -170,5 +188,22 @@ mod tests {
         assert_eq!(lives.next_deadline(), Some(later + INIT_TIMEOUT));
         lives.kill(0);
         assert_eq!(lives.overdue(Time::NEVER), None);
+    }
+
+    #[test]
+    fn a_node_is_struck_until_it_goes_on_or_has_been_initialised_again() {
+        let (start, later) = (Time::ZERO, Time::ZERO + Duration::from_secs(7));
+        let mut lives = Lives::new(1, start);
+        lives.initialised(start, 0);
+        assert_eq!(lives.struck_until(0), None);
+        lives.set_paused(start, 0, true);
+        assert_eq!(lives.struck_until(0), Some(Time::NEVER));
+        lives.set_paused(later, 0, false);
+        assert_eq!(lives.struck_until(0), Some(later));
+        lives.kill(0);
+        lives.restart(later, 0);
+        assert_eq!(lives.struck_until(0), Some(Time::NEVER));
+        lives.initialised(later, 0);
+        assert_eq!(lives.struck_until(0), Some(later));
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::TIMED_OUT;
 use crate::check::Finding;
-use crate::cluster::reply::Failure;
+use crate::cluster::reply::{CODELESS, Failure};
 
 /// How much of a message is quoted.
 const QUOTED_MAX: usize = 600;
@@ -52,6 +52,8 @@ enum Kind {
     Error,
     /// No answer in time.
     TimedOut,
+    /// The same, of a node that was stopped or dead meanwhile: no mistake of its own.
+    Struck,
 }
 
 /// A request that did not end well.
@@ -62,6 +64,8 @@ pub(super) struct Instance<'a> {
     pub(super) kind: &'static str,
     pub(super) request: &'a Arc<str>,
     pub(super) answer: Option<&'a str>,
+    /// Whether the node was stopped or dead meanwhile.
+    pub(super) is_struck: bool,
 }
 
 /// Answers that no client waited for.
@@ -69,6 +73,9 @@ pub(super) struct Instance<'a> {
 pub struct Strays {
     /// Answers that came after their client had given up.
     pub late: usize,
+    /// Messages to a client that was closed, as nobody knew what became of its last request. Maelstrom reads nothing more from
+    /// the node then.
+    pub closed: usize,
     /// Further answers to requests that had been answered.
     pub repeated: usize,
     /// Answers to nothing that was ever asked of their sender.
@@ -76,29 +83,33 @@ pub struct Strays {
     /// The first of the latter two, word for word, with the name of its sender.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub example: Option<(String, String)>,
+    /// The first to a client that was closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example_closed: Option<(String, String)>,
 }
 
 /// All that went wrong.
 #[derive(Debug, Default)]
 pub(super) struct Mishaps {
-    by_kind: BTreeMap<(&'static str, String), Mishap>,
+    by_kind: BTreeMap<(&'static str, Kind, String), Mishap>,
     pub(super) strays: Strays,
 }
 
 impl Mishaps {
     pub(super) fn note(&mut self, instance: &Instance<'_>, failure: &Failure) {
-        // Numbers differ from one instance to another.
-        let start = failure.error.chars().take(ALIKE_MAX);
-        let mut alike: String = start.filter(|char| !char.is_ascii_digit()).collect();
-        if self.by_kind.len() >= KINDS_MAX && !self.by_kind.contains_key(&(instance.kind, alike.clone())) {
-            alike = String::new();
-        }
         let kind = match &*failure.error {
+            TIMED_OUT if instance.is_struck => Kind::Struck,
             TIMED_OUT => Kind::TimedOut,
-            error if error.starts_with("malformed") => Kind::Malformed,
+            error if failure.malformed || error.starts_with(CODELESS) => Kind::Malformed,
             _ => Kind::Error,
         };
-        let mishap = self.by_kind.entry((instance.kind, alike)).or_insert_with(|| Mishap {
+        // Values and numbers differ from one instance to another.
+        let start = failure.error.split(['"', '[', '{']).next().unwrap_or_default().chars().take(ALIKE_MAX);
+        let mut key = (instance.kind, kind, start.filter(|char| char.is_alphabetic()).collect::<String>());
+        if self.by_kind.len() >= KINDS_MAX && !self.by_kind.contains_key(&key) {
+            key.2.clear();
+        }
+        let mishap = self.by_kind.entry(key).or_insert_with(|| Mishap {
             count: 0,
             class: instance.kind.to_owned(),
             example: quoted(&failure.error),
@@ -121,10 +132,14 @@ impl Mishaps {
             Stray::Late => strays.late += 1,
             Stray::Repeated => strays.repeated += 1,
             Stray::Unasked => strays.unasked += 1,
+            Stray::Closed => strays.closed += 1,
         }
-        if kind != Stray::Late && strays.example.is_none() {
-            strays.example = Some((node.to_owned(), quoted(body)));
-        }
+        let example = match kind {
+            Stray::Late => return,
+            Stray::Closed => &mut strays.example_closed,
+            Stray::Repeated | Stray::Unasked => &mut strays.example,
+        };
+        example.get_or_insert_with(|| (node.to_owned(), quoted(body)));
     }
 
     /// All of them, the most frequent first.
@@ -141,16 +156,28 @@ pub(crate) enum Stray {
     Late,
     Repeated,
     Unasked,
+    Closed,
 }
 
 impl Mishap {
+    /// Whether the node was stopped or dead meanwhile.
+    pub(super) fn is_struck(&self) -> bool {
+        self.kind == Kind::Struck
+    }
+
+    /// Whether an answer is not as it should be: a cause of much else.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.kind == Kind::Malformed
+    }
+
     /// An error that stands for an operation that did not succeed.
     pub(super) fn error(&self) -> Option<Finding> {
         let Mishap { class, node, request, example, .. } = self;
         let at = self.at_ms as f64 / 1000.0;
         (self.kind == Kind::Error).then(|| Finding {
             what: format!(
-                "{node} answered a `{class}` at {at:.3} s with the error {example}. The request was {request}"
+                "{node} answered a request `{class}` at {at:.3} s with the error {}. The request was {request}",
+                example.trim_end_matches(": ")
             ),
             count: self.count,
             events: Vec::new(),
@@ -167,21 +194,26 @@ impl Mishap {
         let (what, hint) = match self.kind {
             Kind::Malformed => (
                 format!(
-                    "{node} answered a `{class}` at {at:.3} s with {}. The request was {request}, the answer {answer}",
+                    "{node} answered a request `{class}` at {at:.3} s with {}. The request was {request}, the answer {answer}",
                     self.example
                 ),
-                "An answer has the fields `type` and `in_reply_to`, the result if there is one, and no others. Whether \
-                 such an operation happened, nobody knows.",
+                if self.example.starts_with(CODELESS) {
+                    "The `code` of an error is an integer: Maelstrom's codes say whether the operation certainly did not happen. \
+                     Without one nobody knows."
+                } else {
+                    "An answer has the fields `type` and `in_reply_to`, the result if there is one, and no others. Whether \
+                     such an operation happened, nobody knows."
+                },
             ),
-            Kind::Error => return None,
+            Kind::Error | Kind::Struck => return None,
             Kind::TimedOut if tells_of_silence => return None,
             Kind::TimedOut => (
                 format!(
-                    "{} left requests unanswered, {node} at {at:.3} s the first: {request}",
+                    "{} left requests unanswered. The first was this one, to {node} at {at:.3} s: {request}",
                     self.named()
                 ),
-                "Each request is to be answered within the clients' patience, also while nodes can't reach each other. \
-                 A node that waits for an answer itself must go on reading its input meanwhile.",
+                "Each request is to be answered while its client waits, also when nodes can't reach each other. A node that waits \
+                 for an answer itself must go on reading its input meanwhile.",
             ),
         };
         Some(Finding { what, count: self.count, events: Vec::new(), hint: hint.to_owned() })
@@ -197,7 +229,22 @@ impl Mishap {
 }
 
 impl Strays {
-    pub(super) fn finding(&self) -> Option<Finding> {
+    /// What the author of the node should know. If Maelstrom is followed strictly, a node that answers a closed client is not
+    /// heard any more.
+    pub(super) fn findings(&self, is_strict: bool) -> Vec<Finding> {
+        let closed = self.example_closed.as_ref().map(|(node, body)| Finding {
+            what: format!("{node} answered a client that had given up and is closed: {body}"),
+            count: self.closed,
+            events: Vec::new(),
+            hint: format!(
+                "The answer came too late. Maelstrom reads nothing more from a node that writes to a closed client{}.",
+                if is_strict { ", and so natter did not, as of --strict-maelstrom" } else { "; natter does, unless --strict-maelstrom is given" }
+            ),
+        });
+        self.finding().into_iter().chain(closed).collect()
+    }
+
+    fn finding(&self) -> Option<Finding> {
         let (node, body) = self.example.as_ref()?;
         let hint = match (self.repeated, self.unasked) {
             (_, 0) => "Each request is to be answered once.",
@@ -232,7 +279,7 @@ mod tests {
         let mut mishaps = Mishaps::default();
         let request = Arc::from("{}");
         for (number, error) in
-            ["malformed read_ok: a 1", "malformed read_ok: a 22", TIMED_OUT].iter().enumerate()
+            ["malformed read_ok: a [1, 2]", "malformed read_ok: a [22]", TIMED_OUT].iter().enumerate()
         {
             let node = format!("n{number}");
             let instance = Instance {
@@ -241,13 +288,18 @@ mod tests {
                 kind: "read",
                 request: &request,
                 answer: None,
+                is_struck: false,
             };
-            mishaps.note(&instance, &Failure::unknown((*error).to_owned()));
+            let malformed = *error != TIMED_OUT;
+            mishaps.note(&instance, &Failure { malformed, ..Failure::unknown((*error).to_owned()) });
         }
         let all = mishaps.all();
         assert_eq!(all.iter().map(|mishap| mishap.count).collect::<Vec<_>>(), [2, 1]);
         let what = all[0].finding(false).expect("a mistake").what;
-        assert!(what.starts_with("n0 answered a `read` at 1.500 s with malformed read_ok: a 1."), "{what}");
+        assert!(
+            what.starts_with("n0 answered a request `read` at 1.500 s with malformed read_ok: a [1, 2]."),
+            "{what}"
+        );
     }
 
     #[test]
@@ -257,7 +309,8 @@ mod tests {
         for letter in ('a'..='z').chain('A'..='Z') {
             let error = format!("{letter}{}", "x".repeat(10_000));
             let at = Duration::ZERO;
-            let instance = Instance { node: "n0", at, kind: "read", request: &request, answer: None };
+            let instance =
+                Instance { node: "n0", at, kind: "read", request: &request, answer: None, is_struck: false };
             mishaps.note(&instance, &Failure::unknown(error));
         }
         let all = mishaps.all();

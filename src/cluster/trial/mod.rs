@@ -15,7 +15,7 @@ mod mishaps;
 mod results;
 mod violation;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,7 @@ pub use self::mishaps::{Mishap, Strays};
 pub use self::results::{Net, Results};
 pub use self::violation::Violation;
 
+use crate::check::Finding;
 use crate::cluster::clients::{Addressee, Clients, FIRST_MSG_ID, Ticket, Turn};
 use crate::cluster::nemesis::{Nemesis, NodeFault, Step};
 use crate::cluster::network::{Endpoint, Latency, Names, Network, Passage};
@@ -173,6 +174,10 @@ pub struct Trial {
     mishaps: Mishaps,
     /// What each node sent to whoever initialises it in place of the answer, the last time.
     instead_of_init_ok: HashMap<usize, String>,
+    /// The nodes of which Maelstrom would read nothing more, if it is followed strictly.
+    unheard: HashSet<usize>,
+    /// What a node printed that ends without a newline.
+    unended: Option<Finding>,
     /// The nodes that have not been sent their first `init`.
     to_initialise: Range<usize>,
     ok: usize,
@@ -239,6 +244,8 @@ impl Trial {
             services: Services::new(stream(seed, Stream::Services)),
             mishaps: Mishaps::default(),
             instead_of_init_ok: HashMap::new(),
+            unheard: HashSet::new(),
+            unended: None,
             to_initialise: 0..nodes,
             ok: 0,
             not_ok: 0,
@@ -353,6 +360,9 @@ impl Trial {
     /// # Errors
     /// If the line is no message to somebody.
     pub fn receive(&mut self, now: Time, node: usize, line: &[u8]) -> Result<(), Violation> {
+        if self.unheard.contains(&node) {
+            return Ok(());
+        }
         let not_message = |why: String| Violation::NotMessage { node, why, line: excerpt(line) };
         let Envelope { src, dest, body } =
             envelope(line).map_err(|error| not_message(format!("{error}{}", hint(line))))?;
@@ -372,6 +382,18 @@ impl Trial {
         }
         self.send(now, src, dest, body.get().into());
         Ok(())
+    }
+
+    /// In the end, a node has printed something that is not followed by a newline.
+    pub fn left_unended(&mut self, node: usize, bytes: &[u8]) {
+        let what = format!(
+            "{} printed {} bytes that no newline ended, so that nobody read them: {}",
+            self.names.node(node),
+            bytes.len(),
+            excerpt(bytes)
+        );
+        let finding = Finding::new(what, "Each message ends with a newline, \"\\n\", and is flushed.");
+        self.unended.get_or_insert(finding);
     }
 
     /// Does all that is due by `now`.
@@ -607,16 +629,24 @@ impl Trial {
         match self.clients.answered(client, reply.in_reply_to) {
             Addressee::Nobody(stray) => {
                 self.mishaps.stray(stray, &self.names.of(src), body);
+                if let (Stray::Closed, Endpoint::Node(node), true) =
+                    (stray, src, self.scenario.options.strict_maelstrom)
+                {
+                    self.unheard.insert(node);
+                }
                 Ok(())
             }
             Addressee::Init(node) => {
                 if src != Endpoint::Node(node) || !self.lives.awaits(node, reply.in_reply_to) {
+                    if self.began().is_some() {
+                        self.mishaps.stray(Stray::Unasked, &self.names.of(src), body);
+                    }
                     return Ok(());
                 }
                 if let Err(why) = reply.result("init", None) {
                     return Err(Violation::Refused { node, request: "init", why, answer: body.to_owned() });
                 }
-                self.lives.initialised(node);
+                self.lives.initialised(now, node);
                 self.initialise_next(now);
                 Ok(())
             }
@@ -669,9 +699,11 @@ impl Trial {
         (kind, request, answer): (&'static str, &Arc<str>, Option<&str>),
         failure: Failure,
     ) {
-        let node = self.names.node(self.clients.node_of(worker));
-        let at = now.since(self.began);
-        self.mishaps.note(&Instance { node, at, kind, request, answer }, &failure);
+        let node = self.clients.node_of(worker);
+        let asked = now.before(self.workload.rpc_timeout());
+        let is_struck = self.lives.struck_until(node).is_some_and(|until| until >= asked);
+        let (node, at) = (self.names.node(node), now.since(self.began));
+        self.mishaps.note(&Instance { node, at, kind, request, answer, is_struck }, &failure);
         let Failure { definite, malformed, error } = failure;
         let is_told = definite && self.workload.trusts_errors() || self.workload.is_idempotent(op.f);
         let did_not_happen = is_told && !malformed;

@@ -1,5 +1,6 @@
 //! What came of a run: the verdicts, the counts, and what is wrong, in words.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,8 +11,9 @@ use crate::check::silence::silence;
 use crate::check::stats::Stats;
 use crate::check::{Finding, Valid};
 use crate::cluster::network::NetStats;
-use crate::cluster::scenario::Scenario;
-use crate::history::History;
+use crate::cluster::scenario::{FaultKind, Scenario};
+use crate::history::{History, Process};
+use crate::node::Time;
 use crate::workload::WorkloadResult;
 
 /// So many messages a second of each node, while clients say nothing, are worth a word.
@@ -41,6 +43,8 @@ pub struct Results {
     pub strays: Strays,
     /// Counts of messages.
     pub net: Net,
+    /// How often each fault struck, by the name of its beginning in the history.
+    pub faults: BTreeMap<String, usize>,
     /// The workload's verdict.
     pub workload: WorkloadResult,
     /// What is wrong, in words.
@@ -67,8 +71,8 @@ pub struct Net {
 impl Trial {
     /// The run's results, with the history they come from.
     #[must_use]
-    pub fn finish(self) -> (Results, History) {
-        let history = self.history;
+    pub fn finish(mut self) -> (Results, History) {
+        let history = std::mem::take(&mut self.history);
         let stats = Stats::of(&history);
         let availability = AvailabilityResult::of(&history, self.scenario.availability);
         let ops = history.invocations();
@@ -76,22 +80,32 @@ impl Trial {
         let workload = (self.scenario.workload.check)(&history, &self.scenario.options);
         let valid = stats.all.valid.max(availability.valid).max(workload.valid);
         let exceptions = self.mishaps.all();
-        let strays = self.mishaps.strays;
-        let mut findings = workload.findings.clone();
+        let strays = std::mem::take(&mut self.mishaps.strays);
+        // What is wrong with answers comes before what that leads to.
+        let mut findings: Vec<Finding> = Vec::new();
+        let silent = self.silence(&history);
+        let malformed = exceptions.iter().filter(|mishap| mishap.is_malformed());
+        findings.extend(malformed.filter_map(|mishap| mishap.finding(false)));
+        findings.extend(strays.findings(self.scenario.options.strict_maelstrom));
+        findings.extend(self.unended);
+        findings.extend(workload.findings.iter().cloned());
         let wanting = stats.finding().into_iter().chain(availability.finding(self.scenario.availability));
         for finding in wanting {
             // Errors are a mistake only where nothing else happens.
             findings.push(finding);
             findings.extend(exceptions.iter().filter_map(Mishap::error));
         }
-        let silence = silence(&history, TIMED_OUT);
-        findings.extend(exceptions.iter().filter_map(|mishap| mishap.finding(silence.is_some())));
-        findings.extend(silence);
-        findings.extend(strays.finding());
+        let others = exceptions.iter().filter(|mishap| !mishap.is_malformed());
+        findings.extend(others.filter_map(|mishap| mishap.finding(silent.is_some())));
+        findings.extend(silent);
         let nodes = self.scenario.nodes();
         let in_flight = self.network.in_flight();
         findings.extend(flood(self.sent_in_quiet, in_flight, traffic.all().sent, nodes));
-        findings.extend(pace(&self.scenario, ops));
+        if !exceptions.iter().any(Mishap::is_struck) {
+            findings.extend(pace(&self.scenario, ops));
+        }
+        let faults = faults(&history);
+        findings.extend(never_struck(&self.scenario, &faults));
         if ops == 0 {
             findings.push(idle());
         }
@@ -110,10 +124,19 @@ impl Trial {
             exceptions,
             strays,
             net,
+            faults,
             workload,
             findings,
         };
         (results, history)
+    }
+
+    /// Nodes that stopped answering by themselves.
+    fn silence(&self, history: &History) -> Option<Finding> {
+        silence(history, TIMED_OUT, |node| {
+            let until = self.lives.struck_until(node)?;
+            Some(if until == Time::NEVER { until } else { Time::ZERO + until.since(self.began) })
+        })
     }
 }
 
@@ -141,6 +164,52 @@ fn flood(quiet: Option<(u64, Duration)>, in_flight: usize, sent: u64, nodes: usi
             what,
             "Does a message cause others that cause it again? Pass on what is new alone, and don't send again what may still be \
              answered.",
+        )
+    })
+}
+
+/// How faults begin, by their names in a history: what of them is no fault has a value that says so.
+const BEGINNINGS: [(FaultKind, &str); 10] = [
+    (FaultKind::Partition, "start-partition"),
+    (FaultKind::OneWay, "start-one-way"),
+    (FaultKind::Kill, "kill"),
+    (FaultKind::KillForGood, "kill-for-good"),
+    (FaultKind::Pause, "pause"),
+    (FaultKind::Loss, "lose"),
+    (FaultKind::Duplication, "duplicate"),
+    (FaultKind::Reordering, "reorder"),
+    (FaultKind::Slow, "delay"),
+    (FaultKind::Corrupt, "corrupt"),
+];
+
+/// How often each fault began.
+fn faults(history: &History) -> BTreeMap<String, usize> {
+    let mut faults = BTreeMap::new();
+    let by_nemesis = history.events().iter().filter(|event| event.process == Process::Nemesis);
+    for event in by_nemesis {
+        let value = event.value.to_json();
+        let is_end = *value == 0.0 || (value.is_null() && matches!(&*event.f, "reorder" | "delay"));
+        if !is_end && BEGINNINGS.iter().any(|(_, f)| *f == event.f) {
+            *faults.entry(event.f.clone().into_owned()).or_default() += 1;
+        }
+    }
+    faults
+}
+
+/// A fault that was asked for and did not come.
+fn never_struck(scenario: &Scenario, faults: &BTreeMap<String, usize>) -> Option<Finding> {
+    let missing =
+        BEGINNINGS.iter().find(|(kind, f)| scenario.nemesis.contains(kind) && !faults.contains_key(*f));
+    missing.map(|(kind, _)| {
+        Finding::new(
+            format!(
+                "--nemesis {} was asked for and never struck, so that nothing is known of it.",
+                kind.name()
+            ),
+            format!(
+                "The run was too short for a --nemesis-interval of {} s, or there are too few nodes.",
+                scenario.nemesis_interval
+            ),
         )
     })
 }
