@@ -76,7 +76,10 @@ impl<'a> Reply<'a> {
     /// Says what is wrong with the answer.
     pub(super) fn result(&self, request: &str, result_field: Option<&str>) -> Result<&'a str, String> {
         if self.kind.strip_suffix("_ok") != Some(request) {
-            return Err(format!("its type is {:?}", self.kind));
+            return Err(match &*self.kind {
+                "" => format!("it has no `type`, which is to be \"{request}_ok\""),
+                kind => format!("its `type` is {kind:?}, and is to be \"{request}_ok\""),
+            });
         }
         let belongs =
             |name: &str| ["type", "msg_id", "in_reply_to"].contains(&name) || result_field == Some(name);
@@ -164,7 +167,7 @@ mod tests {
             (r#"{"type":"broadcast_ok"}"#, "broadcast_ok"),
             (r#"{"type":"read_ok"}"#, "messages"),
             (r#"{"type":"read_ok","messages":[1],"extra":2}"#, "extra"),
-            (r#"{"type":"read_ok","messages":{"a":1}}"#, "invalid type"),
+            (r#"{"type":"read_ok","messages":{"a":1}}"#, "it is an object, and is to be a list"),
             (r#"{"type":"read_ok","message":[1]}"#, "in \"messages\""),
             (r#"{"type":"read_ok","msg_id":null,"messages":[1]}"#, "msg_id"),
             ("{}", "type"),

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 use serde_json::json;
 
-use super::{Answered, Call, Op, Rpc, Workload, WorkloadKind, WorkloadResult, refuses_nothing};
+use super::{Answered, Call, Op, Rpc, Workload, WorkloadKind, WorkloadResult, in_words, refuses_nothing};
 use crate::check::echo;
 use crate::history::OpValue;
 use crate::node::Time;
@@ -45,7 +45,7 @@ impl Workload for Echo {
     }
 
     fn answered(&mut self, _: usize, _: &Op, _: &str, field: &str) -> Result<Answered, String> {
-        let value = serde_json::from_str(field).map_err(|error| error.to_string())?;
+        let value = serde_json::from_str(field).map_err(|error| in_words(&error))?;
         Ok(Answered::Done(OpValue::Json(value)))
     }
 }

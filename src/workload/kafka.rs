@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 use super::txn::Keys;
 use super::{
-    Answered, Call, Last, Op, Rpc, Setting, Workload, WorkloadKind, WorkloadResult, refuses_nothing,
+    Answered, Call, Last, Op, Rpc, Setting, Workload, WorkloadKind, WorkloadResult, in_words, refuses_nothing,
 };
 use crate::check::kafka::kafka;
 use crate::history::{EventKind, Flag, OpValue};
@@ -254,7 +254,7 @@ impl Workload for Kafka {
     }
 
     fn answered(&mut self, worker: usize, op: &Op, request: &str, field: &str) -> Result<Answered, String> {
-        let wrong = |error: serde_json::Error| error.to_string();
+        let wrong = |error: serde_json::Error| in_words(&error);
         match request {
             "send" => {
                 let offset: i64 = serde_json::from_str(field).map_err(wrong)?;

@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 use serde_json::{Value as Json, json};
 
-use super::{Answered, Call, Op, Rpc, Setting, Workload, WorkloadKind, WorkloadResult};
+use super::{Answered, Call, Op, Rpc, Setting, Workload, WorkloadKind, WorkloadResult, in_words};
 use crate::check::linearizable::lin_kv;
 use crate::history::{EventKind, OpValue};
 use crate::node::Time;
@@ -106,7 +106,7 @@ impl Workload for LinKv {
         if request != "read" {
             return Ok(Answered::Done(op.value.clone()));
         }
-        let value: Json = serde_json::from_str(field).map_err(|error| error.to_string())?;
+        let value: Json = serde_json::from_str(field).map_err(|error| in_words(&error))?;
         Ok(Answered::Done(OpValue::Json(json!([op.value.to_json()[0], value]))))
     }
 

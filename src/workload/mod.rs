@@ -18,6 +18,7 @@ mod txn;
 pub mod txn_list_append;
 pub mod txn_rw_register;
 pub mod unique_ids;
+mod words;
 
 use std::fmt::{self, Debug};
 use std::time::Duration;
@@ -31,6 +32,7 @@ use serde_json::Value as Json;
 use self::final_reads::FinalReads;
 pub use self::options::Options;
 pub use self::result::WorkloadResult;
+pub(crate) use self::words::in_words;
 use crate::history::{EventKind, Flag, History, OpValue};
 use crate::node::Time;
 
@@ -254,7 +256,7 @@ pub trait Workload: Debug + Send {
 
 /// Reads a JSON list in which `null` stands for the empty one, as in Maelstrom.
 fn list<T: serde::de::DeserializeOwned>(field: &str) -> Result<Vec<T>, String> {
-    let list: Option<Vec<T>> = serde_json::from_str(field).map_err(|error| error.to_string())?;
+    let list: Option<Vec<T>> = serde_json::from_str(field).map_err(|error| in_words(&error))?;
     Ok(list.unwrap_or_default())
 }
 

@@ -5,7 +5,8 @@ use rand_pcg::Pcg64;
 use serde_json::json;
 
 use super::{
-    Answered, Call, FinalReads, Last, Op, Rpc, Workload, WorkloadKind, WorkloadResult, refuses_nothing,
+    Answered, Call, FinalReads, Last, Op, Rpc, Workload, WorkloadKind, WorkloadResult, in_words,
+    refuses_nothing,
 };
 use crate::check::counter::counter;
 use crate::history::{History, OpValue};
@@ -86,7 +87,7 @@ impl Workload for Counter {
                 Ok(value) => OpValue::Int(value),
                 // An integer as well, if none that can be right.
                 Err(_) if is_integer(field) => OpValue::Json(field.into()),
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(in_words(&error)),
             }
         } else {
             op.value.clone()

@@ -3,7 +3,7 @@
 use rand_pcg::Pcg64;
 use serde_json::{Value as Json, json};
 
-use super::{Answered, Call, Op, Rpc, Workload, WorkloadKind, WorkloadResult, refuses_nothing};
+use super::{Answered, Call, Op, Rpc, Workload, WorkloadKind, WorkloadResult, in_words, refuses_nothing};
 use crate::check::unique_ids;
 use crate::history::OpValue;
 use crate::node::Time;
@@ -13,8 +13,8 @@ pub const KIND: WorkloadKind = WorkloadKind {
     name: "unique-ids",
     about: "Ids are never handed out twice",
     new: |_| Box::new(UniqueIds),
-    check: |history, _| {
-        let result = unique_ids::unique_ids(history);
+    check: |history, options| {
+        let result = unique_ids::unique_ids(history, options.strict_maelstrom);
         let line = format!("{} received, {} duplicated", result.acknowledged_count, result.duplicated_count);
         WorkloadResult::new(result.valid, &result).with(result.findings(history), vec![("ids", line)])
     },
@@ -43,7 +43,7 @@ impl Workload for UniqueIds {
     }
 
     fn answered(&mut self, _: usize, _: &Op, _: &str, field: &str) -> Result<Answered, String> {
-        let id: Json = serde_json::from_str(field).map_err(|error| error.to_string())?;
+        let id: Json = serde_json::from_str(field).map_err(|error| in_words(&error))?;
         // Integers of more than 64 bits differ by their digits.
         let is_exact = !id.is_f64();
         Ok(Answered::Done(OpValue::Json(if is_exact { id } else { field.into() })))

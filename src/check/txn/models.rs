@@ -164,6 +164,8 @@ impl FromStr for Model {
     type Err = UnknownModel;
 
     fn from_str(name: &str) -> Result<Self, UnknownModel> {
+        // Maelstrom's lists have spaces around their commas.
+        let name = name.trim();
         let called = |model: &Model| {
             let row = model.row();
             row.canonical == name || row.friendly == name || row.aliases.contains(&name)

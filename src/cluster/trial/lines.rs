@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::workload::in_words;
+
 /// How much of a bad line is shown.
 const EXCERPT: usize = 200;
 
@@ -33,7 +35,7 @@ pub(super) fn envelope(line: &[u8]) -> Result<Envelope<'_>, String> {
     if line.trim_ascii_start().first() == Some(&b'[') {
         return Err("a message is an object, and not an array".to_owned());
     }
-    serde_json::from_slice(line).map_err(|error| error.to_string())
+    serde_json::from_slice(line).map_err(|error| in_words(&error))
 }
 
 /// What the author of a line that is no message may have meant.
