@@ -153,7 +153,7 @@ fn what_a_run_stores_is_judged_alike() {
             "--time-limit",
             "1",
             "--rate",
-            "40",
+            "400",
             "--",
             workload,
         ]);

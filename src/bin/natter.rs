@@ -16,8 +16,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use mimalloc::MiMalloc;
 use natter::challenge::{Challenge, Choice, Row, failed, table};
-use natter::check::Valid;
 use natter::check::stats::Stats;
+use natter::check::{Finding, Valid};
 use natter::cluster::process::{self, NodeCommand, RunError, Signals};
 use natter::cluster::scenario::{Scenario, Verbosity};
 use natter::cluster::trial::Results;
@@ -378,6 +378,20 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let history = stored_history(&file, workload.reads_sets)
         .with_context(|| format!("cannot read a history from {}", file.display()))?;
     let (stats, mut judged) = (Stats::of(&history), (workload.check)(&history, options));
+    judged.findings = judged.findings.into_iter().map(|finding| finding.with_nodes(&history)).collect();
+    if judged.findings.is_empty() && (judged.valid == Valid::Unknown || stats.all.ok_count == 0) {
+        let kinds: Vec<String> =
+            stats.by_f.iter().map(|(f, tally)| format!("{} `{f}`", tally.count)).collect();
+        let kinds = if kinds.is_empty() { "no operation".to_owned() } else { kinds.join(", ") };
+        judged.findings.push(Finding::new(
+            format!("Nothing could be judged: the history has {kinds}, and none that shows anything of {}.", workload.name),
+            "Is it of another workload, or cut short? An operation is an `invoke` and, by the same process, an `ok`, `fail` or \
+             `info`.",
+        ));
+    }
+    if history.is_cut_short() {
+        judged.findings.push(Finding::new("The last line of the history is cut off. It was left out.", ""));
+    }
     // The verdict is the workload's. What else a run needs is told.
     judged.findings.extend(stats.finding());
     print(&if args.json {
@@ -444,10 +458,11 @@ fn challenge(args: &ChallengeArgs) -> anyhow::Result<u8> {
             match run(title, &scenario, command, (&signals, Verbosity::default())) {
                 Ok((results, stored)) => {
                     rows.extend(name.rows(label, &results));
-                    stored.write(
-                        &results,
-                        &summary(&scenario, &results, &stored.dir.path().display().to_string()),
-                    )?;
+                    let told = summary(&scenario, &results, &stored.dir.path().display().to_string());
+                    if results.valid != Valid::True {
+                        to_stderr(&format!("natter: {} with {label}:\n{}", name.name(), told.trim_end()));
+                    }
+                    stored.write(&results, &told)?;
                 }
                 Err(error)
                     if matches!(

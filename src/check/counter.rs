@@ -112,6 +112,13 @@ impl CounterResult {
     /// What is wrong, in words.
     #[must_use]
     pub fn findings(&self, history: &History) -> Vec<Finding> {
+        if self.final_reads.is_empty() && self.errors.is_empty() {
+            let what = "There is no final read (`final?`) that succeeded, so that nothing was checked.";
+            return vec![Finding::new(
+                what,
+                "Final reads are what clients do last, when everything has come to rest.",
+            )];
+        }
         let Some(&first) = self.errors.first() else { return Vec::new() };
         let event = &history.events()[first];
         let what = format!(
@@ -127,8 +134,8 @@ impl CounterResult {
         let hint = if is_beyond(|shown, most| shown > most, self.acceptable.last().map(|&(_, most)| most)) {
             "Negative additions were lost, or positive ones were counted twice, perhaps because a request was sent again."
         } else if is_beyond(|shown, least| shown < least, self.acceptable.first().map(|&(least, _)| least)) {
-            "Additions were lost, or have not reached this node ten seconds after the last one; or negative ones were counted \
-             twice."
+            "Additions were lost, or have not reached this node ten seconds after the last one: what seq-kv shows may be old, \
+             unless the node has just written something to it. Or negative additions were counted twice."
         } else {
             "No set of the additions that may have happened makes that."
         };

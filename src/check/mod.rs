@@ -12,7 +12,11 @@ pub mod stats;
 pub mod txn;
 pub mod unique_ids;
 
+use std::collections::BTreeSet;
+
 use serde::{Serialize, Serializer};
+
+use crate::history::{History, Process};
 
 /// A verdict. Of several, the worst counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +65,29 @@ impl Finding {
     pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { what: what.into(), count: 1, events: Vec::new(), hint: hint.into() }
     }
+
+    /// The same, with the nodes that the processes of its events talked to, where only processes are named.
+    #[must_use]
+    pub fn with_nodes(mut self, history: &History) -> Self {
+        let of_event = |&event: &usize| history.events().get(event).map(|event| event.process);
+        let processes: BTreeSet<Process> = self.events.iter().filter_map(of_event).collect();
+        let named = processes.iter().filter_map(|&process| {
+            let (Process::Client(number), Some(node)) = (process, history.node_name(process)) else {
+                return None;
+            };
+            let is_named = self.what.contains(&history.name_of(process));
+            (!is_named).then(|| format!("{number} to {node}"))
+        });
+        let named: Vec<String> = named.take(NODES_NAMED).collect();
+        if !named.is_empty() {
+            self.what += &format!(" (Process {}.)", named.join(", "));
+        }
+        self
+    }
 }
+
+/// So many processes are told the nodes of.
+const NODES_NAMED: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -28,6 +28,7 @@ pub struct History {
     /// The nodes' names, if they aren't n0, n1, ….
     names: Vec<String>,
     last_reads: LastReads,
+    cut_short: bool,
 }
 
 /// One event.
@@ -240,6 +241,12 @@ impl History {
             (_, Some(node)) => format!("{node} ({process})"),
             (_, None) => process.to_string(),
         }
+    }
+
+    /// Whether it was read from a file whose last line was cut off.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
     }
 
     /// All events, oldest first.

@@ -53,17 +53,27 @@ impl History {
     /// and perhaps `node`, `error` and `final?`. Where `reads_sets` is set, what reads show are sets.
     ///
     /// # Errors
-    /// If a line is no event; nothing is left out.
-    pub fn from_json_lines(lines: impl BufRead, reads_sets: bool) -> Result<Self, ReadError> {
+    /// If a line is no event. The last one alone is left out if it is cut off: natter was killed, or the disk was full.
+    pub fn from_json_lines(mut lines: impl BufRead, reads_sets: bool) -> Result<Self, ReadError> {
         let mut reader = Reader { reads_sets, ..Reader::default() };
-        for (number, line) in lines.lines().enumerate() {
-            let line = line?;
-            if line.trim().is_empty() {
+        let (mut number, mut line) = (0, String::new());
+        while {
+            line.clear();
+            lines.read_line(&mut line)? > 0
+        } {
+            number += 1;
+            // A byte order mark.
+            let text = line.trim_start_matches('\u{feff}').trim();
+            if text.is_empty() {
                 continue;
             }
-            let event: Result<Json, String> = serde_json::from_str(&line).map_err(|error| error.to_string());
-            let taken = event.and_then(|event| reader.take(event));
-            taken.map_err(|why| ReadError::Line { line: number + 1, why })?;
+            let event: Result<Json, serde_json::Error> = serde_json::from_str(text);
+            if event.as_ref().is_err_and(serde_json::Error::is_eof) && !line.ends_with('\n') {
+                reader.history.cut_short = true;
+                break;
+            }
+            let taken = event.map_err(|error| error.to_string()).and_then(|event| reader.take(event));
+            taken.map_err(|why| ReadError::Line { line: number, why })?;
         }
         Ok(reader.history)
     }
@@ -247,6 +257,20 @@ mod tests {
     }
 
     #[test]
+    fn a_last_line_that_is_cut_off_is_left_out_and_any_other_is_an_error() {
+        let cut = LINES.trim_end();
+        for end in [1, 10, 50] {
+            let text = &cut[..cut.len() - end];
+            let history = History::from_json_lines(text.as_bytes(), true).expect("a history");
+            assert_eq!((history.events().len(), history.is_cut_short()), (3, true), "{end}");
+            let line = format!("{text}\n");
+            assert!(History::from_json_lines(line.as_bytes(), true).is_err(), "{end}");
+        }
+        let whole = History::from_json_lines(format!("\u{feff}{cut}").as_bytes(), true).expect("a history");
+        assert_eq!((whole.events().len(), whole.is_cut_short()), (4, false));
+    }
+
+    #[test]
     fn edn_is_read_alike() {
         let text = r#"
             {:index 0, :time 5, :process 0, :type :invoke, :f :txn, :value [[:r 3 nil] [:append 3 4]]}
@@ -265,7 +289,7 @@ mod tests {
     fn what_is_no_event_is_told_with_its_line() {
         for (line, named) in [
             ("7", "not an event"),
-            ("{", "EOF"),
+            ("{", "EOF while"),
             (r#"{"type":"ok","f":"read"}"#, "process"),
             (r#"{"type":"yes","process":1,"f":"read"}"#, "yes"),
             (r#"{"type":"ok","process":-1,"f":"read"}"#, "natural"),
@@ -274,7 +298,7 @@ mod tests {
             (r#"{"type":"ok","process":1,"f":"read","value":{"since":9}}"#, "index 9"),
             (r#"{"type":"ok","process":1,"f":"read","value":{"repeated":[7]}}"#, "pairs"),
         ] {
-            let error = History::from_json_lines(format!("\n{line}").as_bytes(), true).expect_err("wrong");
+            let error = History::from_json_lines(format!("\n{line}\n").as_bytes(), true).expect_err("wrong");
             let told = error.to_string();
             assert!(told.starts_with("line 2: ") && told.contains(named), "{line}: {told}");
         }

@@ -88,7 +88,7 @@ impl Trial {
         findings.extend(malformed.filter_map(|mishap| mishap.finding(false)));
         findings.extend(strays.findings(self.scenario.options.strict_maelstrom));
         findings.extend(self.unended);
-        findings.extend(workload.findings.iter().cloned());
+        findings.extend(workload.findings.iter().map(|finding| finding.clone().with_nodes(&history)));
         let wanting = stats.finding().into_iter().chain(availability.finding(self.scenario.availability));
         for finding in wanting {
             // Errors are a mistake only where nothing else happens.
