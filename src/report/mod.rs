@@ -92,11 +92,15 @@ pub fn summary(scenario: &Scenario, results: &Results, path: &str) -> String {
     line(
         "operations",
         format!(
-            "{} ok, {} failed, {} unknown ({:.2} % ok)",
+            "{} ok, {} failed, {} unknown{}",
             all.ok_count,
             all.fail_count,
             all.info_count,
-            100.0 * availability.ok_fraction
+            if all.count > 0 {
+                format!(" ({:.2} % ok)", 100.0 * availability.ok_fraction)
+            } else {
+                String::new()
+            }
         ),
     );
     if !faults.is_empty() {

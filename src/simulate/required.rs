@@ -7,7 +7,7 @@
 //! | … after a node was started again | its start grace more |
 //! | … with a latency budget of more than a second | twice as much more as the budget is longer than that |
 //! | silence, where everybody can be reached | 5 s or, if that is longer, 12 one-way delays after the last value or change, or after the last node learnt something; 15 s where it may take three times as long; with a latency budget of more than a second thrice as much more as the budget is longer than that |
-//! | little noise, where not | a message a second of all nodes together with one dead member, four of all that can reach each other where more is wrong, on average over the minute that begins a minute or, if that is longer, 12 one-way delays after |
+//! | little noise, where not | a message a second of all nodes together with one dead member, four of all that can reach each other where more is wrong, on average over the minute that begins a minute or, if that is longer, 90 one-way delays after |
 //!
 //! The simple design is no product. It sends each neighbour one batch after the other, along the topology it is given, and
 //! tries neighbours that don't answer for ever. What it is allowed beyond that is in [`Required::of`] and nowhere else.
@@ -46,6 +46,8 @@ const SILENCE_BUDGETS: u32 = 3;
 const WATCHED: Duration = Duration::from_secs(60);
 /// Noise counts from so long after the last value or change…
 const NOISE_AFTER: Duration = Duration::from_secs(60);
+/// …or, if that is longer, so many one-way delays…
+const NOISE_DELAYS: u32 = 90;
 /// …for so long.
 pub(super) const NOISE_WINDOW: Duration = Duration::from_secs(60);
 
@@ -152,7 +154,7 @@ impl Required {
 
     /// How long after the last value or change, or after a node has learnt something, noise counts.
     pub(super) fn noise_from(&self) -> Duration {
-        (NOISE_AFTER.max(DELAYS * self.delay_max) + self.late).saturating_add(self.allowance)
+        (NOISE_AFTER.max(NOISE_DELAYS * self.delay_max) + self.late).saturating_add(self.allowance)
     }
 
     /// The most messages that all nodes together may send within the window.

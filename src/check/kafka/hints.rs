@@ -35,12 +35,14 @@ pub(super) const LOST: &str = "The message was acknowledged and then overwritten
 /// Two messages at one offset.
 pub(super) const INCONSISTENT: &str = "An offset was handed out twice: mostly because two nodes count on \
     their own, or both read a counter before either writes it back. Let one node own each key, or take \
-    offsets from lin-kv by compare-and-set.";
+    offsets from lin-kv by compare-and-set. Or sends are answered with other offsets than polls show, such as one \
+    too many.";
 
 /// One message at two offsets.
 pub(super) const DUPLICATE: &str = "A send was carried out twice, mostly because it was retried or \
     forwarded again after a time-out: a request that timed out may have been carried out. Recognize a \
-    repeated request where the log is kept, by its sender and its message id.";
+    repeated request where the log is kept, by its sender and its message id. Or sends are answered with other \
+    offsets than polls show.";
 
 /// Offsets that sink.
 pub(super) const SEND_BACK: &str = "A later send got a lower offset: offsets come from several counters, \

@@ -192,7 +192,7 @@ pub(super) fn hint(name: &str) -> &'static str {
             "A value that was overwritten came back. Check that replicas do not fall back to an older version."
         }
         GARBAGE_READ => {
-            "Check how values are stored, merged and encoded: the node made this value up, or returned another key's."
+            "Check how values are stored, merged and encoded: the node made this value up, returned another key's, or did not answer with the operations of the request, in their order, with the same keys and types."
         }
         EMPTY_GRAPH => "Run longer, with more clients or fewer keys, so that transactions meet.",
         SEARCH_CUT_SHORT => "Check a shorter history.",
