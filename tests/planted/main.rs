@@ -28,7 +28,7 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 
 /// What the crate is built from.
-const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "src", "benches"];
+const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "src", "benches", "examples"];
 
 /// What most bugs are found with.
 const OPTIONS: &str = "--node-count 9 --rate 20";
