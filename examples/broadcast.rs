@@ -3,7 +3,7 @@
 //! Each node keeps the values that each other node is known to hold. Several times a second it tells each of them what that one
 //! may lack, all in one message, and takes the answer for granted. A node that was killed has forgotten everything, and says so.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ struct Gossip {
 struct State {
     values: BTreeSet<i64>,
     /// What each other node is known to hold.
-    known: HashMap<String, BTreeSet<i64>>,
+    known: BTreeMap<String, BTreeSet<i64>>,
 }
 
 type Node = Context<State>;

@@ -1,6 +1,6 @@
 //! Challenge 5c: logs with few messages. The first node keeps all logs; the others hand it their requests, two messages for each.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use natter::app::{App, Context, Error};
@@ -15,7 +15,7 @@ struct Send {
 
 #[derive(Deserialize, Serialize)]
 struct Offsets {
-    offsets: HashMap<String, usize>,
+    offsets: BTreeMap<String, usize>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -25,8 +25,8 @@ struct Keys {
 
 #[derive(Default)]
 struct Logs {
-    messages: HashMap<String, Vec<Value>>,
-    committed: HashMap<String, usize>,
+    messages: BTreeMap<String, Vec<Value>>,
+    committed: BTreeMap<String, usize>,
 }
 
 type Node = Context<Logs>;
@@ -64,7 +64,7 @@ async fn poll(node: Node, request: Offsets) -> Result<Value, Error> {
     if let Some(answer) = forwarded(&node, "poll", &request).await {
         return answer;
     }
-    let mut msgs: HashMap<String, Vec<(usize, Value)>> = HashMap::new();
+    let mut msgs: BTreeMap<String, Vec<(usize, Value)>> = BTreeMap::new();
     node.state(|logs| {
         for (key, start) in request.offsets {
             if let Some(log) = logs.messages.get(&key) {
@@ -92,7 +92,7 @@ async fn list_committed(node: Node, request: Keys) -> Result<Value, Error> {
     if let Some(answer) = forwarded(&node, "list_committed_offsets", &request).await {
         return answer;
     }
-    let mut offsets = HashMap::new();
+    let mut offsets = BTreeMap::new();
     node.state(|logs| {
         for key in request.keys {
             if let Some(&offset) = logs.committed.get(&key) {

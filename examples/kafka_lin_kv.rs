@@ -1,6 +1,6 @@
 //! Challenge 5b: logs that all nodes share, on the linearizable store: for each key the log and the offset that was committed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use natter::app::{App, Context, Error};
@@ -15,7 +15,7 @@ struct Send {
 
 #[derive(Deserialize)]
 struct Offsets {
-    offsets: HashMap<String, usize>,
+    offsets: BTreeMap<String, usize>,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +44,7 @@ async fn send(node: Node, Send { key, msg }: Send) -> Result<Value, Error> {
 }
 
 async fn poll(node: Node, Offsets { offsets }: Offsets) -> Result<Value, Error> {
-    let mut msgs = HashMap::new();
+    let mut msgs = BTreeMap::new();
     for (key, start) in offsets {
         let messages: Vec<Value> = node.lin_kv().read(log(&key)).await?.unwrap_or_default();
         let messages: Vec<(usize, Value)> = messages.into_iter().enumerate().skip(start).collect();
@@ -62,7 +62,7 @@ async fn commit(node: Node, Offsets { offsets }: Offsets) -> Result<(), Error> {
 }
 
 async fn list_committed(node: Node, Keys { keys }: Keys) -> Result<Value, Error> {
-    let mut offsets = HashMap::new();
+    let mut offsets = BTreeMap::new();
     for key in keys {
         if let Some(offset) = node.lin_kv().read::<usize>(committed(&key)).await? {
             offsets.insert(key, offset);

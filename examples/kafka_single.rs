@@ -1,6 +1,6 @@
 //! Challenge 5a: logs that are appended to and read in order, on one node.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use natter::app::{App, Context, Error};
@@ -15,7 +15,7 @@ struct Send {
 
 #[derive(Deserialize)]
 struct Offsets {
-    offsets: HashMap<String, usize>,
+    offsets: BTreeMap<String, usize>,
 }
 
 #[derive(Deserialize)]
@@ -25,8 +25,8 @@ struct Keys {
 
 #[derive(Default)]
 struct Logs {
-    messages: HashMap<String, Vec<Value>>,
-    committed: HashMap<String, usize>,
+    messages: BTreeMap<String, Vec<Value>>,
+    committed: BTreeMap<String, usize>,
 }
 
 type Node = Context<Logs>;
@@ -42,7 +42,7 @@ async fn send(node: Node, Send { key, msg }: Send) -> Result<Value, Error> {
 
 async fn poll(node: Node, Offsets { offsets }: Offsets) -> Result<Value, Error> {
     let from = |log: &Vec<Value>, start| log.iter().cloned().enumerate().skip(start).collect::<Vec<_>>();
-    let msgs: HashMap<String, Vec<(usize, Value)>> = node.state(|logs| {
+    let msgs: BTreeMap<String, Vec<(usize, Value)>> = node.state(|logs| {
         let known =
             offsets.into_iter().filter_map(|(key, start)| Some((logs.messages.get(&key)?, key, start)));
         known.map(|(log, key, start)| (key, from(log, start))).collect()
@@ -56,7 +56,7 @@ async fn commit(node: Node, Offsets { offsets }: Offsets) -> Result<(), Error> {
 }
 
 async fn committed(node: Node, Keys { keys }: Keys) -> Result<Value, Error> {
-    let offsets: HashMap<String, usize> = node.state(|logs| {
+    let offsets: BTreeMap<String, usize> = node.state(|logs| {
         keys.into_iter()
             .filter_map(|key| Some((logs.committed.get(&key).copied()?, key)))
             .map(|(at, key)| (key, at))

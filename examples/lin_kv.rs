@@ -4,7 +4,7 @@
 //! A leader appends each request to its log, reads as well, and answers when a majority has the entry. The others hand their
 //! clients' requests to the leader. Indices count from 1; 0 is before the first entry.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -84,13 +84,13 @@ struct Raft {
     committed: usize,
     applied: usize,
     /// What came of each request that has been applied, by its number.
-    results: HashMap<u64, Result<Value, Error>>,
-    store: HashMap<String, Value>,
+    results: BTreeMap<u64, Result<Value, Error>>,
+    store: BTreeMap<String, Value>,
     /// When to want to lead.
     deadline: Time,
     /// Of each other node: how much of the log it is known to hold, and what to send it next.
-    held: HashMap<String, usize>,
-    next: HashMap<String, usize>,
+    held: BTreeMap<String, usize>,
+    next: BTreeMap<String, usize>,
 }
 
 type Node = Context<Raft>;
@@ -217,7 +217,7 @@ fn stand_for_election(node: &Node) {
     let vote = node.state(|raft| {
         (raft.role, raft.term, raft.voted_for, raft.leader) =
             (Role::Candidate, raft.term + 1, Some(id.clone()), None);
-        raft.held = HashMap::from([(id.clone(), 0)]);
+        raft.held = BTreeMap::from([(id.clone(), 0)]);
         let (last_index, last_term) = raft.last();
         Vote { term: raft.term, last_index, last_term }
     });
@@ -240,7 +240,7 @@ fn stand_for_election(node: &Node) {
                 let is_elected = raft.held.len() >= majority;
                 if is_elected {
                     raft.role = Role::Leader;
-                    (raft.held, raft.next) = (HashMap::new(), HashMap::new());
+                    (raft.held, raft.next) = (BTreeMap::new(), BTreeMap::new());
                 }
                 is_elected
             });

@@ -5,7 +5,7 @@
 //! writes of a key the one with the later stamp counts everywhere; a stamp is a count that is greater than any the node has seen,
 //! and the node's name.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use natter::app::{App, Context, Error};
@@ -25,13 +25,13 @@ type Stamp = (u64, String);
 #[derive(Deserialize, Serialize)]
 struct Writes {
     stamp: Stamp,
-    writes: HashMap<u64, Value>,
+    writes: BTreeMap<u64, Value>,
 }
 
 #[derive(Default)]
 struct Store {
     count: u64,
-    registers: HashMap<u64, (Stamp, Value)>,
+    registers: BTreeMap<u64, (Stamp, Value)>,
 }
 
 impl Store {
@@ -49,7 +49,7 @@ type Node = Context<Store>;
 async fn txn(node: Node, Txn { mut txn }: Txn) -> Result<Value, Error> {
     let told = node.state(|store| {
         let stamp = (store.count + 1, node.id().to_string());
-        let mut writes = HashMap::new();
+        let mut writes = BTreeMap::new();
         for (kind, key, value) in &mut txn {
             if kind == "w" {
                 writes.insert(*key, value.clone());
@@ -123,7 +123,7 @@ mod tests {
         async fn one_by_one(node: Node, request: Txn) -> Result<Value, Error> {
             for (_, key, value) in request.txn.iter().filter(|(kind, ..)| kind == "w") {
                 let stamp = node.state(|store| (store.count + 1, node.id().to_string()));
-                let told = Writes { stamp, writes: HashMap::from([(*key, value.clone())]) };
+                let told = Writes { stamp, writes: BTreeMap::from([(*key, value.clone())]) };
                 tell_others(&node, &told);
                 node.state(|store| store.write(&told.stamp, *key, value.clone()));
                 node.sleep(std::time::Duration::from_millis(5)).await;

@@ -260,8 +260,9 @@ impl Check {
         let faults: Vec<String> = nemesis.iter().map(|fault| fault.name()).collect();
         let faults = if faults.is_empty() { "none".to_owned() } else { faults.join(", ") };
         let mut text = format!(
-            "{} with seed {seed} fails: {node_count} nodes, {time_limit} s at rate {rate}, latency {latency} ms, faults: {faults}\n\n",
-            workload.name
+            "{} with seed {seed} fails: {node_count} node{}, {time_limit} s at rate {rate}, latency {latency} ms, faults: {faults}\n\n",
+            workload.name,
+            if *node_count == 1 { "" } else { "s" },
         );
         text += &wrong.map_or_else(String::new, |wrong| wrong.told);
         text += "\n\nthe last messages:\n";
@@ -313,5 +314,59 @@ impl Wrong {
         let first = results.findings.first().map_or("", |finding| &finding.hint);
         let is_empty = results.workload.valid != Valid::False && results.availability.valid == Valid::True;
         Some(Self { is_empty, told: told.join("\n\n"), kind: format!("{:?} {first}", results.valid) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Context;
+    use crate::workload::{broadcast, echo};
+    use serde_json::{Value as Json, json};
+    use std::panic::catch_unwind;
+
+    /// What a check says that fails.
+    fn said<S: Send + 'static>(check: Check, app: fn() -> App<S>) -> String {
+        let panic = catch_unwind(|| check.run(app)).expect_err("it fails");
+        panic.downcast_ref::<String>().expect("a text").clone()
+    }
+
+    /// Forgets every third request.
+    fn forgetful() -> App<u64> {
+        App::new(0).on("echo", |node: Context<u64>, request: Json| async move {
+            let count = node.state(|count| {
+                *count += 1;
+                *count
+            });
+            if count.is_multiple_of(3) {
+                node.sleep(Duration::from_secs(60)).await;
+            }
+            Ok(json!({ "echo": request["echo"] }))
+        })
+    }
+
+    #[test]
+    fn a_failing_run_is_made_small_told_and_the_same_each_time() {
+        let check = check(echo::KIND).nodes(3).faults([FaultKind::Partition, FaultKind::Loss]).seeds(5..20);
+        let told = said(check.clone(), forgetful);
+        assert!(told.starts_with("echo with seed "), "{told}");
+        for part in ["fails: 1 node,", "faults: none", "timed out", "the last messages:", "c1 to n0, sent"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert_eq!(said(check, forgetful), told);
+    }
+
+    #[test]
+    fn a_node_that_misbehaves_is_named() {
+        let mute = || App::new(()).on("topology", |_, _: Json| async { Ok(json!({ "extra": 1 })) });
+        let told = said(check(broadcast::KIND).seeds(0..3), mute);
+        assert!(told.contains("n0 answered `topology`") && told.contains("extra"), "{told}");
+    }
+
+    #[test]
+    fn runs_that_show_nothing_fail_if_most_do() {
+        let silent = || App::new(());
+        let told = said(check(broadcast::KIND).seeds(0..10), silent);
+        assert!(told.contains("not one `broadcast`"), "{told}");
     }
 }
