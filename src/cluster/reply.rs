@@ -146,6 +146,15 @@ mod tests {
     }
 
     #[test]
+    fn a_code_that_is_no_integer_is_named() {
+        for (code, named) in [(r#""code":"22","#, r#"`code` is "22""#), ("", "`code` is missing")] {
+            let body = format!(r#"{{"type":"error","in_reply_to":7,{code}"text":"why"}}"#);
+            let error = judge(&Op::READ, &body).expect_err("an error").error;
+            assert!(error.starts_with(CODELESS) && error.contains(named) && error.contains("why"), "{error}");
+        }
+    }
+
+    #[test]
     fn errors_are_definite_as_their_codes_say() {
         for (code, name, definite) in [
             ("0", "timeout", false),
