@@ -10,7 +10,7 @@ pub(crate) struct Random {
 }
 
 /// SplitMix64's step: 2^64 divided by the golden ratio, made odd.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Random {
     /// The generator that `seed` names.

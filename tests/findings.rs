@@ -70,9 +70,9 @@ fn what_natter_did_to_nodes_is_counted_and_not_blamed_on_them() {
     for fault in [FaultKind::Kill, FaultKind::KillForGood, FaultKind::Pause] {
         let scenario = Scenario {
             node_count: 3,
-            time_limit: 30.0,
+            time_limit: 100.0,
             nemesis: vec![fault],
-            nemesis_interval: 3.0,
+            nemesis_interval: 10.0,
             ..scenario(unique_ids::KIND)
         };
         let results = run(&scenario, right);

@@ -18,7 +18,7 @@ use super::executor::{Done, Task};
 use super::{Error, Kv, Rpc};
 use crate::node::{Outbox, Time};
 use crate::protocol::ErrorCode;
-use crate::random::scatter;
+use crate::random::{STEP, scatter};
 
 /// A message, as far as every message is alike.
 #[derive(Deserialize)]
@@ -189,8 +189,10 @@ impl Inner {
     }
 
     pub(super) fn bits(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(1);
-        scatter(scatter(self.random))
+        // Neighbouring seeds never meet: a step is far longer than what is between them.
+        let bits = scatter(self.random);
+        self.random = self.random.wrapping_add(STEP);
+        bits
     }
 
     /// Sends a body, of which the text of the fields is given.
