@@ -2,23 +2,20 @@
 //!
 //! Every result is checked, outside the time that is measured.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use natter::cluster::scripted::Scripted;
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::{Node, Outbox, Time};
-use natter::protocol::LineBuf;
+use natter::protocol::{Line, LineBuf};
 use natter::simple::Simple;
 use serde_json::{Value as Json, json};
 
 /// Requests in one measured batch.
 const REQUESTS: usize = 1000;
-
-/// Between any two nodes, one way.
-const LATENCY: Duration = Duration::from_millis(100);
 
 fn line(src: &str, body: &Json) -> LineBuf {
     json!({ "src": src, "dest": "n0", "body": body }).to_string().into()
@@ -47,9 +44,7 @@ fn handle<N: Node>(node: &N, lines: &[LineBuf]) -> Outbox {
 
 /// The bodies of what a node said.
 fn bodies(out: &Outbox) -> Vec<Json> {
-    let lines = out.lines();
-    let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice::<Json>(line).expect("JSON")["body"].take()).collect()
+    out.messages().iter().map(|sent| serde_json::from_slice(sent.body).expect("JSON")).collect()
 }
 
 /// One load for one design: `requests` to a fresh node of a cluster of `nodes` that holds `values`.
@@ -132,9 +127,6 @@ fn nodes(criterion: &mut Criterion) {
 /// Something that a node is called for, and when.
 type Call = (Time, Option<LineBuf>);
 
-/// A line under way: when it arrives, its number, and the node to which it goes.
-type Packet = (Time, usize, usize, Vec<u8>);
-
 /// Calls a node: with a line, or for a tick.
 fn call<N: Node>(node: &N, (now, line): &mut Call, scratch: &mut N::Scratch, out: &mut Outbox) {
     match line {
@@ -159,6 +151,43 @@ fn star_node<N: Node>(new: fn(Config, u64) -> N, nodes: usize, index: usize) -> 
     node
 }
 
+/// A node, all that it is called for, and what it prints.
+struct Recorded<N> {
+    node: N,
+    calls: Mutex<Vec<Call>>,
+    printed: Mutex<Vec<u8>>,
+}
+
+impl<N: Node> Recorded<N> {
+    fn record(&self, call: Call, out: &Outbox) {
+        self.calls.lock().expect("no panic").push(call);
+        self.printed.lock().expect("no panic").extend_from_slice(&out.lines());
+    }
+}
+
+impl<N: Node> Node for Recorded<N> {
+    type Scratch = N::Scratch;
+
+    fn handle(&self, now: Time, line: Line<'_>, scratch: &mut N::Scratch, out: &mut Outbox) {
+        let copy = LineBuf::from(line.bytes());
+        self.node.handle(now, line, scratch, out);
+        self.record((now, Some(copy)), out);
+    }
+
+    fn tick(&self, now: Time, out: &mut Outbox) {
+        self.node.tick(now, out);
+        self.record((now, None), out);
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.node.next_deadline()
+    }
+
+    fn finish(&self, now: Time, out: &mut Outbox) {
+        self.node.finish(now, out);
+    }
+}
+
 /// All that a hub is called for while clients broadcast at it, once every `interval`, and until the last value has
 /// arrived at every other node and was acknowledged; and what it prints. The other nodes are of the same design.
 fn calls_of_hub<N: Node>(
@@ -166,58 +195,22 @@ fn calls_of_hub<N: Node>(
     nodes: usize,
     interval: Duration,
 ) -> (Vec<Call>, Vec<u8>) {
-    let cluster: Vec<N> = (0..nodes).map(|index| star_node(new, nodes, index)).collect();
-    let broadcast = |i: usize| line("c1", &json!({ "type": "broadcast", "msg_id": i, "message": i }));
-    let (mut calls, mut printed) = (Vec::new(), Vec::new());
-    let (mut scratch, mut out) = (N::Scratch::default(), Outbox::default());
-    let mut under_way: BinaryHeap<Reverse<Packet>> = BinaryHeap::new();
-    let (mut begun, mut sent) = (0, 0);
-    let end = Time::ZERO + interval * REQUESTS as u32 + Duration::from_secs(5);
-    loop {
-        let next_broadcast = (begun < REQUESTS).then(|| Time::ZERO + interval * begun as u32);
-        let arrival = under_way.peek().map(|Reverse((due, ..))| *due);
-        let tick = cluster.iter().filter_map(Node::next_deadline).min();
-        let Some(now) = [next_broadcast, arrival, tick].into_iter().flatten().min().filter(|now| *now <= end)
-        else {
-            break;
-        };
-        let mut due: Vec<(usize, Option<LineBuf>)> = Vec::new();
-        if next_broadcast == Some(now) {
-            due.push((0, Some(broadcast(begun))));
-            begun += 1;
-        }
-        while let Some(Reverse((at, ..))) = under_way.peek()
-            && *at <= now
-            && let Some(Reverse((_, _, dest, line))) = under_way.pop()
-        {
-            due.push((dest, Some(line.into())));
-        }
-        let ticking = (0..nodes).filter(|&index| cluster[index].next_deadline().is_some_and(|at| at <= now));
-        due.extend(ticking.map(|index| (index, None)));
-        for (index, line) in due {
-            if index == 0 {
-                calls.push((now, line.clone()));
-            }
-            call(&cluster[index], &mut (now, line), &mut scratch, &mut out);
-            if index == 0 {
-                printed.extend_from_slice(&out.lines());
-            }
-            for line in out.lines().split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                let dest = serde_json::from_slice::<Json>(line).expect("JSON")["dest"].take();
-                if let Some(dest) = dest.as_str().and_then(|name| name.strip_prefix('n')) {
-                    let dest = dest.parse().expect("a node");
-                    under_way.push(Reverse((now + LATENCY, sent, dest, line.to_owned())));
-                    sent += 1;
-                }
-            }
-            out.clear();
-        }
+    let node = |index| Recorded {
+        node: star_node(new, nodes, index),
+        calls: Mutex::default(),
+        printed: Mutex::default(),
+    };
+    let mut cluster = Scripted::new((0..nodes).map(node).collect());
+    for value in 0..REQUESTS {
+        cluster.ask(0, json!({ "type": "broadcast", "message": value }));
+        cluster.run_for(interval);
     }
-    let read = line("c1", &json!({ "type": "read", "msg_id": 1 }));
-    for node in &cluster {
-        node.handle(end, read.clone().line(), &mut scratch, &mut out);
-        all_show(&bodies(&out), REQUESTS);
-        out.clear();
+    cluster.run_for(Duration::from_secs(5));
+    let recorded = &cluster.nodes[0];
+    let calls = std::mem::take(&mut *recorded.calls.lock().expect("no panic"));
+    let printed = std::mem::take(&mut *recorded.printed.lock().expect("no panic"));
+    for index in 0..nodes {
+        all_show(&[cluster.ask(index, json!({ "type": "read" }))], REQUESTS);
     }
     (calls, printed)
 }

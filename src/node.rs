@@ -5,9 +5,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::iter;
 use std::ops::Add;
 use std::time::Duration;
 
+use crate::protocol::encode::{self, Envelope};
 use crate::protocol::{Line, Rope, Value};
 
 /// A point in time: nanoseconds since an origin that the driver chose. Never compared between drivers.
@@ -79,11 +81,44 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 /// What a call to a [`Node`] wants done: messages to send and things an operator should hear of.
 ///
 /// Messages are encoded as they are sent, each one line of JSON with its newline, one after the other in one
-/// rope, so that a driver writes many of them at once.
+/// rope, so that a driver writes many of them at once. A driver that hands them on itself, like the simulator, is told where
+/// each begins, and who sends it to whom.
 #[derive(Debug, Default)]
 pub struct Outbox {
     rope: Rope,
+    /// Where each line begins, and where its parts are.
+    envelopes: Vec<(usize, Envelope)>,
     reports: Vec<Report>,
+}
+
+/// A message in an [`Outbox`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent<'a> {
+    /// Who sends it.
+    pub src: Cow<'a, str>,
+    /// To whom.
+    pub dest: Cow<'a, str>,
+    /// Its body: the text of a JSON object, if the node is right.
+    pub body: &'a [u8],
+}
+
+/// The messages in an [`Outbox`].
+#[derive(Debug)]
+pub struct Messages<'a> {
+    lines: Cow<'a, [u8]>,
+    envelopes: &'a [(usize, Envelope)],
+}
+
+impl Messages<'_> {
+    /// Each of them, the first one first.
+    pub fn iter(&self) -> impl Iterator<Item = Sent<'_>> {
+        let starts = self.envelopes.iter().map(|(start, _)| *start);
+        let ends = starts.skip(1).chain(iter::once(self.lines.len()));
+        self.envelopes.iter().zip(ends).map(|((start, envelope), end)| {
+            let (src, dest, body) = envelope.parts(&self.lines[*start..end]);
+            Sent { src, dest, body }
+        })
+    }
 }
 
 /// Something an operator should hear of.
@@ -96,17 +131,27 @@ pub enum Report {
 }
 
 impl Outbox {
-    /// Where to append the next message: whole lines only.
-    pub fn lines_mut(&mut self) -> &mut Vec<u8> {
-        self.rope.own_mut()
+    /// Sends a message, of which `body` appends the body: an object, without line breaks.
+    pub fn send(&mut self, src: &str, dest: &str, body: impl FnOnce(&mut Vec<u8>)) {
+        self.send_rope(src, dest, |rope| body(rope.own_mut()));
     }
 
-    /// Where to append it if a part of it is shared.
-    pub fn rope_mut(&mut self) -> &mut Rope {
-        &mut self.rope
+    /// The same of a body of which a part is shared.
+    pub fn send_rope(&mut self, src: &str, dest: &str, body: impl FnOnce(&mut Rope)) {
+        let start = self.rope.len();
+        let envelope = encode::open_line(self.rope.own_mut(), src, dest);
+        self.envelopes.push((start, envelope));
+        body(&mut self.rope);
+        encode::close_line(self.rope.own_mut());
     }
 
-    /// The messages so far: whole lines. Copied if a part of them is shared.
+    /// The messages so far.
+    #[must_use]
+    pub fn messages(&self) -> Messages<'_> {
+        Messages { lines: self.lines(), envelopes: &self.envelopes }
+    }
+
+    /// Their text: whole lines. Copied if a part of them is shared.
     #[must_use]
     pub fn lines(&self) -> Cow<'_, [u8]> {
         self.rope.bytes()
@@ -128,12 +173,14 @@ impl Outbox {
     #[must_use]
     pub fn replace(&mut self, rope: Rope) -> Rope {
         debug_assert!(rope.is_empty());
+        self.envelopes.clear();
         std::mem::replace(&mut self.rope, rope)
     }
 
     /// Throws the messages away, as they have been written.
     pub fn clear(&mut self) {
         self.rope.clear();
+        self.envelopes.clear();
     }
 
     /// A line of input can't be taken as a message. Off the message path: it allocates.
@@ -214,8 +261,29 @@ mod tests {
     #[test]
     fn replaced_messages_come_out_once() {
         let mut out = Outbox::default();
-        out.lines_mut().extend_from_slice(b"{}\n");
-        assert_eq!(&*out.replace(Rope::default()).bytes(), b"{}\n");
-        assert!(out.is_empty() && out.lines().is_empty());
+        out.send("n0", "c1", |body| body.extend_from_slice(b"{}"));
+        let line = b"{\"src\":\"n0\",\"dest\":\"c1\",\"body\":{}}\n";
+        assert_eq!(&*out.replace(Rope::default()).bytes(), line);
+        assert!(out.is_empty() && out.lines().is_empty() && out.messages().iter().next().is_none());
+    }
+
+    #[test]
+    fn each_message_is_told_with_its_names_and_its_body() {
+        let mut out = Outbox::default();
+        out.send("n0", "c1", |body| body.extend_from_slice(b"{\"a\":1}"));
+        out.send_rope("n0", "c\"2", |body| {
+            body.own_mut().push(b'{');
+            body.share(&b"\"b\":2"[..].into());
+            body.own_mut().push(b'}');
+        });
+        out.send("n\u{e9}", "", |_| {});
+        let messages = out.messages();
+        let told: Vec<_> = messages.iter().map(|Sent { src, dest, body }| (src, dest, body)).collect();
+        let expected: [(&str, &str, &[u8]); 3] =
+            [("n0", "c1", b"{\"a\":1}"), ("n0", "c\"2", b"{\"b\":2}"), ("n\u{e9}", "", b"")];
+        assert_eq!(told, expected.map(|(src, dest, body)| (src.into(), dest.into(), body)));
+        let lines = out.lines();
+        let mut lines = lines.split(|&byte| byte == b'\n').map(serde_json::from_slice::<serde_json::Value>);
+        assert_eq!(lines.nth(1).expect("a line").expect("JSON")["dest"], "c\"2");
     }
 }

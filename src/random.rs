@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A generator that threads share without waiting: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), whose
 /// state is a plain counter.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Random {
     counter: AtomicU64,
 }
 
 /// SplitMix64's step: 2^64 divided by the golden ratio, made odd.
-pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Random {
     /// The generator that `seed` names.

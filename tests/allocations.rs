@@ -9,8 +9,8 @@ use std::time::Duration;
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::load::{Input, Load};
-use natter::node::{Node, Outbox, Time};
-use natter::protocol::{LineBuf, Scratch};
+use natter::node::{Node, Outbox, Sent, Time};
+use natter::protocol::{LineBuf, Scratch, encode};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -81,7 +81,7 @@ impl Counted {
             count += COUNT.get() - before.0;
             bytes += BYTES.get() - before.1;
             assert!(self.out.take_reports().is_empty(), "{line:?}");
-            self.lines += self.out.lines().iter().filter(|&&byte| byte == b'\n').count();
+            self.lines += self.out.messages().iter().count();
             self.out.clear();
         }
         (count, bytes)
@@ -138,16 +138,16 @@ fn two_nodes_exchange_values_without_allocating() {
     let (mut counted, mut messages) = (0, 0);
     // Their queues and tables have grown by then.
     let is_warm = |value: u64| value >= 2000;
-    let mut under_way: [Vec<u8>; 2] = Default::default();
+    let mut under_way: [Vec<Vec<u8>>; 2] = Default::default();
     for value in 0..20_000_u64 {
         now = now + Duration::from_millis(10);
         let body = format!(r#"{{"type":"broadcast","msg_id":{value},"message":{value}}}"#);
         let request = format!(r#"{{"src":"c1","dest":"n0","body":{body}}}"#);
         let mut arriving = std::mem::take(&mut under_way);
-        arriving[value as usize % 2].extend_from_slice(request.as_bytes());
-        for (index, lines) in arriving.iter().enumerate() {
+        arriving[value as usize % 2].push(request.into_bytes());
+        for (index, lines) in arriving.into_iter().enumerate() {
             let Counted { node, scratch, out, .. } = &mut nodes[index];
-            for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            for line in lines {
                 let mut line = LineBuf::from(line);
                 let before = COUNT.get();
                 node.handle(now, line.line(), scratch, out);
@@ -157,10 +157,9 @@ fn two_nodes_exchange_values_without_allocating() {
             let before = COUNT.get();
             node.tick(now, out);
             counted += if is_warm(value) { COUNT.get() - before } else { 0 };
-            let lines = out.lines().into_owned();
-            let to_peer = |line: &&[u8]| !line.windows(4).any(|part| part == b"\"c1\"");
-            let to_peer = lines.split_inclusive(|&byte| byte == b'\n').filter(to_peer);
-            under_way[1 - index].extend(to_peer.flatten());
+            for Sent { src, dest, body } in out.messages().iter().filter(|sent| sent.dest != "c1") {
+                under_way[1 - index].push(encode::line(&src, &dest, |text| text.extend_from_slice(body)));
+            }
             out.clear();
         }
     }

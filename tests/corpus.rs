@@ -1,6 +1,6 @@
 //! What fuzzers have found worth keeping, held to the same checks: `fuzz/` has them.
 
-#![cfg(not(loom))]
+#![cfg(all(feature = "workbench", not(loom)))]
 
 use std::fs;
 use std::path::Path;

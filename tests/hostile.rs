@@ -10,7 +10,8 @@ mod process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use common::{ALL, Cluster, Design, Fate, UP, link, named};
+use common::{ALL, Broadcasts, Cluster, Design, UP, link, link_of, named, started};
+use natter::cluster::scripted::Fate;
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::Inspect;
@@ -139,7 +140,7 @@ struct Outcome {
 /// Broadcasts values to all nodes but the last, which tells each of the others so many lies for each of them.
 fn run<N: Design + Inspect>(lie: Option<Lie>, lies: usize) -> Outcome {
     let mut rng = Pcg64::seed_from_u64(1);
-    let mut cluster = Cluster::<N>::started(NODES, &Config::default());
+    let mut cluster = started::<N>(NODES, &Config::default());
     cluster.fate = Box::new(|message| if message.src == "n4" { Fate::Lose } else { Fate::Deliver });
     // Plans are made, and it is known that the last node doesn't answer.
     for value in 0..STEPS {
@@ -216,9 +217,9 @@ fn lies_cost_little_and_delay_nobody_in_the_simple_design() {
 #[test]
 fn a_hub_that_lies_about_its_period_keeps_nothing_from_anybody() {
     for made_up in [0, 1, 1_000_000, 3_600_000_000, i64::MAX] {
-        let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
+        let mut cluster = started::<LockFree>(NODES, &Config::default());
         cluster.forge = Box::new(move |message| {
-            let mut fields = message.link();
+            let mut fields = link_of(message);
             if message.src == "n0" && fields.is_object() {
                 for field in ["next", "margin", "every", "far"] {
                     fields[field] = json!(made_up);
@@ -240,7 +241,7 @@ fn a_hub_that_lies_about_its_period_keeps_nothing_from_anybody() {
 
 #[test]
 fn a_hub_that_lies_about_its_holdings_keeps_values_only_while_it_lies() {
-    let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
+    let mut cluster = started::<LockFree>(NODES, &Config::default());
     cluster.fate = Box::new(|message| if message.src == "n0" { Fate::Lose } else { Fate::Deliver });
     (1..=1000).for_each(|value| cluster.broadcast(value as usize % NODES, value));
     cluster.run_for_secs(5);
@@ -263,7 +264,7 @@ fn a_hub_that_lies_about_its_holdings_keeps_values_only_while_it_lies() {
 
 #[test]
 fn a_peer_that_reads_nothing_is_sent_32_batches_and_then_left_alone() {
-    let mut cluster = Cluster::<LockFree>::started(2, &Config { queue_limit: 5000, ..Config::default() });
+    let mut cluster = started::<LockFree>(2, &Config { queue_limit: 5000, ..Config::default() });
     // It is known to answer.
     cluster.broadcast(0, 0);
     cluster.run_for_secs(5);
@@ -295,7 +296,7 @@ fn a_peer_that_reads_nothing_is_sent_32_batches_and_then_left_alone() {
 }
 
 fn an_error_is_answered_by_none<N: Design>() {
-    let mut cluster = Cluster::<N>::started(2, &Config::default());
+    let mut cluster = started::<N>(2, &Config::default());
     for body in [
         json!({ "type": "foo" }),
         json!({ "type": "error" }),
@@ -317,7 +318,7 @@ fn an_error_is_answered_by_none_in_either_design() {
 
 #[test]
 fn who_promises_much_and_brings_nothing_does_not_keep_a_node_from_being_repaired() {
-    let mut cluster = Cluster::<LockFree>::started(3, &Config::default());
+    let mut cluster = started::<LockFree>(3, &Config::default());
     cluster.fate = Box::new(|_| Fate::Lose);
     (1..=5000).for_each(|value| cluster.broadcast(1, value));
     cluster.run_for_secs(5);
@@ -344,7 +345,7 @@ fn who_promises_much_and_brings_nothing_does_not_keep_a_node_from_being_repaired
 
 #[test]
 fn who_asks_for_one_comparison_after_another_gets_its_share() {
-    let mut cluster = Cluster::<LockFree>::started(3, &Config::default());
+    let mut cluster = started::<LockFree>(3, &Config::default());
     cluster.fate = Box::new(|_| Fate::Lose);
     // Far apart.
     let values = Vec::from_iter((0..100_000).map(|value| 1000 * value));
@@ -376,7 +377,7 @@ fn who_asks_for_one_comparison_after_another_gets_its_share() {
 
 #[test]
 fn lives_that_are_made_up_cost_a_comparison_now_and_then() {
-    let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
+    let mut cluster = started::<LockFree>(NODES, &Config::default());
     (1..=1000).for_each(|value| cluster.broadcast(0, value));
     cluster.run_for_secs(5);
     let before = cluster.sent.len();
@@ -396,7 +397,7 @@ fn lives_that_are_made_up_cost_a_comparison_now_and_then() {
 #[test]
 fn values_that_a_liar_has_guessed_travel_on_when_a_client_broadcasts_them() {
     for told in [0, 1] {
-        let mut cluster = Cluster::<LockFree>::started(NODES, &Config::default());
+        let mut cluster = started::<LockFree>(NODES, &Config::default());
         let values = Vec::from_iter(1..=1000);
         let link = link(&json!({ "incarnation": 7, "at": 1, "flags": ALL }));
         let lie = json!({ "type": "delta", "generation": 1, "values": values, "link": link });

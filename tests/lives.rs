@@ -8,7 +8,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Cluster, Fate};
+use common::{Broadcasts, Cluster, fresh, started};
+use natter::cluster::scripted::Fate;
 use natter::config::Config;
 use natter::protocol::Generation;
 use natter::simple::Simple;
@@ -36,7 +37,7 @@ fn values(range: std::ops::Range<i64>) -> Vec<i64> {
 
 #[test]
 fn a_restarted_node_gets_back_what_it_has_forgotten_and_falls_silent() {
-    let mut cluster = Cluster::<Simple>::started(4, &config());
+    let mut cluster = started::<Simple>(4, &config());
     (0..300).for_each(|value| cluster.broadcast(value as usize % 4, value));
     cluster.run_for_secs(5);
     restart(&mut cluster, 2);
@@ -51,7 +52,7 @@ fn a_restarted_node_gets_back_what_it_has_forgotten_and_falls_silent() {
 
 #[test]
 fn all_nodes_but_one_may_be_restarted_at_once() {
-    let mut cluster = Cluster::<Simple>::started(4, &config());
+    let mut cluster = started::<Simple>(4, &config());
     (0..300).for_each(|value| cluster.broadcast(value as usize % 4, value));
     cluster.run_for_secs(5);
     (1..4).for_each(|index| restart(&mut cluster, index));
@@ -61,7 +62,7 @@ fn all_nodes_but_one_may_be_restarted_at_once() {
 
 #[test]
 fn a_recall_is_repeated_until_it_is_answered_and_counts_once() {
-    let mut cluster = Cluster::<Simple>::started(2, &config());
+    let mut cluster = started::<Simple>(2, &config());
     (0..300).for_each(|value| cluster.broadcast(0, value));
     cluster.run_for_secs(5);
     restart(&mut cluster, 1);
@@ -80,7 +81,7 @@ fn a_recall_is_repeated_until_it_is_answered_and_counts_once() {
 
 #[test]
 fn what_was_in_flight_to_a_former_life_is_not_freed_by_its_acknowledgement() {
-    let mut cluster = Cluster::<Simple>::started(2, &config());
+    let mut cluster = started::<Simple>(2, &config());
     cluster.fate = Box::new(|message| if message.is("delta_ok") { Fate::Lose } else { Fate::Deliver });
     cluster.broadcast(0, 7);
     cluster.run_for(Duration::from_millis(200));
@@ -98,7 +99,7 @@ fn what_was_in_flight_to_a_former_life_is_not_freed_by_its_acknowledgement() {
 
 #[test]
 fn an_acknowledgement_for_a_former_life_changes_nothing() {
-    let mut cluster = Cluster::<Simple>::started(2, &config());
+    let mut cluster = started::<Simple>(2, &config());
     cluster.fate = Box::new(|_| Fate::Lose);
     cluster.broadcast(1, 7);
     cluster.run_for_secs(1);
@@ -121,7 +122,7 @@ fn an_acknowledgement_for_a_former_life_changes_nothing() {
 fn what_a_former_life_sent_and_comes_late_goes_back_to_the_present_one() {
     // Whoever answered the recall may have forgotten it since, and may or may not have asked by now.
     for (both, asked) in [(false, false), (true, true), (true, false)] {
-        let mut cluster = Cluster::<Simple>::started(2, &config());
+        let mut cluster = started::<Simple>(2, &config());
         cluster.fate = Box::new(|message| if message.is("delta") { Fate::Lose } else { Fate::Deliver });
         cluster.broadcast(1, 7);
         cluster.run_for_secs(1);
@@ -141,7 +142,7 @@ fn what_a_former_life_sent_and_comes_late_goes_back_to_the_present_one() {
 
 #[test]
 fn a_late_recall_of_a_former_life_does_not_keep_a_node_from_asking() {
-    let mut cluster = Cluster::<Simple>::started(2, &config());
+    let mut cluster = started::<Simple>(2, &config());
     cluster.broadcast(1, 7);
     cluster.run_for_secs(5);
     restart(&mut cluster, 0);
@@ -156,7 +157,7 @@ fn a_late_recall_of_a_former_life_does_not_keep_a_node_from_asking() {
 
 #[test]
 fn a_value_is_not_echoed_to_a_restarted_node_that_is_known() {
-    let mut cluster = Cluster::<Simple>::started(2, &config());
+    let mut cluster = started::<Simple>(2, &config());
     restart(&mut cluster, 1);
     cluster.run_for_secs(5);
     cluster.sent.clear();
@@ -167,7 +168,7 @@ fn a_value_is_not_echoed_to_a_restarted_node_that_is_known() {
 
 #[test]
 fn a_recall_is_for_peers_alone_and_waits_for_init() {
-    let mut cluster = Cluster::<Simple>::fresh(2, &config());
+    let mut cluster = fresh::<Simple>(2, &config());
     assert!(cluster.tell(0, "n1", json!({ "type": "recall", "incarnation": 3 })).is_empty());
     assert!(cluster.tell(0, "n1", json!({ "type": "recall_ok", "incarnation": 3 })).is_empty());
     cluster.init(0);

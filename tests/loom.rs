@@ -124,12 +124,6 @@ fn broadcast(node: &LockFree, now: Time, value: Value) {
     request(node, now, &format!("\"type\":\"broadcast\",\"message\":{value}"));
 }
 
-fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut line = Vec::new();
-    encode(&mut line);
-    line
-}
-
 /// What `n1` says in every message.
 fn header(at: u64) -> Header {
     Header { incarnation: PEERS_LIFE, to: Some(INCARNATION), at, ..Header::default() }
@@ -139,13 +133,13 @@ fn header(at: u64) -> Header {
 fn delta(number: u64, values: &[Value]) -> Vec<u8> {
     let generation = Generation(number);
     let delta = Delta { generation, base: Some(Generation(0)), age: 0, now: true, values };
-    encoded(|line| encode::delta(line, "n1", "n0", &delta, &header(number + 1)))
+    encode::line("n1", "n0", |body| encode::delta(body, &delta, &header(number + 1)))
 }
 
 /// `n1` acknowledges all that was sent to it before a generation.
 fn ack(next: Generation, at: u64) -> Vec<u8> {
     let header = Header { acked: Some(Acked { next, later: 0 }), ..header(at) };
-    encoded(|line| encode::ack(line, "n1", "n0", &header))
+    encode::line("n1", "n0", |body| encode::ack(body, &header))
 }
 
 /// The node `n0` of a new cluster, that has begun and has nothing to do. Two nodes tell each other everything

@@ -12,7 +12,8 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{Cluster, Design, Fate, Message};
+use common::{Broadcasts, Cluster, Design, started};
+use natter::cluster::scripted::{Fate, Message};
 use natter::config::Config;
 
 const NODES: usize = 5;
@@ -50,7 +51,7 @@ struct Quiet<N: Design> {
 impl<N: Design> Quiet<N> {
     /// A cluster that has had ten seconds of values, to get to know its network, and then a minute of peace.
     fn new(config: &Config) -> Self {
-        let mut cluster = Cluster::<N>::started(NODES, config);
+        let mut cluster = started::<N>(NODES, config);
         for value in 0..500 {
             cluster.broadcast(value as usize % NODES, value);
             cluster.run_for(ms(20));

@@ -12,8 +12,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{Cluster, Fate, LATENCY, Message};
+use common::{Broadcasts, Cluster, fresh, link_of, started};
 use natter::cluster::nemesis::{Nemesis, PartitionKind, Step};
+use natter::cluster::scripted::{Fate, LATENCY, Message};
 use natter::config::Config;
 use natter::gossip::LockFree;
 use natter::node::{Inspect, Time};
@@ -76,13 +77,13 @@ fn values_of(message: &Message) -> impl Iterator<Item = i64> {
 
 /// When a message was sent: all clocks show the true time.
 fn sent_at(message: &Message) -> Time {
-    Time::from_nanos(1000 * message.link()["at"].as_u64().expect("every message says when it was sent"))
+    Time::from_nanos(1000 * link_of(message)["at"].as_u64().expect("every message says when it was sent"))
 }
 
 /// A message in a line.
 fn brief(message: &Message) -> String {
     let Message { src, dest, body } = message;
-    let link = message.link();
+    let link = link_of(message);
     let count = |field: &str| body[field].as_array().map_or(0, Vec::len);
     let [values, ranges, wants] = ["values", "ranges", "wants"].map(count);
     let (at, kind) = (sent_at(message).as_micros() as f64 / 1e6, body["type"].as_str().unwrap_or_default());
@@ -96,7 +97,7 @@ fn brief(message: &Message) -> String {
 
 impl Net {
     fn new(nodes: usize, config: &Config, seed: u64) -> Self {
-        Self::around(Cluster::started(nodes, config), seed)
+        Self::around(started(nodes, config), seed)
     }
 
     fn around(mut cluster: Cluster<LockFree>, seed: u64) -> Self {
@@ -587,7 +588,7 @@ fn what_a_dead_member_told_all_but_one_of_another_plan_gets_to_that_one_by_its_p
     for nodes in [5, 12] {
         let budget = |ms_| Config { latency_budget: ms(ms_), ..Config::default() };
         let leaf = nodes - 1;
-        let mut cluster = Cluster::<LockFree>::fresh(nodes, &budget(20));
+        let mut cluster = fresh::<LockFree>(nodes, &budget(20));
         cluster.nodes[leaf] = LockFree::new(budget(600), 99);
         (0..nodes).for_each(|node| drop(cluster.init(node)));
         (0..nodes).for_each(|node| drop(cluster.ask(node, json!({ "type": "topology", "topology": {} }))));
@@ -737,7 +738,7 @@ fn total_silence_after_a_partition_that_kept_values_from_some() {
 
 /// Everything in a cluster's messages that acknowledges something, as messages that do nothing else.
 fn acknowledgements(sent: &[Message]) -> Vec<Message> {
-    let with_ack = sent.iter().filter(|message| message.link()["ack"].is_u64() || message.is("delta_ok"));
+    let with_ack = sent.iter().filter(|message| link_of(message)["ack"].is_u64() || message.is("delta_ok"));
     let only_ack = |message: &Message| {
         let body = json!({ "type": "delta_ok", "link": message.body["link"] });
         Message { body, ..message.clone() }
@@ -774,7 +775,7 @@ fn stale_acks_of_every_generation_release_nothing_that_has_not_come() {
         for ack in &stale {
             net.cluster.tell(1, "n0", ack.body.clone());
             // The last one that it acknowledges: the next one is not stale.
-            let next = ack.link()["ack"].as_u64().expect("it acknowledges");
+            let next = link_of(ack)["ack"].as_u64().expect("it acknowledges");
             let generation = next.wrapping_sub(1) & Generation::LAST.0;
             net.cluster.tell(
                 1,
@@ -870,7 +871,7 @@ fn generations_that_wrap_around_lose_nothing_on_a_network_that_does() {
 
 /// The period that the hub last named.
 fn period(net: &Net) -> Option<Duration> {
-    let every = |message: &Message| message.link()["every"].as_u64();
+    let every = |message: &Message| link_of(message)["every"].as_u64();
     net.cluster
         .sent
         .iter()

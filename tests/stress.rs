@@ -186,22 +186,22 @@ impl Peer {
         // Nobody waits for the acknowledgement: each delta is the oldest.
         let delta = Delta { generation, base: Some(generation), age: 0, now: false, values };
         let header = self.header(now);
-        encoded(|line| encode::delta(line, &self.name, to, &delta, &header))
+        encode::line(&self.name, to, |body| encode::delta(body, &delta, &header))
     }
 
     fn ack(&mut self, now: Time, to: &str) -> Vec<u8> {
         let header = self.header(now);
-        encoded(|line| encode::ack(line, &self.name, to, &header))
+        encode::line(&self.name, to, |body| encode::ack(body, &header))
     }
 
     fn ping(&mut self, now: Time, to: &str) -> Vec<u8> {
         let header = self.header(now);
-        encoded(|line| encode::ping(line, &self.name, to, &[], &header))
+        encode::line(&self.name, to, |body| encode::ping(body, &[], &header))
     }
 
     fn sync(&mut self, now: Time, sync: &Sync, to: &str) -> Vec<u8> {
         let header = self.header(now);
-        encoded(|line| encode::sync(line, &self.name, to, sync, &header))
+        encode::line(&self.name, to, |body| encode::sync(body, sync, &header))
     }
 
     /// The first step of a comparison.
@@ -259,12 +259,6 @@ impl Peer {
             other => panic!("{other:?} for a peer"),
         }
     }
-}
-
-fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut line = Vec::new();
-    encode(&mut line);
-    line
 }
 
 // The ticking thread.

@@ -120,8 +120,8 @@ impl Node for Flood {
         let message: Json = serde_json::from_slice(line.bytes()).expect("JSON");
         let mut state = self.0.lock().expect("no panic");
         let mut send = |src: &str, dest: &Json, body: Json| {
-            let message = json!({ "src": src, "dest": dest, "body": body });
-            out.lines_mut().extend(format!("{message}\n").bytes());
+            let dest = dest.as_str().expect("a name");
+            out.send(src, dest, |text| text.extend(body.to_string().bytes()));
         };
         let (src, body) = (&message["src"], &message["body"]);
         let mut reply = json!({ "type": format!("{}_ok", body["type"].as_str().expect("a type")) });
@@ -201,13 +201,14 @@ fn a_node_that_forgets_loses_values_and_is_found_out() {
     assert!(set_full(&results).lost_count > 0);
 }
 
-/// A node that says the same line to everything, and nothing of its own accord.
-struct Parrot(&'static str);
+/// A node that says the same to everything, and nothing of its own accord: a name, the addressee's, and a body.
+struct Parrot([&'static str; 3]);
 
 impl Node for Parrot {
     type Scratch = ();
     fn handle(&self, _: Time, _: Line<'_>, (): &mut (), out: &mut Outbox) {
-        out.lines_mut().extend(self.0.bytes());
+        let [src, dest, body] = self.0;
+        out.send(src, dest, |text| text.extend(body.bytes()));
     }
     fn tick(&self, _: Time, _: &mut Outbox) {}
     fn next_deadline(&self) -> Option<Time> {
@@ -220,34 +221,60 @@ impl Node for Parrot {
 fn a_node_that_does_not_follow_the_protocol_is_named() {
     let scenario = Scenario { node_count: 1, ..Scenario::new(echo::KIND) };
     let fault = |says| virtual_time::run(&scenario, 1, |_| Parrot(says)).expect_err("a fault");
-    assert!(matches!(fault("hello\n"), Violation::NotMessage { node: 0, .. }));
-    assert!(matches!(
-        fault("{\"src\":\"n0\",\"dest\":\"c0\",\"body\":3}\n"),
-        Violation::NotMessage { node: 0, .. }
-    ));
-    for (says, hint) in [
-        ("[\"n0\",\"c0\",{}]\n", "an array"),
-        ("\u{feff}{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{}}\n", "byte order mark"),
-        ("{\"src\":\"n0\"} {\"src\":\"n0\"}\n", "newline after each"),
-        ("{\n", "line breaks"),
-        ("starting up\n", "stderr"),
-    ] {
-        assert!(fault(says).to_string().contains(hint), "{says}: {}", fault(says));
+    for no_object in ["3", "hello", "", "{"] {
+        assert!(
+            matches!(fault(["n0", "c0", no_object]), Violation::NotMessage { node: 0, .. }),
+            "{no_object}"
+        );
     }
-    let lost = "{\"src\":\"n0\",\"dest\":\"n7\",\"body\":{}}\n";
-    assert!(matches!(fault(lost), Violation::NoSuchNode { node: 0, field: "dest", name } if name == "n7"));
-    let liar = "{\"src\":\"n1\",\"dest\":\"c0\",\"body\":{}}\n";
-    assert!(matches!(fault(liar), Violation::NoSuchNode { node: 0, field: "src", .. }));
-    assert!(matches!(fault(""), Violation::NoInitOk { node: 0, instead: None, .. }));
-    let extra = "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"init_ok\",\"in_reply_to\":1,\"node_ids\":[]}}\n";
-    assert!(matches!(fault(extra), Violation::Refused { node: 0, request: "init", .. }));
-    let nameless = "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"init_ok\"}}\n";
     assert!(
-        matches!(fault(nameless), Violation::NoInitOk { node: 0, instead: Some(what), .. } if what.contains("init_ok"))
+        matches!(fault(["n0", "n7", "{}"]), Violation::NoSuchNode { node: 0, field: "dest", name } if name == "n7")
     );
-    let refuses =
-        "{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{\"type\":\"error\",\"in_reply_to\":1,\"code\":10}}\n";
-    assert!(matches!(fault(refuses), Violation::Refused { node: 0, request: "init", .. }));
+    assert!(matches!(fault(["n1", "c0", "{}"]), Violation::NoSuchNode { node: 0, field: "src", .. }));
+    let extra = r#"{"type":"init_ok","in_reply_to":1,"node_ids":[]}"#;
+    assert!(matches!(fault(["n0", "c0", extra]), Violation::Refused { node: 0, request: "init", .. }));
+    let nameless = r#"{"type":"init_ok"}"#;
+    assert!(
+        matches!(fault(["n0", "c0", nameless]), Violation::NoInitOk { node: 0, instead: Some(what), .. } if what.contains("init_ok"))
+    );
+    let refuses = r#"{"type":"error","in_reply_to":1,"code":10}"#;
+    assert!(matches!(fault(["n0", "c0", refuses]), Violation::Refused { node: 0, request: "init", .. }));
+    let silent = virtual_time::run(&scenario, 1, |_| Mute).expect_err("a fault");
+    assert!(matches!(silent, Violation::NoInitOk { node: 0, instead: None, .. }));
+}
+
+#[test]
+fn a_line_that_is_no_message_is_told_with_what_may_be_meant() {
+    let scenario = Scenario { node_count: 1, ..Scenario::new(echo::KIND) };
+    let mut trial = Trial::new(&scenario, 1, Verbosity::default(), Time::ZERO);
+    for (line, told) in [
+        ("hello", "stderr"),
+        (r#"{"src":"n0","dest":"c0","body":3}"#, "not an object"),
+        (r#"["n0","c0",{}]"#, "an array"),
+        ("\u{feff}{\"src\":\"n0\",\"dest\":\"c0\",\"body\":{}}", "byte order mark"),
+        (r#"{"src":"n0"} {"src":"n0"}"#, "newline after each"),
+        ("{", "line breaks"),
+        ("starting up", "stderr"),
+    ] {
+        let violation = trial.receive(Time::ZERO, 0, line.as_bytes()).expect_err("no message");
+        assert!(matches!(violation, Violation::NotMessage { node: 0, .. }), "{line}: {violation}");
+        assert!(violation.to_string().contains(told), "{line}: {violation}");
+    }
+    let right = r#"{"src":"n0","dest":"c0","body":{}}"#;
+    assert!(trial.receive(Time::ZERO, 0, right.as_bytes()).is_ok());
+}
+
+/// Says nothing.
+struct Mute;
+
+impl Node for Mute {
+    type Scratch = ();
+    fn handle(&self, _: Time, _: Line<'_>, (): &mut (), _: &mut Outbox) {}
+    fn tick(&self, _: Time, _: &mut Outbox) {}
+    fn next_deadline(&self) -> Option<Time> {
+        None
+    }
+    fn finish(&self, _: Time, _: &mut Outbox) {}
 }
 
 #[test]
@@ -265,8 +292,8 @@ fn an_answer_with_a_field_that_maelstrom_would_reject_is_not_ok() {
                 body["echo"] = asked["echo"].clone();
                 body["extra"] = json!(1);
             }
-            let reply = json!({ "src": "n0", "dest": message["src"], "body": body });
-            out.lines_mut().extend(format!("{reply}\n").bytes());
+            let dest = message["src"].as_str().expect("a name");
+            out.send("n0", dest, |text| text.extend(body.to_string().bytes()));
         }
         fn tick(&self, _: Time, _: &mut Outbox) {}
         fn next_deadline(&self) -> Option<Time> {
@@ -321,8 +348,8 @@ fn nodes_that_never_fall_silent_are_told() {
             let message: Json = serde_json::from_slice(line.bytes()).expect("JSON");
             let (me, other) = (&message["dest"], if message["dest"] == "n0" { "n1" } else { "n0" });
             if message["body"]["type"] == "init" || message["src"] == other {
-                let ball = json!({ "src": me, "dest": other, "body": { "type": "ball" } });
-                out.lines_mut().extend(format!("{ball}\n").bytes());
+                let me = me.as_str().expect("a name");
+                out.send(me, other, |body| body.extend(br#"{"type":"ball"}"#));
             }
             if message["src"] != other {
                 self.0.handle(now, line, &mut (), out);
@@ -503,8 +530,8 @@ impl Node for Polite {
         if kind == "read" {
             body["messages"] = json!([]);
         }
-        let reply = json!({ "src": request["dest"], "dest": request["src"], "body": body });
-        out.lines_mut().extend_from_slice(format!("{reply}\n").as_bytes());
+        let name = |field: &str| request[field].as_str().expect("a name");
+        out.send(name("dest"), name("src"), |text| text.extend(body.to_string().bytes()));
     }
 
     fn tick(&self, _: Time, _: &mut Outbox) {}

@@ -32,7 +32,12 @@ impl Node for Shared {
     fn handle(&self, _: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
         let line = std::str::from_utf8(line.bytes()).expect("text");
         let mut node = self.0.lock().expect("no panic");
-        out.lines_mut().extend(node.handle(line).expect("JSON"));
+        let lines = node.handle(line).expect("JSON");
+        for message in serde_json::Deserializer::from_slice(&lines).into_iter::<Json>() {
+            let message = message.expect("JSON");
+            let name = |field: &str| message[field].as_str().expect("a name");
+            out.send(name("src"), name("dest"), |body| body.extend(message["body"].to_string().bytes()));
+        }
     }
 
     fn tick(&self, _: Time, _: &mut Outbox) {}

@@ -3,17 +3,21 @@
 //! The first byte of the input chooses the settings; then come steps of a few bytes each: a value for one node or
 //! the other, while they can't hear each other, or a lie to tell one of them, by someone who holds nothing.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
+use natter::cluster::scripted::{Fate, Scripted};
 use natter::config::Config;
 use natter::gossip::LockFree;
-use natter::node::{Inspect, Node, Outbox, Time};
+use natter::node::{Inspect, Time};
 use natter::protocol::encode;
 use natter::protocol::link::{
     Acked, Claim, Delta, Digest, Echo, Header, HubPlan, Range, Restart, Sync, Want,
 };
 use natter::protocol::{Body, Generation, LineBuf, Scratch, Value, parse};
+use serde_json::json;
 
 const NAMES: [&str; 3] = ["n0", "n1", "n2"];
 const LATENCY: Duration = Duration::from_millis(20);
@@ -37,20 +41,22 @@ pub fn check(data: &[u8]) {
     while !bytes.0.is_empty() {
         net.step(&mut bytes);
         let wait = Duration::from_millis(u64::from(settings >> 2));
-        net.run_until((net.now + wait).min(Time::ZERO + CUT), false);
+        net.run_until((net.cluster.now + wait).min(Time::ZERO + CUT));
     }
-    net.run_until(Time::ZERO + CUT, false);
+    net.run_until(Time::ZERO + CUT);
     // Liars go on as long as there is something to say.
-    net.run_until(net.now + LONG_ENOUGH, true);
-    for (index, node) in net.nodes.iter().enumerate() {
-        node.audit(net.now).expect("its structures are in order");
+    net.linked.set(true);
+    net.run_until(Time::ZERO + CUT + LONG_ENOUGH);
+    let [one, other] = &*net.cluster.nodes else { unreachable!("there are two") };
+    for (index, node) in [one, other].into_iter().enumerate() {
+        node.audit(net.cluster.now).expect("its structures are in order");
         // What a liar is believed to have told everyone may stay where it was told.
         for value in net.given.difference(&net.promised) {
             assert!(node.holds(*value), "{} lacks {value}", NAMES[index]);
         }
     }
     if net.promised.is_empty() {
-        assert_eq!(net.nodes[0].held(), net.nodes[1].held());
+        assert_eq!(one.held(), other.held());
     }
 }
 
@@ -91,10 +97,9 @@ impl Bytes<'_> {
 
 /// Two nodes, and a third one that is not what it says.
 struct Net {
-    nodes: [LockFree; 2],
-    scratch: Scratch,
-    now: Time,
-    under_way: VecDeque<(Time, usize, Vec<u8>)>,
+    cluster: Scripted<LockFree>,
+    /// Whether the two hear each other.
+    linked: Rc<Cell<bool>>,
     given: BTreeSet<Value>,
     /// What the third one has heard of the other two: their incarnations.
     incarnations: [u64; 2],
@@ -104,26 +109,17 @@ struct Net {
 
 impl Net {
     fn new(config: &Config) -> Self {
-        let mut net = Self {
-            nodes: std::array::from_fn(|index| LockFree::new(config.clone(), index as u64 + 1)),
-            scratch: Scratch::default(),
-            now: Time::ZERO,
-            under_way: VecDeque::new(),
-            given: BTreeSet::new(),
-            incarnations: [0; 2],
-            promised: BTreeSet::new(),
-        };
+        let nodes = (1..=2).map(|seed| LockFree::new(config.clone(), seed)).collect();
+        let linked = Rc::new(Cell::new(false));
+        let mut cluster = Scripted::new(nodes);
+        cluster.latency = LATENCY;
+        let is_linked = Rc::clone(&linked);
+        cluster.fate = Box::new(move |_| if is_linked.get() { Fate::Deliver } else { Fate::Lose });
         for (index, name) in NAMES[..2].iter().enumerate() {
-            let bodies = [
-                format!(r#"{{"type":"init","msg_id":1,"node_id":"{name}","node_ids":["n0","n1","n2"]}}"#),
-                r#"{"type":"topology","msg_id":2,"topology":{}}"#.to_owned(),
-            ];
-            for body in bodies {
-                let line = format!(r#"{{"src":"c0","dest":"{name}","body":{body}}}"#);
-                net.tell(index, line.into_bytes(), false);
-            }
+            cluster.ask(index, json!({ "type": "init", "node_id": name, "node_ids": NAMES }));
+            cluster.ask(index, json!({ "type": "topology", "topology": {} }));
         }
-        net
+        Self { cluster, linked, given: BTreeSet::new(), incarnations: [0; 2], promised: BTreeSet::new() }
     }
 
     fn step(&mut self, bytes: &mut Bytes<'_>) {
@@ -132,16 +128,12 @@ impl Net {
         if what & 0b110 != 0 {
             let value = bytes.value();
             self.given.insert(value);
-            let line = format!(
-                r#"{{"src":"c0","dest":"{}","body":{{"type":"broadcast","msg_id":3,"message":{value}}}}}"#,
-                NAMES[index]
-            );
-            return self.tell(index, line.into_bytes(), false);
+            self.cluster.ask(index, json!({ "type": "broadcast", "message": value }));
+            return;
         }
-        let mut line = Vec::new();
         let header = self.header(index, bytes);
-        let (src, dest) = (NAMES[2], NAMES[index]);
-        match what >> 3 & 3 {
+        let line = |body: &dyn Fn(&mut Vec<u8>)| encode::line(NAMES[2], NAMES[index], body);
+        let line = match what >> 3 & 3 {
             0 | 1 => {
                 let sync = Sync {
                     round: bytes.number(),
@@ -162,7 +154,7 @@ impl Net {
                 if header.all {
                     self.promised.extend(&sync.values);
                 }
-                encode::sync(&mut line, src, dest, &sync, &header);
+                line(&|body| encode::sync(body, &sync, &header))
             }
             2 => {
                 let values = bytes.some(Bytes::value);
@@ -176,18 +168,20 @@ impl Net {
                 if header.all {
                     self.promised.extend(&values);
                 }
-                encode::delta(&mut line, src, dest, &delta, &header);
+                line(&|body| encode::delta(body, &delta, &header))
             }
-            _ => encode::ack(&mut line, src, dest, &header),
-        }
-        self.tell(index, line, false);
+            _ => line(&|body| encode::ack(body, &header)),
+        };
+        let said = self.cluster.line(index, &line);
+        said.into_iter().for_each(|message| self.cluster.post(message));
+        self.overhear();
     }
 
     fn header(&self, index: usize, bytes: &mut Bytes<'_>) -> Header {
         Header {
             incarnation: bytes.sometimes(Bytes::number).unwrap_or(7),
             to: Some(bytes.sometimes(Bytes::number).unwrap_or(self.incarnations[index])),
-            at: bytes.sometimes(Bytes::number).unwrap_or(self.now.as_micros()),
+            at: bytes.sometimes(Bytes::number).unwrap_or(self.cluster.now.as_micros()),
             echo: bytes.sometimes(|bytes| Echo { at: bytes.number(), hold: bytes.number() }),
             acked: bytes.sometimes(|bytes| Acked {
                 next: Generation(bytes.number() & Generation::LAST.0),
@@ -218,57 +212,25 @@ impl Net {
         }
     }
 
-    fn tell(&mut self, index: usize, line: Vec<u8>, linked: bool) {
-        let mut out = Outbox::default();
-        self.nodes[index].handle(self.now, LineBuf::from(line).line(), &mut self.scratch, &mut out);
-        self.said(index, &out, linked);
-    }
-
-    /// Sends on what a node says to the other one, if they are linked.
-    fn said(&mut self, index: usize, out: &Outbox, linked: bool) {
-        for line in out.lines().split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            let (mut copy, mut scratch) = (LineBuf::from(line), Scratch::default());
-            let message = parse(copy.line(), &mut scratch).expect("a message");
-            if message.dest == NAMES[1 - index] && linked {
-                self.under_way.push_back((self.now + LATENCY, 1 - index, line.to_vec()));
-            }
-            if message.dest == NAMES[2]
-                && let Ok(
-                    Body::Delta { header: Some(header), .. }
-                    | Body::DeltaOk { header: Some(header), .. }
-                    | Body::Ping { header, .. }
-                    | Body::Sync { header, .. },
-                ) = message.body
+    /// What the nodes have said to the third one: their incarnations.
+    fn overhear(&mut self) {
+        for message in std::mem::take(&mut self.cluster.outside) {
+            let (mut line, mut scratch) = (LineBuf::from(message.line()), Scratch::default());
+            if let Ok(
+                Body::Delta { header: Some(header), .. }
+                | Body::DeltaOk { header: Some(header), .. }
+                | Body::Ping { header, .. }
+                | Body::Sync { header, .. },
+            ) = parse(line.line(), &mut scratch).expect("a message").body
             {
+                let index = usize::from(message.src == NAMES[1]);
                 self.incarnations[index] = header.incarnation;
             }
         }
     }
 
-    fn run_until(&mut self, end: Time, linked: bool) {
-        let mut steps_at_once = 0;
-        loop {
-            let arrival = self.under_way.front().map(|(due, ..)| *due);
-            let deadline = self.nodes.iter().filter_map(Node::next_deadline).min();
-            let Some(next) = [arrival, deadline].into_iter().flatten().min().filter(|&next| next <= end)
-            else {
-                break;
-            };
-            steps_at_once = if next > self.now { 0 } else { steps_at_once + 1 };
-            assert!(steps_at_once < 10_000, "they are never done");
-            self.now = self.now.max(next);
-            while self.under_way.front().is_some_and(|(due, ..)| *due <= self.now) {
-                let (_, index, line) = self.under_way.pop_front().expect("it was there");
-                self.tell(index, line, linked);
-            }
-            for index in 0..self.nodes.len() {
-                if self.nodes[index].next_deadline().is_some_and(|due| due <= self.now) {
-                    let mut out = Outbox::default();
-                    self.nodes[index].tick(self.now, &mut out);
-                    self.said(index, &out, linked);
-                }
-            }
-        }
-        self.now = self.now.max(end);
+    fn run_until(&mut self, end: Time) {
+        self.cluster.run_for(end.since(self.cluster.now));
+        self.overhear();
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Poll, Waker};
@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
-use super::executor::{Done, Task};
+use super::executor::{Done, Task, task_of};
 use super::{Error, Kv, Rpc};
 use crate::node::{Outbox, Time};
 use crate::protocol::ErrorCode;
-use crate::random::{STEP, scatter};
+use crate::random::Random;
 
 /// A message, as far as every message is alike.
 #[derive(Deserialize)]
@@ -62,12 +62,10 @@ pub(super) struct Inner {
     members: Arc<[String]>,
     neighbours: Arc<[String]>,
     pub(super) now: Time,
-    /// The state of SplitMix64.
-    pub(super) random: u64,
+    pub(super) random: Random,
     last_number: i64,
-    /// Lines to send.
-    lines: String,
-    notes: Vec<String>,
+    /// The driver's, while the node is in its hands.
+    pub(super) out: Outbox,
     /// Requests that wait for their answers, by `msg_id`.
     calls: HashMap<i64, Call>,
     /// Who is to be woken when.
@@ -141,10 +139,14 @@ impl Inner {
         call.waker.wake_by_ref();
     }
 
+    /// A driver has the node in its hands, and lends it its outbox.
+    pub(super) fn begin(&mut self, now: Time, out: Outbox) {
+        (self.now, self.out) = (now, out);
+    }
+
     /// Wakes whoever waits for a time that has come.
-    pub(super) fn wake(&mut self, now: Time) {
-        self.now = now;
-        while let Some(alarm) = self.alarms.first_entry().filter(|alarm| alarm.key().0 <= now) {
+    pub(super) fn wake(&mut self) {
+        while let Some(alarm) = self.alarms.first_entry().filter(|alarm| alarm.key().0 <= self.now) {
             alarm.remove().wake();
         }
     }
@@ -188,57 +190,38 @@ impl Inner {
         self.calls.remove(&number);
     }
 
-    pub(super) fn bits(&mut self) -> u64 {
-        // Neighbouring seeds never meet: a step is far longer than what is between them.
-        let bits = scatter(self.random);
-        self.random = self.random.wrapping_add(STEP);
-        bits
-    }
-
     /// Sends a body, of which the text of the fields is given.
-    pub(super) fn send(&mut self, dest: &str, fields: &str) {
-        let Self { lines, me, .. } = self;
+    pub(super) fn send(&mut self, dest: &str, fields: fmt::Arguments<'_>) {
         // Memory takes all that is written to it.
-        let _ = writeln!(
-            lines,
-            "{{\"src\":{},\"dest\":{},\"body\":{{{fields}}}}}",
-            Json::from(&**me),
-            Json::from(dest)
-        );
+        self.out.send(&self.me, dest, |body| drop(write!(body, "{{{fields}}}")));
     }
 
     /// A task has ended: its reply.
     pub(super) fn done(&mut self, done: Done) {
         let Done { kind, reply_to, result, panicked } = done;
         if let Some(said) = panicked {
-            self.notes.push(format!("the handler of {kind:?} panicked: {said}"));
+            self.out.note(format_args!("the handler of {kind:?} panicked: {said}"));
         }
         let Some((dest, number)) = reply_to else {
             if let Err(error) = result {
-                self.notes.push(format!("{kind}: {error}"));
+                self.out.note(format_args!("{kind}: {error}"));
             }
             return;
         };
         match result {
             Ok(fields) => {
                 let kind = Json::from(format!("{kind}_ok"));
-                self.send(&dest, &format!("\"type\":{kind},\"in_reply_to\":{number}{fields}"));
+                self.send(&dest, format_args!("\"type\":{kind},\"in_reply_to\":{number}{fields}"));
             }
             Err(Error { code, text }) => {
                 let text = Json::from(text);
-                let error =
-                    format!("\"type\":\"error\",\"in_reply_to\":{number},\"code\":{code},\"text\":{text}");
-                self.send(&dest, &error);
+                self.send(
+                    &dest,
+                    format_args!(
+                        "\"type\":\"error\",\"in_reply_to\":{number},\"code\":{code},\"text\":{text}"
+                    ),
+                );
             }
-        }
-    }
-
-    /// Hands over what is to be sent and told.
-    pub(super) fn hand_over(&mut self, out: &mut Outbox) {
-        out.lines_mut().extend_from_slice(self.lines.as_bytes());
-        self.lines.clear();
-        for note in self.notes.drain(..) {
-            out.note(format_args!("{note}"));
         }
     }
 }
@@ -309,7 +292,7 @@ impl<S: Send + 'static> Context<S> {
     /// Sixty-four random bits, of the node's seed.
     #[must_use]
     pub fn random(&self) -> u64 {
-        self.shared.inner().bits()
+        self.shared.inner().random.bits()
     }
 
     /// The node's time, since an origin of its driver's. It goes on while handlers wait, and stands still while they run.
@@ -324,7 +307,7 @@ impl<S: Send + 'static> Context<S> {
     /// If it isn't an object.
     pub fn send(&self, dest: &str, body: impl Serialize) {
         let fields = fields_of(&body);
-        self.shared.inner().send(dest, &fields);
+        self.shared.inner().send(dest, format_args!("{fields}"));
     }
 
     /// Asks a node or a service, and waits for its answer: an object with a `type` is sent, and the answer's body comes back. See
@@ -343,11 +326,7 @@ impl<S: Send + 'static> Context<S> {
 
     /// Does something beside, for which nobody waits.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let task: Task = Box::pin(async move {
-            work.await;
-            Ok(String::new())
-        });
-        self.shared.inner().spawned.push(task);
+        self.shared.inner().spawned.push(task_of(work));
     }
 
     /// The linearizable key-value store.

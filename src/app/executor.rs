@@ -12,6 +12,19 @@ use super::Error;
 /// Ends with the text of a reply's further fields.
 pub(super) type Task = Pin<Box<dyn Future<Output = Result<String, Error>> + Send>>;
 
+/// A task whose reply has no fields of its own.
+pub(super) fn task_of(work: impl Future<Output = ()> + Send + 'static) -> Task {
+    Box::pin(async move {
+        work.await;
+        Ok(String::new())
+    })
+}
+
+/// One that has nothing to do.
+pub(super) fn nothing() -> Task {
+    task_of(std::future::ready(()))
+}
+
 /// Tasks that have not ended.
 #[derive(Default)]
 pub(super) struct Executor {

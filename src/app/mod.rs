@@ -30,7 +30,7 @@ mod error;
 mod executor;
 mod kv;
 mod rpc;
-#[cfg(test)]
+#[cfg(all(test, feature = "workbench"))]
 mod tests;
 
 use std::collections::HashMap;
@@ -47,11 +47,12 @@ use serde::de::DeserializeOwned;
 pub use self::context::Context;
 use self::context::{Envelope, Head, Shared};
 pub use self::error::Error;
-use self::executor::{Executor, Task};
+use self::executor::{Executor, Task, nothing, task_of};
 pub use self::kv::Kv;
 pub use self::rpc::Rpc;
 use crate::node::{Node, Outbox, Time};
 use crate::protocol::Line;
+use crate::random::Random;
 use crate::runtime::{self, Output, cli};
 
 /// The longest line of input. A longer one is skipped.
@@ -114,13 +115,7 @@ impl<S: Send + 'static> App<S> {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.starts.push(Box::new(move |context| {
-            let work = start(context);
-            Box::pin(async move {
-                work.await;
-                Ok(String::new())
-            })
-        }));
+        self.starts.push(Box::new(move |context| task_of(start(context))));
         self
     }
 
@@ -146,7 +141,7 @@ impl<S: Send + 'static> App<S> {
     /// Fixes what the node draws at random.
     #[must_use]
     pub fn with_seed(self, seed: u64) -> Self {
-        self.shared.inner().random = seed;
+        self.shared.inner().random = Random::new(seed);
         self
     }
 
@@ -201,8 +196,11 @@ impl<S: Send + 'static> App<S> {
         self.executor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets all that is ready run, and hands over what is to be sent.
-    fn work(&self, executor: &mut Executor, out: &mut Outbox) {
+    /// Does something with the driver's outbox in hand, and lets all that is ready run.
+    fn work(&self, now: Time, out: &mut Outbox, what: impl FnOnce(&mut Executor)) {
+        let mut executor = self.executor();
+        self.shared.inner().begin(now, std::mem::take(out));
+        what(&mut executor);
         loop {
             for task in std::mem::take(&mut self.shared.inner().spawned) {
                 executor.add("work of its own", None, task);
@@ -210,13 +208,8 @@ impl<S: Send + 'static> App<S> {
             let Some(done) = executor.run_next() else { break };
             self.shared.inner().done(done);
         }
-        self.shared.inner().hand_over(out);
+        *out = std::mem::take(&mut self.shared.inner().out);
     }
-}
-
-/// A task that has been done.
-fn nothing() -> Task {
-    Box::pin(std::future::ready(Ok(String::new())))
 }
 
 /// The text of a reply's fields, with a comma before them if there are any.
@@ -242,19 +235,16 @@ impl<S: Send + 'static> Node for App<S> {
     type Scratch = ();
 
     fn handle(&self, now: Time, line: Line<'_>, (): &mut (), out: &mut Outbox) {
-        let mut executor = self.executor();
-        self.shared.inner().now = now;
-        let received = std::str::from_utf8(line.bytes()).map_err(|error| error.to_string());
-        if let Err(why) = received.and_then(|line| self.receive(&mut executor, line)) {
-            out.skip(&format_args!("not a message: {why}"));
-        }
-        self.work(&mut executor, out);
+        self.work(now, out, |executor| {
+            let received = std::str::from_utf8(line.bytes()).map_err(|error| error.to_string());
+            if let Err(why) = received.and_then(|line| self.receive(executor, line)) {
+                self.shared.inner().out.skip(&format_args!("not a message: {why}"));
+            }
+        });
     }
 
     fn tick(&self, now: Time, out: &mut Outbox) {
-        let mut executor = self.executor();
-        self.shared.inner().wake(now);
-        self.work(&mut executor, out);
+        self.work(now, out, |_| self.shared.inner().wake());
     }
 
     fn next_deadline(&self) -> Option<Time> {

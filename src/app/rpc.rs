@@ -97,9 +97,9 @@ impl<S> Future for Rpc<S> {
             return Poll::Ready(Err(Error::timeout(format!("{} did not answer", self.dest))));
         }
         if now >= under_way.again {
-            inner.send(&self.dest, &format!("{},\"msg_id\":{}", self.fields, under_way.number));
+            inner.send(&self.dest, format_args!("{},\"msg_id\":{}", self.fields, under_way.number));
             // A quarter more or less, so that nodes that failed together don't try again together.
-            let spread = 0.75 + part(inner.bits()) / 2.0;
+            let spread = 0.75 + part(inner.random.bits()) / 2.0;
             let interval = under_way.interval;
             under_way.again =
                 if interval == Duration::MAX { Time::NEVER } else { now + interval.mul_f64(spread) };

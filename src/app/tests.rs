@@ -6,56 +6,49 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::cluster::scripted::{Fate, Message, Scripted};
 use crate::config::RetryPolicy;
-use crate::protocol::LineBuf;
+use crate::node::Report;
 
 const MS: Duration = Duration::from_millis(1);
 
 /// An app, and what it is told and says.
-struct Driven<S> {
-    app: App<S>,
-    now: Time,
-    out: Outbox,
-}
+struct Driven<S: Send + 'static>(Scripted<App<S>>);
 
 impl<S: Send + 'static> Driven<S> {
-    /// An app that is initialised as n1 of three nodes.
+    /// An app that hears nothing of what it sends.
+    fn fresh(app: App<S>) -> Self {
+        let mut cluster = Scripted::new(vec![app]);
+        cluster.fate = Box::new(|_| Fate::Lose);
+        Self(cluster)
+    }
+
+    /// One that is initialised as n1 of three nodes.
     fn new(app: App<S>) -> Self {
-        let mut driven = Self { app, now: Time::ZERO, out: Outbox::default() };
+        let mut driven = Self::fresh(app);
         let said = driven
             .tell(json!({ "type": "init", "msg_id": 1, "node_id": "n1", "node_ids": ["n0", "n1", "n2"] }));
-        assert_eq!(said[0]["body"], json!({ "type": "init_ok", "in_reply_to": 1 }));
+        assert_eq!(said[0].body, json!({ "type": "init_ok", "in_reply_to": 1 }));
         driven
     }
 
-    fn tell(&mut self, body: Json) -> Vec<Json> {
+    fn tell(&mut self, body: Json) -> Vec<Message> {
         self.tell_from("c1", body)
     }
 
-    fn tell_from(&mut self, src: &str, body: Json) -> Vec<Json> {
-        self.tell_line(json!({ "src": src, "dest": "n1", "body": body }).to_string())
+    fn tell_from(&mut self, src: &str, body: Json) -> Vec<Message> {
+        let message = Message { src: src.to_owned(), dest: "n1".to_owned(), body };
+        self.0.line(0, message.line().as_bytes())
     }
 
-    fn tell_line(&mut self, line: String) -> Vec<Json> {
-        self.app.handle(self.now, LineBuf::from(line).line(), &mut (), &mut self.out);
-        self.said()
+    /// Lets so much time pass.
+    fn wait(&mut self, time: Duration) -> Vec<Message> {
+        self.0.run_for(time);
+        self.0.sent.drain(..).chain(self.0.outside.drain(..)).collect()
     }
 
-    /// Lets so much time pass, in one step.
-    fn wait(&mut self, time: Duration) -> Vec<Json> {
-        self.now = self.now + time;
-        self.app.tick(self.now, &mut self.out);
-        self.said()
-    }
-
-    fn said(&mut self) -> Vec<Json> {
-        let lines = self.out.lines().into_owned();
-        self.out.clear();
-        lines
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line).expect("JSON"))
-            .collect()
+    fn reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.0.reports)
     }
 }
 
@@ -75,9 +68,9 @@ fn what_nobody_handles_is_answered_with_maelstroms_errors() {
     let panics = |_: Context<()>, _: Json| async { if true { panic!("oh no") } else { Ok(()) } };
     let text = |_: Context<()>, _: Json| async { Ok("text") };
     let app = App::new(()).on("ask", ask).on("panic", panics).on("text", text);
-    let mut fresh = Driven { app, now: Time::ZERO, out: Outbox::default() };
-    assert_eq!(fresh.tell(json!({ "type": "ask", "msg_id": 7 }))[0]["body"]["code"], 11);
-    let mut node = Driven::new(fresh.app);
+    let mut fresh = Driven::fresh(app);
+    assert_eq!(fresh.tell(json!({ "type": "ask", "msg_id": 7 }))[0].body["code"], 11);
+    let mut node = Driven::new(fresh.0.nodes.remove(0));
     for (body, code) in [
         (json!({ "type": "unheard-of", "msg_id": 2 }), 10),
         (json!({ "type": "ask", "msg_id": 2 }), 12),
@@ -88,14 +81,14 @@ fn what_nobody_handles_is_answered_with_maelstroms_errors() {
         (json!({ "type": "topology", "msg_id": 2, "topology": 3 }), 12),
     ] {
         let said = node.tell(body.clone());
-        let Json::Object(error) = &said[0]["body"] else { panic!("{said:?}") };
+        let Json::Object(error) = &said[0].body else { panic!("{said:?}") };
         assert_eq!(
             (&error["type"], &error["code"], &error["in_reply_to"]),
             (&json!("error"), &json!(code), &json!(2)),
             "{body}"
         );
     }
-    let told: Vec<String> = node.out.take_reports().iter().map(|report| format!("{report:?}")).collect();
+    let told: Vec<String> = node.reports().iter().map(|report| format!("{report:?}")).collect();
     assert!(told.iter().any(|told| told.contains("oh no")), "{told:?}");
     // Who wants no reply gets none, and an error is answered by none.
     assert!(node.tell(json!({ "type": "unheard-of" })).is_empty());
@@ -105,12 +98,12 @@ fn what_nobody_handles_is_answered_with_maelstroms_errors() {
 #[test]
 fn lines_that_are_no_messages_are_skipped_and_reported() {
     let mut node = Driven::new(App::new(()));
-    node.out.take_reports();
+    node.reports();
     for line in
         ["", "{", "[]", r#"{"src":"c1"}"#, r#"{"src":"c1","body":{}}"#, r#"{"src":"c1","body":{"type":3}}"#]
     {
-        assert!(node.tell_line(line.to_owned()).is_empty(), "{line}");
-        assert_eq!(node.out.take_reports().len(), 1, "{line}");
+        assert!(node.0.line(0, line.as_bytes()).is_empty(), "{line}");
+        assert_eq!(node.reports().len(), 1, "{line}");
     }
 }
 
@@ -119,29 +112,29 @@ fn a_handler_that_waits_lets_others_be_handled_and_goes_on_when_it_is_answered()
     let mut node = Driven::new(App::new(()).on("ask", ask));
     let said = node.tell(json!({ "type": "ask", "msg_id": 2, "whom": "n2" }));
     let [question] = &said[..] else { panic!("{said:?}") };
-    assert_eq!((&question["dest"], &question["body"]["type"]), (&json!("n2"), &json!("question")));
-    let number = &question["body"]["msg_id"];
+    assert_eq!((&*question.dest, &question.body["type"]), ("n2", &json!("question")));
+    let number = &question.body["msg_id"];
     let other = node.tell(json!({ "type": "ask", "msg_id": 3, "whom": "n0" }));
-    assert_eq!(other[0]["dest"], "n0");
+    assert_eq!(other[0].dest, "n0");
     let answer = json!({ "type": "question_ok", "in_reply_to": number, "answer": 42 });
     assert!(node.tell_from("n0", answer.clone()).is_empty(), "it was n2 that was asked");
     let said = node.tell_from("n2", answer.clone());
-    assert_eq!(said[0]["body"], json!({ "type": "ask_ok", "in_reply_to": 2, "answer": 42 }));
+    assert_eq!(said[0].body, json!({ "type": "ask_ok", "in_reply_to": 2, "answer": 42 }));
     assert!(node.tell_from("n2", answer).is_empty(), "once is enough");
-    let number = &other[0]["body"]["msg_id"];
+    let number = &other[0].body["msg_id"];
     let error = json!({ "type": "error", "in_reply_to": number, "code": 1234, "text": "mine" });
     let said = node.tell_from("n0", error);
-    assert_eq!((&said[0]["body"]["code"], &said[0]["body"]["text"]), (&json!(1234), &json!("mine")));
+    assert_eq!((&said[0].body["code"], &said[0].body["text"]), (&json!(1234), &json!("mine")));
 }
 
 #[test]
 fn an_answer_that_does_not_come_is_a_timeout() {
     let mut node = Driven::new(App::new(()).on("ask", ask));
     node.tell(json!({ "type": "ask", "msg_id": 2, "whom": "n2" }));
-    assert_eq!(node.app.next_deadline(), Some(Time::ZERO + 1000 * MS));
+    assert_eq!(node.0.nodes[0].next_deadline(), Some(Time::ZERO + 1000 * MS));
     assert!(node.wait(999 * MS).is_empty());
-    assert_eq!(node.wait(MS)[0]["body"]["code"], 0);
-    assert_eq!(node.app.next_deadline(), None, "nothing is left behind");
+    assert_eq!(node.wait(MS)[0].body["code"], 0);
+    assert_eq!(node.0.nodes[0].next_deadline(), None, "nothing is left behind");
 }
 
 #[test]
@@ -158,11 +151,11 @@ fn what_is_tried_again_is_sent_at_growing_intervals_with_one_number() {
         times.extend(said.iter().map(|_| at));
         sent.extend(said);
     }
-    assert!(sent.iter().all(|message| message["body"] == sent[0]["body"]), "{sent:?}");
+    assert!(sent.iter().all(|message| message.body == sent[0].body), "{sent:?}");
     let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!((7..=10).contains(&gaps.len()) && (75..=130).contains(&gaps[0]), "{gaps:?}");
     assert!(gaps[2..].iter().all(|gap| (300..=510).contains(gap)), "{gaps:?}");
-    assert_eq!(node.wait(10 * MS)[0]["body"]["code"], 0);
+    assert_eq!(node.wait(10 * MS)[0].body["code"], 0);
 }
 
 #[test]
@@ -182,9 +175,9 @@ fn times_pass_for_those_who_wait_for_them() {
     for _ in 0..30 {
         said.extend(node.wait(10 * MS));
     }
-    let ticks = said.iter().filter(|message| message["body"]["type"] == "tick").count();
-    let waited = said.iter().find(|message| message["body"]["type"] == "wait_ok").expect("it has ended");
-    assert_eq!((ticks, &waited["body"]["ms"]), (3, &json!(250)));
+    let ticks = said.iter().filter(|message| message.body["type"] == "tick").count();
+    let waited = said.iter().find(|message| message.body["type"] == "wait_ok").expect("it has ended");
+    assert_eq!((ticks, &waited.body["ms"]), (3, &json!(250)));
 }
 
 #[test]
@@ -192,10 +185,10 @@ fn neighbours_are_all_others_until_a_topology_says_otherwise() {
     let neighbours = |node: Context<()>, _: Json| async move { Ok(json!({ "names": *node.neighbours() })) };
     let mut node = Driven::new(App::new(()).on("neighbours", neighbours));
     let ask = json!({ "type": "neighbours", "msg_id": 2 });
-    assert_eq!(node.tell(ask.clone())[0]["body"]["names"], json!(["n0", "n2"]));
+    assert_eq!(node.tell(ask.clone())[0].body["names"], json!(["n0", "n2"]));
     let topology = json!({ "type": "topology", "msg_id": 3, "topology": { "n1": ["n2"] } });
-    assert_eq!(node.tell(topology)[0]["body"]["type"], "topology_ok");
-    assert_eq!(node.tell(ask)[0]["body"]["names"], json!(["n2"]));
+    assert_eq!(node.tell(topology)[0].body["type"], "topology_ok");
+    assert_eq!(node.tell(ask)[0].body["names"], json!(["n2"]));
 }
 
 #[test]
@@ -208,8 +201,8 @@ fn a_look_at_the_state_within_another_is_an_error_and_no_deadlock() {
         Driven::new(App::new(1).on("twice", twice).on("once", |node: Context<u8>, _: Json| async move {
             Ok(json!({ "state": node.state(|one| *one) }))
         }));
-    assert_eq!(node.tell(json!({ "type": "twice", "msg_id": 2 }))[0]["body"]["code"], 13);
-    assert_eq!(node.tell(json!({ "type": "once", "msg_id": 3 }))[0]["body"]["state"], 1, "the node goes on");
+    assert_eq!(node.tell(json!({ "type": "twice", "msg_id": 2 }))[0].body["code"], 13);
+    assert_eq!(node.tell(json!({ "type": "once", "msg_id": 3 }))[0].body["state"], 1, "the node goes on");
 }
 
 #[test]
@@ -227,13 +220,13 @@ fn a_value_is_changed_again_if_somebody_has_come_in_between() {
         json!({ "type": "read_ok", "value": 7 }),
         json!({ "type": "cas_ok" }),
     ] {
-        let body = said[0]["body"].clone();
+        let body = said[0].body.clone();
         let mut answer = answer;
         answer["in_reply_to"] = body["msg_id"].clone();
         asked.push(body);
         said = node.tell_from("lin-kv", answer);
     }
-    assert_eq!(said[0]["body"], json!({ "type": "add_ok", "in_reply_to": 2, "sum": 8 }));
+    assert_eq!(said[0].body, json!({ "type": "add_ok", "in_reply_to": 2, "sum": 8 }));
     let kinds: Vec<&Json> = asked.iter().map(|body| &body["type"]).collect();
     assert_eq!(kinds, ["read", "cas", "read", "cas"]);
     assert_eq!((&asked[1]["to"], &asked[1]["create_if_not_exists"]), (&json!(1), &json!(true)));
@@ -246,7 +239,7 @@ fn equal_seeds_draw_alike() {
         let draws =
             |node: Context<()>, _: Json| async move { Ok(json!({ "bits": [node.random(), node.random()] })) };
         let mut node = Driven::new(App::new(()).on("draw", draws).with_seed(seed));
-        node.tell(json!({ "type": "draw", "msg_id": 2 }))[0]["body"]["bits"].clone()
+        node.tell(json!({ "type": "draw", "msg_id": 2 }))[0].body["bits"].clone()
     };
     assert_eq!(draw(1), draw(1));
     // Neighbours have nothing in common, not even one draw later.

@@ -15,6 +15,7 @@ pub mod network;
 pub mod process;
 mod reply;
 pub mod scenario;
+pub mod scripted;
 pub(crate) mod streams;
 pub mod trial;
 pub mod virtual_time;

@@ -29,8 +29,8 @@ pub struct Act<'a, N> {
     pub index: usize,
     /// The node.
     pub node: &'a N,
-    /// What it printed: whole lines.
-    pub printed: &'a [u8],
+    /// What it sent.
+    pub out: &'a Outbox,
 }
 
 /// Looks at the nodes while they run.
@@ -122,10 +122,10 @@ struct Hosts<'a, N: Node, W> {
     wakes: BinaryHeap<Reverse<(Time, u64, usize)>>,
     next_wake_id: u64,
     out: Outbox,
-    /// What nodes have printed and the trial has not yet received, in order.
-    printed: Vec<(usize, Vec<u8>)>,
-    /// Empty buffers.
-    spare: Vec<Vec<u8>>,
+    /// What nodes have sent and the trial has not yet received, in order.
+    sent: Vec<(usize, Outbox)>,
+    /// Empty ones.
+    spare: Vec<Outbox>,
     /// Who acted last.
     last: usize,
     /// How many hosts have a timer or an unhandled message.
@@ -202,7 +202,7 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
             wakes: BinaryHeap::new(),
             next_wake_id: 0,
             out: Outbox::default(),
-            printed: Vec::new(),
+            sent: Vec::new(),
             spare: Vec::new(),
             last: 0,
             busy: 0,
@@ -235,16 +235,17 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
         Ok(())
     }
 
-    /// Gives the trial what nodes have printed.
+    /// Gives the trial what nodes have sent.
     fn hand_over(&mut self, trial: &mut Trial) -> Result<(), Violation> {
-        let mut printed = std::mem::take(&mut self.printed);
-        for (node, lines) in printed.drain(..) {
-            for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                trial.receive(self.now, node, line)?;
+        let mut sent = std::mem::take(&mut self.sent);
+        for (node, mut out) in sent.drain(..) {
+            for message in out.messages().iter() {
+                trial.receive_sent(self.now, node, &message)?;
             }
-            self.spare.push(lines);
+            out.clear();
+            self.spare.push(out);
         }
-        self.printed = printed;
+        self.sent = sent;
         Ok(())
     }
 
@@ -303,29 +304,25 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
         self.last = index;
         self.out.take_reports();
         let Host { node, clock, .. } = &self.hosts[index];
-        let (local, printed) = (clock.local(self.now), self.out.lines());
-        let act = Act { now: self.now, local, index, node, printed: &printed };
+        let act = Act { now: self.now, local: clock.local(self.now), index, node, out: &self.out };
         if let Err(what) = self.watch.acted(act) {
             self.violation.get_or_insert(Violation::Broken { node: index, what });
         }
-        if !printed.is_empty() {
-            let mut spare = self.spare.pop().unwrap_or_default();
-            spare.clear();
-            spare.extend_from_slice(&printed);
-            self.printed.push((index, spare));
-            self.out.clear();
+        if !self.out.is_empty() {
+            let spare = self.spare.pop().unwrap_or_default();
+            self.sent.push((index, std::mem::replace(&mut self.out, spare)));
         }
     }
 
     /// Ends a node's life, and puts its next one in its place. Its machine stays; what it has not yet handled is
-    /// lost, and so is what it has printed and nobody has read.
+    /// lost, and so is what it has sent and nobody has received.
     fn kill(&mut self, index: usize) {
         let host = &mut self.hosts[index];
         host.node = (self.new_node)(index);
         host.scratch = N::Scratch::default();
         host.inbox.clear();
         (host.dead, host.paused) = (true, false);
-        self.printed.retain(|(node, _)| *node != index);
+        self.sent.retain(|(node, _)| *node != index);
         self.watch.killed(index);
     }
 
@@ -488,8 +485,8 @@ mod tests {
                 self.0.lock().expect("no panic").heard.push(now);
             }
             body.as_object_mut().expect("an object").remove("msg_id");
-            let reply = serde_json::json!({ "src": "n0", "dest": message["src"], "body": body });
-            out.lines_mut().extend(format!("{reply}\n").bytes());
+            let dest = message["src"].as_str().expect("a name");
+            out.send("n0", dest, |text| serde_json::to_writer(text, &body).expect("JSON"));
         }
 
         fn tick(&self, now: Time, _: &mut Outbox) {

@@ -95,7 +95,7 @@ impl Core {
 
     fn send_sync(&mut self, tick: &Tick<'_>, peer: Peer, sync: &Sync, out: &mut Outbox) {
         let header = self.header(tick, peer);
-        encode::sync(out.lines_mut(), tick.members.me(), tick.members.name(peer), sync, &header);
+        tick.send(peer, out, |body| encode::sync(body, sync, &header));
     }
 
     /// A step of a comparison has come, and its values have been taken up.

@@ -49,6 +49,11 @@ impl<'a> Tick<'a> {
         members.shared(peer, || config.first_generation.unwrap_or_else(|| Generation(random.name())))
     }
 
+    /// Sends a peer a message, of which `encode` appends the body.
+    pub(super) fn send(&self, peer: Peer, out: &mut Outbox, encode: impl FnOnce(&mut Vec<u8>)) {
+        out.send(self.members.me(), self.members.name(peer), encode);
+    }
+
     /// At random from three quarters of a time to all of it, so that nodes that begin together don't go on
     /// together.
     pub(super) fn spread(&self, time: Duration) -> Duration {
@@ -388,7 +393,7 @@ impl Core {
     /// Says to a peer what every message says, and no more.
     pub(super) fn send_ack(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let header = self.header(tick, peer);
-        encode::ack(out.lines_mut(), tick.members.me(), tick.members.name(peer), &header);
+        tick.send(peer, out, |body| encode::ack(body, &header));
     }
 
     /// Asks a peer what it holds. It is to answer within a round trip. A question to a suspected peer brings
@@ -397,7 +402,7 @@ impl Core {
     pub(super) fn send_ping(&mut self, tick: &Tick<'_>, peer: Peer, out: &mut Outbox) {
         let values = self.values_for_suspected(tick, peer);
         let header = self.header(tick, peer);
-        encode::ping(out.lines_mut(), tick.members.me(), tick.members.name(peer), &values, &header);
+        tick.send(peer, out, |body| encode::ping(body, &values, &header));
         self.expect_answer(tick, peer, Duration::ZERO);
     }
 

@@ -136,23 +136,25 @@ impl LockFree {
         &self,
         now: Time,
         request: Request<'_>,
-        route: encode::Route<'_>,
+        route: Route<'_>,
         out: &mut Outbox,
     ) -> Result<(), Reason<'static>> {
         match (request, self.membership.get()) {
             (Request::Init { node_id, node_ids }, _) => {
                 self.init(now, node_id, &node_ids)?;
-                encode::ok(out.lines_mut(), encode::Route { src: node_id, ..route }, "init_ok");
+                Route { src: node_id, ..route }.answer(out, |body, id| encode::ok(body, id, "init_ok"));
             }
             (_, None) => return Err(Reason::NotInitialised),
             // Only a suggestion; the plan needs none.
             (Request::Topology, Some(_)) => {
                 self.begin(now, start::FIRST);
-                encode::ok(out.lines_mut(), route, "topology_ok");
+                route.answer(out, |body, id| encode::ok(body, id, "topology_ok"));
             }
-            (Request::Echo(value), Some(_)) => encode::echo_ok(out.lines_mut(), route, &value),
+            (Request::Echo(value), Some(_)) => {
+                route.answer(out, |body, id| encode::echo_ok(body, id, &value))
+            }
             (Request::Generate, Some(members)) => {
-                encode::generate_ok(out.lines_mut(), route, &self.unique_id(members));
+                route.answer(out, |body, id| encode::generate_ok(body, id, &self.unique_id(members)));
             }
             (Request::Broadcast(value), Some(_)) => {
                 self.learn(&[value], Origin::Client, now);
@@ -161,10 +163,12 @@ impl LockFree {
                 if self.hungry.swap(false, Ordering::AcqRel) {
                     self.deadline.bring_forward(now);
                 }
-                encode::ok(out.lines_mut(), route, "broadcast_ok");
+                route.answer(out, |body, id| encode::ok(body, id, "broadcast_ok"));
             }
             (Request::Read, Some(_)) => {
-                encode::read_ok_text(out.rope_mut(), route, |out| self.text.show(&self.log, out));
+                out.send_rope(route.src, route.dest, |body| {
+                    encode::read_ok(body, route.in_reply_to, |body| self.text.show(&self.log, body));
+                });
             }
         }
         Ok(())
@@ -226,11 +230,12 @@ impl LockFree {
         let shared = self.shared(members, peer);
         // Relaxed: what the peer has heard of this node's incarnation was said by an earlier tick.
         let is_for_this_incarnation = header.to == Some(self.incarnation.load(Ordering::Relaxed));
-        let acked =
-            header.acked.filter(|_| is_for_this_incarnation).is_some_and(|acked| shared.slots.on_ack(acked));
+        let is_forgotten = shared.is_forgotten(header.incarnation);
+        let counts = is_for_this_incarnation && !is_forgotten;
+        let acked = header.acked.filter(|_| counts).is_some_and(|acked| shared.slots.on_ack(acked));
         // What a question or a comparison brings, its sender has not been able to tell as it should.
         let tells_all = header.all && matches!(kind, Kind::Delta { .. });
-        let origin = if shared.is_forgotten(header.incarnation) {
+        let origin = if is_forgotten {
             // Nobody else may hold it any more, and the peer least of all.
             Origin::Client
         } else if tells_all {
@@ -263,8 +268,24 @@ impl LockFree {
             .shared(peer, || self.config.first_generation.unwrap_or_else(|| Generation(self.random.name())))
     }
 
-    fn refuse(&self, refusal: Refusal<'_>, route: encode::Route<'_>, out: &mut Outbox) {
-        encode::error(out.lines_mut(), route, refusal.reason.code(), &refusal.reason);
+    fn refuse(&self, refusal: Refusal<'_>, route: Route<'_>, out: &mut Outbox) {
+        route.answer(out, |body, id| encode::error(body, id, refusal.reason.code(), &refusal.reason));
+    }
+}
+
+/// Who answers whom, and what.
+#[derive(Clone, Copy)]
+struct Route<'a> {
+    src: &'a str,
+    dest: &'a str,
+    /// The requester's number for its message, if it gave one.
+    in_reply_to: Option<i64>,
+}
+
+impl Route<'_> {
+    /// Sends the answer that `encode` appends.
+    fn answer(self, out: &mut Outbox, encode: impl FnOnce(&mut Vec<u8>, Option<i64>)) {
+        out.send(self.src, self.dest, |body| encode(body, self.in_reply_to));
     }
 }
 
@@ -286,7 +307,7 @@ impl Node for LockFree {
         let members = self.membership.get();
         // Before `init` the node has no name but the one it is called by.
         let me = members.map_or(message.dest, Membership::me);
-        let route = |in_reply_to| encode::Route { src: me, dest: message.src, in_reply_to };
+        let route = |in_reply_to| Route { src: me, dest: message.src, in_reply_to };
         let sender = members.and_then(|members| Some((members, members.find(message.src)?)));
         if sender.is_some() {
             self.begin(now, start::AGAIN);
@@ -315,7 +336,7 @@ impl Node for LockFree {
                     (_, sender) => {
                         let origin = sender.map_or(Origin::Client, |(_, peer)| Origin::Peer(peer.0));
                         self.learn(values, origin, now);
-                        encode::delta_ok(out.lines_mut(), route(msg_id), generation);
+                        route(msg_id).answer(out, |body, id| encode::delta_ok(body, id, generation));
                         match sender {
                             Some((members, peer)) => {
                                 self.pass_on(now, members, peer, Arrival { at: now, what: What::Foreign });

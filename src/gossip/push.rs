@@ -52,7 +52,7 @@ struct Gathered {
 }
 
 /// Appends a delta to a buffer, as functions of [`encode`] do.
-type Encoder = fn(&mut Vec<u8>, &str, &str, &Delta<'_>, &Header);
+type Encoder = fn(&mut Vec<u8>, &Delta<'_>, &Header);
 
 impl Gathered {
     fn encoder(&self) -> Encoder {
@@ -409,7 +409,7 @@ impl Core {
         again: Option<Generation>,
         out: &mut Outbox,
     ) {
-        let Tick { now, members, .. } = *tick;
+        let now = tick.now;
         let Gathered { values, born, covered, .. } = gathered;
         let slots = &tick.shared(peer).slots;
         let mut header = self.header(tick, peer);
@@ -442,7 +442,7 @@ impl Core {
             values,
         };
         let encode = gathered.encoder();
-        encode(out.lines_mut(), members.me(), members.name(peer), &delta, &header);
+        tick.send(peer, out, |body| encode(body, &delta, &header));
     }
 
     // Retries.
@@ -517,7 +517,7 @@ impl Core {
                 let header = self.header(tick, peer);
                 let delta = Delta { generation, base: None, age: 0, now: false, values: &gathered.values };
                 let encode = gathered.encoder();
-                encode(out.lines_mut(), tick.members.me(), tick.members.name(peer), &delta, &header);
+                tick.send(peer, out, |body| encode(body, &delta, &header));
                 generation.0 += 1;
             }
         }

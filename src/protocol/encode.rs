@@ -1,7 +1,8 @@
-//! The encoder: each function appends one message, a line with its newline, to a buffer.
+//! The encoder: each function appends the body of one message to a buffer; the envelope around it says who sends it to whom.
 //!
 //! Replies to clients carry exactly the fields that Maelstrom's schemas allow: it rejects any other.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::Write;
 
@@ -12,26 +13,79 @@ use super::link::{Delta, Header, Range, Sync, Want};
 use super::runs::runs;
 use super::{Echoed, ErrorCode, Generation, Rope, Value};
 
-/// Who answers whom, and what.
-#[derive(Clone, Copy, Debug)]
-pub struct Route<'a> {
-    /// This node.
-    pub src: &'a str,
-    /// The requester.
-    pub dest: &'a str,
-    /// The requester's number for its message, if it gave one.
-    pub in_reply_to: Option<i64>,
+/// Where the parts of a line begin, counted from its own beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The text of the receiver's name, in quotes.
+    pub dest: usize,
+    /// The body, which ends before the line's last two bytes: a brace and the newline.
+    pub body: usize,
+}
+
+impl Envelope {
+    /// The sender's name, the receiver's name and the body of such a line.
+    #[must_use]
+    pub fn parts(self, line: &[u8]) -> (Cow<'_, str>, Cow<'_, str>, &[u8]) {
+        let src = &line[BEFORE_SRC.len()..self.dest - BEFORE_DEST.len()];
+        let dest = &line[self.dest..self.body - BEFORE_BODY.len()];
+        (unquoted(src), unquoted(dest), &line[self.body..line.len() - AFTER_BODY.len()])
+    }
+}
+
+/// The name whose text in quotes this is.
+fn unquoted(text: &[u8]) -> Cow<'_, str> {
+    if text.contains(&b'\\') {
+        serde_json::from_slice(text).map(Cow::Owned).unwrap_or_default()
+    } else {
+        String::from_utf8_lossy(&text[1..text.len() - 1])
+    }
+}
+
+/// What stands before the sender's name…
+const BEFORE_SRC: &[u8] = b"{\"src\":";
+/// …before the receiver's…
+const BEFORE_DEST: &[u8] = b",\"dest\":";
+/// …before the body…
+const BEFORE_BODY: &[u8] = b",\"body\":";
+/// …and after it.
+const AFTER_BODY: &[u8] = b"}\n";
+
+/// Begins a line, of which the body comes next, and then its [end](close_line).
+pub fn open_line(out: &mut Vec<u8>, src: &str, dest: &str) -> Envelope {
+    let start = out.len();
+    out.extend_from_slice(BEFORE_SRC);
+    string(out, src);
+    out.extend_from_slice(BEFORE_DEST);
+    let dest_at = out.len() - start;
+    string(out, dest);
+    out.extend_from_slice(BEFORE_BODY);
+    Envelope { dest: dest_at, body: out.len() - start }
+}
+
+/// Ends a line after its body.
+pub fn close_line(out: &mut Vec<u8>) {
+    out.extend_from_slice(AFTER_BODY);
+}
+
+/// A whole line, of which `body` appends the body.
+#[must_use]
+pub fn line(src: &str, dest: &str, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    open_line(&mut out, src, dest);
+    body(&mut out);
+    close_line(&mut out);
+    out
 }
 
 /// A reply of no content: `init_ok`, `topology_ok`, `broadcast_ok`.
-pub fn ok(out: &mut Vec<u8>, route: Route<'_>, kind: &str) {
-    open_reply(out, route, kind);
+pub fn ok(out: &mut Vec<u8>, in_reply_to: Option<i64>, kind: &str) {
+    open_reply(out, in_reply_to, kind);
     close(out);
 }
 
 /// `echo_ok`.
-pub fn echo_ok(out: &mut Vec<u8>, route: Route<'_>, echo: &Echoed<'_>) {
-    open_reply(out, route, "echo_ok");
+pub fn echo_ok(out: &mut Vec<u8>, in_reply_to: Option<i64>, echo: &Echoed<'_>) {
+    open_reply(out, in_reply_to, "echo_ok");
     name(out, "echo");
     match echo {
         Echoed::Text(text) => out.extend_from_slice(text.as_bytes()),
@@ -42,25 +96,17 @@ pub fn echo_ok(out: &mut Vec<u8>, route: Route<'_>, echo: &Echoed<'_>) {
 }
 
 /// `generate_ok`. The id's text must need no escapes beyond those of the node id that starts it.
-pub fn generate_ok(out: &mut Vec<u8>, route: Route<'_>, id: &str) {
-    open_reply(out, route, "generate_ok");
+pub fn generate_ok(out: &mut Vec<u8>, in_reply_to: Option<i64>, id: &str) {
+    open_reply(out, in_reply_to, "generate_ok");
     name(out, "id");
     string(out, id);
     close(out);
 }
 
-/// `read_ok`.
-pub fn read_ok(out: &mut Vec<u8>, route: Route<'_>, values: impl Iterator<Item = Value>) {
-    open_reply(out, route, "read_ok");
-    name(out, "messages");
-    integers(out, values);
-    close(out);
-}
-
-/// `read_ok` with the text of the values, which `show` appends.
-pub fn read_ok_text(out: &mut Rope, route: Route<'_>, show: impl FnOnce(&mut Rope)) {
+/// `read_ok`, for which `show` appends the text of the values.
+pub fn read_ok(out: &mut Rope, in_reply_to: Option<i64>, show: impl FnOnce(&mut Rope)) {
     let own = out.own_mut();
-    open_reply(own, route, "read_ok");
+    open_reply(own, in_reply_to, "read_ok");
     name(own, "messages");
     own.push(b'[');
     show(out);
@@ -70,8 +116,8 @@ pub fn read_ok_text(out: &mut Rope, route: Route<'_>, show: impl FnOnce(&mut Rop
 }
 
 /// `error`.
-pub fn error(out: &mut Vec<u8>, route: Route<'_>, code: ErrorCode, text: &dyn Display) {
-    open_reply(out, route, "error");
+pub fn error(out: &mut Vec<u8>, in_reply_to: Option<i64>, code: ErrorCode, text: &dyn Display) {
+    open_reply(out, in_reply_to, "error");
     number(out, "code", code.number());
     name(out, "text");
     string(out, &text.to_string());
@@ -79,8 +125,8 @@ pub fn error(out: &mut Vec<u8>, route: Route<'_>, code: ErrorCode, text: &dyn Di
 }
 
 /// `delta`: values for a peer.
-pub fn delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>, header: &Header) {
-    open_delta(out, src, dest, delta);
+pub fn delta(out: &mut Vec<u8>, delta: &Delta<'_>, header: &Header) {
+    open_delta(out, delta);
     name(out, "values");
     integers(out, delta.values.iter().copied());
     link(out, header);
@@ -88,17 +134,17 @@ pub fn delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>, header
 }
 
 /// `delta` that tells its values, which are in ascending order, by runs: for natter nodes, as others don't know that.
-pub fn delta_by_runs(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>, header: &Header) {
-    open_delta(out, src, dest, delta);
+pub fn delta_by_runs(out: &mut Vec<u8>, delta: &Delta<'_>, header: &Header) {
+    open_delta(out, delta);
     name(out, "runs");
     integers(out, runs(delta.values).flat_map(|run| [run[0], run.len() as i64]));
     link(out, header);
     close(out);
 }
 
-fn open_delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>) {
+fn open_delta(out: &mut Vec<u8>, delta: &Delta<'_>) {
     let Delta { generation, base, age, now, values: _ } = delta;
-    open(out, src, dest, "delta");
+    open(out, "delta");
     number(out, "generation", generation.0);
     if let Some(base) = base {
         number(out, "base", base.0);
@@ -108,22 +154,22 @@ fn open_delta(out: &mut Vec<u8>, src: &str, dest: &str, delta: &Delta<'_>) {
 }
 
 /// `delta_ok`: acknowledges what the header says.
-pub fn ack(out: &mut Vec<u8>, src: &str, dest: &str, header: &Header) {
-    open(out, src, dest, "delta_ok");
+pub fn ack(out: &mut Vec<u8>, header: &Header) {
+    open(out, "delta_ok");
     link(out, header);
     close(out);
 }
 
 /// `delta_ok`: acknowledges one delta, to somebody who isn't a natter node.
-pub fn delta_ok(out: &mut Vec<u8>, route: Route<'_>, generation: Generation) {
-    open_reply(out, route, "delta_ok");
+pub fn delta_ok(out: &mut Vec<u8>, in_reply_to: Option<i64>, generation: Generation) {
+    open_reply(out, in_reply_to, "delta_ok");
     number(out, "generation", generation.0);
     close(out);
 }
 
 /// `ping`: asks a peer what it holds, and brings what it may lack.
-pub fn ping(out: &mut Vec<u8>, src: &str, dest: &str, values: &[Value], header: &Header) {
-    open(out, src, dest, "ping");
+pub fn ping(out: &mut Vec<u8>, values: &[Value], header: &Header) {
+    open(out, "ping");
     if !values.is_empty() {
         name(out, "values");
         integers(out, values.iter().copied());
@@ -133,9 +179,9 @@ pub fn ping(out: &mut Vec<u8>, src: &str, dest: &str, values: &[Value], header: 
 }
 
 /// `sync`: a step of anti-entropy.
-pub fn sync(out: &mut Vec<u8>, src: &str, dest: &str, sync: &Sync, header: &Header) {
+pub fn sync(out: &mut Vec<u8>, sync: &Sync, header: &Header) {
     let Sync { round, answer, ranges, wants, values } = sync;
-    open(out, src, dest, "sync");
+    open(out, "sync");
     number(out, "round", *round);
     flag(out, "answer", *answer);
     if !ranges.is_empty() {
@@ -185,25 +231,21 @@ fn flag(out: &mut Vec<u8>, field: &str, flag: bool) {
     }
 }
 
-fn open_reply(out: &mut Vec<u8>, route: Route<'_>, kind: &str) {
-    open(out, route.src, route.dest, kind);
-    if let Some(msg_id) = route.in_reply_to {
+fn open_reply(out: &mut Vec<u8>, in_reply_to: Option<i64>, kind: &str) {
+    open(out, kind);
+    if let Some(msg_id) = in_reply_to {
         number(out, "in_reply_to", msg_id);
     }
 }
 
-fn open(out: &mut Vec<u8>, src: &str, dest: &str, kind: &str) {
-    out.extend_from_slice(b"{\"src\":");
-    string(out, src);
-    out.extend_from_slice(b",\"dest\":");
-    string(out, dest);
-    out.extend_from_slice(b",\"body\":{\"type\":\"");
+fn open(out: &mut Vec<u8>, kind: &str) {
+    out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(kind.as_bytes());
     out.push(b'"');
 }
 
 fn close(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"}}\n");
+    out.push(b'}');
 }
 
 fn integer(out: &mut Vec<u8>, int: impl itoa::Integer) {
@@ -240,11 +282,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const ROUTE: Route<'_> = Route { src: "n1", dest: "c\"1", in_reply_to: Some(-3) };
+    const ASKED: Option<i64> = Some(-3);
 
-    fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> serde_json::Value {
-        let mut out = Vec::new();
-        write(&mut out);
+    fn encoded(body: impl FnOnce(&mut Vec<u8>)) -> serde_json::Value {
+        let mut out = line("n1", "c\"1", body);
         assert_eq!(out.pop(), Some(b'\n'));
         assert!(!out.contains(&b'\n'), "one message is one line");
         serde_json::from_slice(&out).expect("valid JSON")
@@ -254,21 +295,37 @@ mod tests {
     fn replies_carry_their_fields_and_no_others() {
         let head = |body| json!({"src": "n1", "dest": "c\"1", "body": body});
         assert_eq!(
-            encoded(|out| ok(out, ROUTE, "init_ok")),
+            encoded(|out| ok(out, ASKED, "init_ok")),
             head(json!({"type": "init_ok", "in_reply_to": -3}))
         );
         assert_eq!(
-            encoded(|out| read_ok(out, ROUTE, [i64::MIN, 0, 7].into_iter())),
-            head(json!({"type": "read_ok", "in_reply_to": -3, "messages": [i64::MIN, 0, 7]}))
+            encoded(|out| {
+                let mut rope = Rope::default();
+                read_ok(&mut rope, ASKED, |rope| rope.share(&b"-7,0,7"[..].into()));
+                out.extend_from_slice(&rope.bytes());
+            }),
+            head(json!({"type": "read_ok", "in_reply_to": -3, "messages": [-7, 0, 7]}))
         );
         assert_eq!(
-            encoded(|out| generate_ok(out, ROUTE, "n1-\u{1}")),
+            encoded(|out| generate_ok(out, ASKED, "n1-\u{1}")),
             head(json!({"type": "generate_ok", "in_reply_to": -3, "id": "n1-\u{1}"}))
         );
         assert_eq!(
-            encoded(|out| error(out, ROUTE, ErrorCode::MalformedRequest, &"a\\b")),
+            encoded(|out| error(out, ASKED, ErrorCode::MalformedRequest, &"a\\b")),
             head(json!({"type": "error", "in_reply_to": -3, "code": 12, "text": "a\\b"}))
         );
+    }
+
+    #[test]
+    fn an_envelope_says_where_the_names_and_the_body_are() {
+        for name in ["n1", "", "c\"\\1\u{1}", "n\u{e9}"] {
+            let mut line = Vec::new();
+            let envelope = open_line(&mut line, name, "n2");
+            ok(&mut line, ASKED, "echo_ok");
+            close_line(&mut line);
+            let body = &br#"{"type":"echo_ok","in_reply_to":-3}"#[..];
+            assert_eq!(envelope.parts(&line), (name.into(), "n2".into(), body));
+        }
     }
 
     #[test]
@@ -276,15 +333,13 @@ mod tests {
         let text = r#"{"a":[1,-2.5,1e300,"x\ny",null,true,{}],"b":{"c":[[]]}}"#;
         let mut bytes = text.as_bytes().to_vec();
         let value = simd_json::to_borrowed_value(&mut bytes).expect("valid JSON");
-        let reply = encoded(|out| echo_ok(out, ROUTE, &Echoed::Value(value)));
+        let reply = encoded(|out| echo_ok(out, ASKED, &Echoed::Value(value)));
         assert_eq!(reply["body"]["echo"], serde_json::from_str::<serde_json::Value>(text).expect("valid"));
     }
 
     /// The body of what was encoded.
-    fn read_back(write: impl FnOnce(&mut Vec<u8>), check: impl FnOnce(Body<'_>)) {
-        let mut out = Vec::new();
-        write(&mut out);
-        let (mut line, mut scratch) = (LineBuf::from(out), Scratch::default());
+    fn read_back(body: impl FnOnce(&mut Vec<u8>), check: impl FnOnce(Body<'_>)) {
+        let (mut line, mut scratch) = (LineBuf::from(line("n1", "n2", body)), Scratch::default());
         let message = parse(line.line(), &mut scratch).expect("a message");
         assert_eq!((message.src, message.dest), ("n1", "n2"));
         check(message.body.expect("understood"));
@@ -322,7 +377,7 @@ mod tests {
                 values: &[3, -4],
             };
             read_back(
-                |out| delta(out, "n1", "n2", &told, &header),
+                |out| delta(out, &told, &header),
                 |body| {
                     assert_eq!(
                         body,
@@ -332,18 +387,18 @@ mod tests {
             );
             let by_runs = Delta { values: &[-4, 3, 4, 5], ..told };
             read_back(
-                |out| delta_by_runs(out, "n1", "n2", &by_runs, &header),
+                |out| delta_by_runs(out, &by_runs, &header),
                 |body| {
                     let read = Body::Delta { msg_id: None, delta: by_runs.clone(), header: Some(&header) };
                     assert_eq!(body, read);
                 },
             );
             read_back(
-                |out| ping(out, "n1", "n2", &[3, -4], &header),
+                |out| ping(out, &[3, -4], &header),
                 |body| assert_eq!(body, Body::Ping { values: &[3, -4], header: &header }),
             );
             read_back(
-                |out| ack(out, "n1", "n2", &header),
+                |out| ack(out, &header),
                 |body| assert_eq!(body, Body::DeltaOk { generation: None, header: Some(&header) }),
             );
             let range = Range { first: i64::MIN, last: i64::MAX, count: 3, fingerprint: u64::MAX };
@@ -356,7 +411,7 @@ mod tests {
             };
             for step in [Sync::default(), step] {
                 read_back(
-                    |out| sync(out, "n1", "n2", &step, &header),
+                    |out| sync(out, &step, &header),
                     |body| assert_eq!(body, Body::Sync { sync: step.clone(), header: &header }),
                 );
             }

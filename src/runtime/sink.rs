@@ -241,8 +241,8 @@ mod model {
                 loom::thread::spawn(move || {
                     let (mut out, mut sink) = (Outbox::default(), &*handover);
                     // There is room for one.
-                    for line in ["one\n", "two\n", "three\n"] {
-                        out.lines_mut().extend_from_slice(line.as_bytes());
+                    for dest in ["c1", "c2", "c3"] {
+                        out.send("n0", dest, |body| body.extend_from_slice(b"{}"));
                         while !sink.flush(&mut out) {
                             park();
                         }
@@ -260,7 +260,8 @@ mod model {
             drop(writing);
             let mut text = String::new();
             written.read_to_string(&mut text).expect("readable");
-            assert_eq!(text, "one\ntwo\nthree\n");
+            let line = |dest| format!("{{\"src\":\"n0\",\"dest\":\"{dest}\",\"body\":{{}}}}\n");
+            assert_eq!(text, ["c1", "c2", "c3"].map(line).concat());
         });
     }
 }

@@ -400,7 +400,7 @@ impl Simple {
             if let Ok(msg_id) = msg_id {
                 body["in_reply_to"] = json!(msg_id);
             }
-            write(out, &json!({ "src": me, "dest": src, "body": body }));
+            write(out, me, src, &body);
         }
         Ok(())
     }
@@ -433,7 +433,7 @@ impl Node for Simple {
                     continue;
                 };
                 let retry = self.config.retry.interval(sent.failures, self.random.bits());
-                write(out, &json!({ "src": me, "dest": name, "body": sent.body(self.incarnation) }));
+                write(out, me, name, &sent.body(self.incarnation));
                 peer.timer = Some(now + retry);
             }
         }
@@ -453,7 +453,7 @@ impl Node for Simple {
         for (name, peer) in peers {
             (peer.to_recall, peer.unanswered) = (false, None);
             while let Some(sent) = peer.next_message(batches_made, seen, &self.config) {
-                write(out, &json!({ "src": me, "dest": name, "body": sent.body(self.incarnation) }));
+                write(out, me, name, &sent.body(self.incarnation));
                 peer.unanswered = None;
             }
         }
@@ -507,10 +507,8 @@ impl Inspect for Simple {
     }
 }
 
-fn write(out: &mut Outbox, message: &Json) {
-    let lines = out.lines_mut();
-    serde_json::to_writer(&mut *lines, message).expect("writing to memory does not fail");
-    lines.push(b'\n');
+fn write(out: &mut Outbox, src: &str, dest: &str, body: &Json) {
+    out.send(src, dest, |text| serde_json::to_writer(text, body).expect("writing to memory does not fail"));
 }
 
 fn refusal(reason: &Reason<'_>) -> Json {

@@ -12,7 +12,7 @@ use super::required::NOISE_WINDOW;
 use super::spread::Values;
 use crate::cluster::nemesis::Step;
 use crate::cluster::virtual_time::{Act, Watch};
-use crate::node::{Inspect, Time};
+use crate::node::{Inspect, Sent, Time};
 use crate::protocol::Value;
 use crate::protocol::expand;
 
@@ -56,11 +56,9 @@ pub(super) struct Auditor {
     pub(super) whereabouts: Vec<Vec<String>>,
 }
 
-/// A message, as far as it matters here.
+/// A line that a node is told, as far as it matters here.
 #[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    dest: Cow<'a, str>,
+struct Told<'a> {
     #[serde(borrow)]
     body: Body<'a>,
 }
@@ -194,7 +192,7 @@ impl Auditor {
 impl<N: Inspect> Watch<N> for Auditor {
     fn receives(&mut self, index: usize, line: &[u8]) {
         // What a node can't take as a message tells it nothing.
-        let Ok(Message { body, .. }) = serde_json::from_slice(line) else { return };
+        let Ok(Told { body }) = serde_json::from_slice(line) else { return };
         self.by_client = body.kind == "broadcast";
         match &*body.kind {
             "broadcast" => self.news.extend(body.message),
@@ -205,7 +203,7 @@ impl<N: Inspect> Watch<N> for Auditor {
     }
 
     fn acted(&mut self, act: Act<'_, N>) -> Result<(), String> {
-        let Act { now, local, index, node, printed } = act;
+        let Act { now, local, index, node, out } = act;
         self.now = now;
         let told = &mut self.told[index];
         for value in self.news.drain(..) {
@@ -224,9 +222,9 @@ impl<N: Inspect> Watch<N> for Auditor {
         if node.held() != told.len() {
             return Err(format!("holds {} values and was told {}", node.held(), told.len()));
         }
-        for line in printed.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            // The trial says what is wrong with a line that is no message.
-            let Ok(Message { dest, body }) = serde_json::from_slice(line) else { continue };
+        for Sent { dest, body, .. } in out.messages().iter() {
+            let body: Body<'_> =
+                serde_json::from_slice(body).map_err(|error| format!("sends no message: {error}"))?;
             if dest.starts_with('n') {
                 self.last_sent = now;
                 *self.sent_in.entry(now.since(Time::ZERO).as_secs()).or_default() += 1;
@@ -313,7 +311,7 @@ mod tests {
         let (mut out, node) = (Outbox::default(), &nodes[index]);
         Watch::<Simple>::receives(auditor, index, line.as_bytes());
         node.handle(at, LineBuf::from(line).line(), &mut (), &mut out);
-        auditor.acted(Act { now: at, local: at, index, node, printed: &out.lines() })
+        auditor.acted(Act { now: at, local: at, index, node, out: &out })
     }
 
     fn auditor() -> Auditor {

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand_pcg::Pcg64;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 pub(crate) use self::faults::strikes;
@@ -41,9 +42,9 @@ use crate::cluster::reply::{Failure, Reply};
 use crate::cluster::scenario::{Scenario, Verbosity, seconds};
 use crate::cluster::streams::{Stream, stream};
 use crate::history::{Event, EventKind, History, OpValue, Process};
-use crate::node::Time;
+use crate::node::{Sent, Time};
 use crate::service::Services;
-use crate::workload::{Answered, Call, Last, Op, Rpc, Setting, Workload};
+use crate::workload::{Answered, Call, Last, Op, Rpc, Setting, Workload, in_words};
 
 /// Maelstrom's quiet between the last operation and the final reads.
 const QUIET: Duration = Duration::from_secs(10);
@@ -363,11 +364,41 @@ impl Trial {
         if self.unheard.contains(&node) {
             return Ok(());
         }
-        let not_message = |why: String| Violation::NotMessage { node, why, line: excerpt(line) };
-        let Envelope { src, dest, body } =
-            envelope(line).map_err(|error| not_message(format!("{error}{}", hint(line))))?;
-        if !body.get().starts_with('{') {
-            return Err(not_message("its body is not an object".to_owned()));
+        let not_message = |why: String| Violation::NotMessage {
+            node,
+            why: format!("{why}{}", hint(line)),
+            line: excerpt(line),
+        };
+        let Envelope { src, dest, body } = envelope(line).map_err(not_message)?;
+        self.send_on(now, node, (&src, &dest, body.get()))
+    }
+
+    /// A node in this process has sent a message, of which the parts are known.
+    ///
+    /// # Errors
+    /// If it is no message to somebody.
+    pub fn receive_sent(&mut self, now: Time, node: usize, sent: &Sent<'_>) -> Result<(), Violation> {
+        if self.unheard.contains(&node) {
+            return Ok(());
+        }
+        let not_message = |why: String| Violation::NotMessage { node, why, line: excerpt(sent.body) };
+        let body = str::from_utf8(sent.body).map_err(|error| not_message(error.to_string()))?;
+        if cfg!(debug_assertions) {
+            serde_json::from_str::<IgnoredAny>(body).map_err(|error| not_message(in_words(&error)))?;
+        }
+        self.send_on(now, node, (&sent.src, &sent.dest, body))
+    }
+
+    /// Gives the network what a node has sent.
+    fn send_on(
+        &mut self,
+        now: Time,
+        node: usize,
+        (src, dest, body): (&str, &str, &str),
+    ) -> Result<(), Violation> {
+        if !body.starts_with('{') {
+            let why = "its body is not an object".to_owned();
+            return Err(Violation::NotMessage { node, why, line: excerpt(body.as_bytes()) });
         }
         let endpoint = |field, name: &str| match self.names.find(name) {
             Some(Endpoint::Client(number)) if !self.clients.exists(number) => {
@@ -376,11 +407,11 @@ impl Trial {
             Some(end) => Ok(end),
             None => Err(Violation::NoSuchNode { node, field, name: name.to_owned() }),
         };
-        let (src, dest) = (endpoint("src", &src)?, endpoint("dest", &dest)?);
+        let (src, dest) = (endpoint("src", src)?, endpoint("dest", dest)?);
         if !self.lives.is_up(node) {
-            self.instead_of_init_ok.insert(node, excerpt(line));
+            self.instead_of_init_ok.insert(node, excerpt(body.as_bytes()));
         }
-        self.send(now, src, dest, body.get().into());
+        self.send(now, src, dest, body.into());
         Ok(())
     }
 

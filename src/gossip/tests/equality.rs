@@ -127,7 +127,7 @@ fn a_root_tells_its_children_once_that_all_hold_the_same_but_the_dead() {
         let tells = |core: &mut Core, out: &mut Outbox| {
             core.tell_equals(tick, out);
             let said = links(out);
-            out.lines_mut().clear();
+            out.clear();
             said.iter().filter(|(_, header)| header.claim == Claim::AllBut(vec![3])).count()
         };
         is_quiet_but_for_the_dead(core, tick, out);

@@ -71,7 +71,7 @@ fn arrival(header: Header, kind: Kind) -> Arrival {
 }
 
 fn text(out: &mut Outbox) -> String {
-    String::from_utf8(out.lines_mut().clone()).expect("text")
+    String::from_utf8(out.lines().into_owned()).expect("text")
 }
 
 /// The receivers of the messages that were said, and what these say of the links.

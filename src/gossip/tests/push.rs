@@ -19,6 +19,34 @@ fn what_a_former_incarnation_says_late_is_passed_on_as_if_a_client_had_said_it()
     assert_eq!(origin_of(2, 3), Origin::Client, "nobody else may hold it");
 }
 
+/// A batch may have reached the peer before it was killed. Its acknowledgement, which comes late, says nothing of what the peer
+/// holds now.
+#[test]
+fn what_a_former_incarnation_acknowledges_late_stays_in_flight() {
+    let node = LockFree::new(Config { incarnation: Some(5), ..Config::default() }, 1);
+    node.init(NOW, "n1", &["n0", "n1", "n2"]).expect("n1 is a member");
+    node.begin(NOW, start::FIRST);
+    let members = node.membership.get().expect("initialised");
+    let say = |peer, header: &Header| {
+        node.gossip(NOW, members, peer, (header, Kind::Ack), Brought { values: &[], age: Duration::ZERO });
+    };
+    node.learn(&[7], Origin::Client, NOW);
+    node.tick(NOW, &mut Outbox::default());
+    let slots = &node.shared(members, HUB).slots;
+    let next = slots.send(Span { from: 0, to: 1, whole: true }, NOW, Time::NEVER).expect("a free slot");
+    // The node has not heard of the hub itself; another node tells it that the hub was started again.
+    let restarts = vec![Restart { rank: 0, incarnation: 4 }];
+    say(Peer(2), &Header { incarnation: 1, to: Some(5), restarts, ..Header::default() });
+    node.tick(NOW, &mut Outbox::default());
+    let in_flight = slots.in_flight().count();
+    assert!(in_flight > 0);
+    let acked = Some(Acked { next: Generation(next.0 + 1), later: 0 });
+    say(HUB, &Header { incarnation: 3, to: Some(5), acked, ..Header::default() });
+    assert_eq!(slots.in_flight().count(), in_flight);
+    say(HUB, &Header { incarnation: 4, to: Some(5), acked, ..Header::default() });
+    assert!(slots.in_flight().count() < in_flight);
+}
+
 #[test]
 fn what_is_said_to_be_told_to_all_a_node_of_another_plan_passes_on() {
     node("n1", |core, tick, out| {

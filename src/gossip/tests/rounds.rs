@@ -302,7 +302,7 @@ fn a_peer_of_another_design_is_compared_with_no_more_and_pushed_everything() {
         assert!(!core.link(LEAF).push.is_synced);
         let foreign = || Arrival { at: NOW, what: What::Foreign };
         for _ in 0..2 {
-            out.lines_mut().clear();
+            out.clear();
             core.hear(tick, LEAF, foreign(), out);
             core.start_round(tick, LEAF, NOW);
             let link = core.link(LEAF);

@@ -1,0 +1,403 @@
+//! A cluster driven by hand: a test decides what each node is told and when, and what becomes of every message.
+//!
+//! Where seeds find what nobody thought of, a script writes down the schedule that somebody has: this message is lost, that one
+//! comes twice, and then nobody may lack anything.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use natter::app::{App, Context};
+//! use natter::cluster::scripted::{Fate, Scripted};
+//! use serde_json::{Value, json};
+//!
+//! /// Tells n1 whatever it is told, once.
+//! fn app() -> App<()> {
+//!     App::new(()).on("tell", |node: Context<()>, request: Value| async move {
+//!         node.send("n1", json!({ "type": "told", "what": request["what"] }));
+//!         Ok(())
+//!     })
+//! }
+//!
+//! let mut cluster = Scripted::started((0..2).map(|_| app()).collect());
+//! cluster.fate = Box::new(|message| if message.is("told") { Fate::Lose } else { Fate::Deliver });
+//! assert_eq!(cluster.ask(0, json!({ "type": "tell", "what": 7 }))["type"], "tell_ok");
+//! cluster.run_for(Duration::from_secs(1));
+//! assert_eq!(cluster.sent.len(), 1, "it is lost, and never sent again");
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use crate::cluster::streams::{Stream, stream};
+use crate::node::{Node, Outbox, Report, Sent, Time};
+use crate::protocol::LineBuf;
+use crate::service::Services;
+
+/// How long messages between nodes take unless something else is said.
+pub const LATENCY: Duration = Duration::from_millis(100);
+/// How long a request waits for its answer before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// After so many steps without any passing of time a node is stuck.
+const STEPS_AT_ONCE_MAX: u32 = 10_000;
+/// Whoever asks, unless somebody else is named.
+const CLIENT: &str = "c1";
+
+/// A message from one end to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Who sends it.
+    pub src: String,
+    /// To whom.
+    pub dest: String,
+    /// Its body, an object.
+    pub body: Json,
+}
+
+impl Message {
+    /// Whether it has that type.
+    #[must_use]
+    pub fn is(&self, kind: &str) -> bool {
+        self.body["type"] == kind
+    }
+
+    /// The line that its receiver reads, without a newline.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Self { src, dest, body } = self;
+        json!({ "src": src, "dest": dest, "body": body }).to_string()
+    }
+}
+
+/// What the network does with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrives.
+    Deliver,
+    /// It is lost on its way.
+    Lose,
+    /// It arrives twice.
+    Repeat,
+}
+
+/// Nodes n0, n1, …, the services, and the network between them.
+pub struct Scripted<N: Node> {
+    /// The nodes. One that is replaced has been killed and started again.
+    pub nodes: Vec<N>,
+    /// The time of all nodes.
+    pub now: Time,
+    /// How long messages take that are sent from now on.
+    pub latency: Duration,
+    /// What becomes of a message between nodes when it is sent.
+    pub fate: Box<dyn FnMut(&Message) -> Fate>,
+    /// What is made of a message between nodes before it is sent.
+    pub forge: Box<dyn FnMut(&mut Message)>,
+    /// Whether a message between nodes that arrives gets through.
+    pub admits: Box<dyn FnMut(Time, &Message) -> bool>,
+    /// Every message between nodes, lost or not, in the order in which they were sent.
+    pub sent: Vec<Message>,
+    /// Every message to somebody who is neither a node nor a service and has not had it as an answer.
+    pub outside: Vec<Message>,
+    /// What nodes have had to report.
+    pub reports: Vec<Report>,
+    scratch: N::Scratch,
+    services: Services,
+    /// By when they arrive, and in the order in which they were sent.
+    under_way: BTreeMap<(Time, u64), Message>,
+    last_id: u64,
+    last_msg_id: i64,
+    steps_at_once: u32,
+}
+
+impl<N: Node + fmt::Debug> fmt::Debug for Scripted<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { nodes, now, under_way, .. } = self;
+        let mut fields = f.debug_struct("Scripted");
+        fields.field("nodes", nodes).field("now", now).field("under_way", under_way).finish_non_exhaustive()
+    }
+}
+
+impl<N: Node> Scripted<N> {
+    /// Nodes that have been told nothing, not even their names.
+    #[must_use]
+    pub fn new(nodes: Vec<N>) -> Self {
+        Self {
+            nodes,
+            now: Time::ZERO,
+            latency: LATENCY,
+            fate: Box::new(|_| Fate::Deliver),
+            forge: Box::new(|_| {}),
+            admits: Box::new(|_, _| true),
+            sent: Vec::new(),
+            outside: Vec::new(),
+            reports: Vec::new(),
+            scratch: N::Scratch::default(),
+            services: Services::new(stream(0, Stream::Services)),
+            under_way: BTreeMap::new(),
+            last_id: 0,
+            last_msg_id: 0,
+            steps_at_once: 0,
+        }
+    }
+
+    /// Nodes that have been initialised, and know a topology in which each is every other one's neighbour.
+    ///
+    /// # Panics
+    /// If a node doesn't answer as it should.
+    #[must_use]
+    pub fn started(nodes: Vec<N>) -> Self {
+        let mut cluster = Self::new(nodes);
+        let names = cluster.names();
+        (0..names.len()).for_each(|node| assert_eq!(cluster.init(node)["type"], "init_ok"));
+        let others = |name: &String| names.iter().filter(|other| *other != name).cloned().collect::<Vec<_>>();
+        let topology: BTreeMap<&String, Vec<String>> =
+            names.iter().map(|name| (name, others(name))).collect();
+        for node in 0..names.len() {
+            let answer = cluster.ask(node, json!({ "type": "topology", "topology": topology }));
+            assert_eq!(answer["type"], "topology_ok");
+        }
+        cluster
+    }
+
+    /// The names of the nodes.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        (0..self.nodes.len()).map(|node| format!("n{node}")).collect()
+    }
+
+    /// Initialises a node; its answer.
+    ///
+    /// # Panics
+    /// If it doesn't answer.
+    pub fn init(&mut self, node: usize) -> Json {
+        let names = self.names();
+        self.ask(node, json!({ "type": "init", "node_id": names[node], "node_ids": names }))
+    }
+
+    /// A client asks a node something. If the answer doesn't come at once, time passes until it does.
+    ///
+    /// # Panics
+    /// If no answer comes for a minute, or more than one.
+    pub fn ask(&mut self, node: usize, mut body: Json) -> Json {
+        self.last_msg_id += 1;
+        let number = json!(self.last_msg_id);
+        body["msg_id"] = number.clone();
+        let at_once = self.tell(node, CLIENT, body.clone());
+        for body in at_once {
+            self.outside.push(Message { src: format!("n{node}"), dest: CLIENT.to_owned(), body });
+        }
+        let end = self.now + PATIENCE;
+        loop {
+            let answers = |message: &Message| message.dest == CLIENT && message.body["in_reply_to"] == number;
+            if let Some(place) = self.outside.iter().position(answers) {
+                let answer = self.outside.remove(place).body;
+                assert!(!self.outside.iter().any(answers), "more than one answer to {body}");
+                return answer;
+            }
+            assert!(self.step(end), "n{node} has not answered {body} for {PATIENCE:?}");
+        }
+    }
+
+    /// Hands a node a message from anybody; what it says to them at once.
+    pub fn tell(&mut self, node: usize, src: &str, body: Json) -> Vec<Json> {
+        let message = Message { src: src.to_owned(), dest: format!("n{node}"), body };
+        let said = self.line(node, message.line().as_bytes());
+        let (to_them, others): (Vec<_>, Vec<_>) = said.into_iter().partition(|message| message.dest == src);
+        self.post_all(others);
+        to_them.into_iter().map(|message| message.body).collect()
+    }
+
+    /// Hands a node a line; all that it says at once, which goes nowhere unless it is [posted](Self::post).
+    pub fn line(&mut self, node: usize, line: &[u8]) -> Vec<Message> {
+        let mut out = Outbox::default();
+        self.nodes[node].handle(self.now, LineBuf::from(line).line(), &mut self.scratch, &mut out);
+        self.said(&mut out)
+    }
+
+    /// What a node says when it goes away.
+    pub fn finish(&mut self, node: usize) -> Vec<Message> {
+        let mut out = Outbox::default();
+        self.nodes[node].finish(self.now, &mut out);
+        self.said(&mut out)
+    }
+
+    fn said(&mut self, out: &mut Outbox) -> Vec<Message> {
+        self.reports.extend(out.take_reports());
+        let message = |Sent { src, dest, body }: Sent<'_>| Message {
+            src: src.into_owned(),
+            dest: dest.into_owned(),
+            body: serde_json::from_slice(body).expect("a body is JSON"),
+        };
+        out.messages().iter().map(message).collect()
+    }
+
+    /// Sends a message.
+    pub fn post(&mut self, mut message: Message) {
+        if Services::find(&message.dest).is_some() {
+            return self.dispatch(message);
+        }
+        if self.node_of(&message.dest).is_none() {
+            return self.outside.push(message);
+        }
+        if Services::find(&message.src).is_none() {
+            (self.forge)(&mut message);
+            let copies = match (self.fate)(&message) {
+                Fate::Deliver => 1,
+                Fate::Lose => 0,
+                Fate::Repeat => 2,
+            };
+            (0..copies).for_each(|_| self.dispatch(message.clone()));
+            return self.sent.push(message);
+        }
+        self.dispatch(message);
+    }
+
+    fn post_all(&mut self, messages: Vec<Message>) {
+        messages.into_iter().for_each(|message| self.post(message));
+    }
+
+    fn dispatch(&mut self, message: Message) {
+        self.last_id += 1;
+        self.under_way.insert((self.now + self.latency, self.last_id), message);
+    }
+
+    /// The node of that name.
+    fn node_of(&self, name: &str) -> Option<usize> {
+        let node = name.strip_prefix('n')?.parse().ok()?;
+        (node < self.nodes.len()).then_some(node)
+    }
+
+    /// Lets time pass: messages arrive, and nodes do what is due.
+    ///
+    /// # Panics
+    /// If a node wants to act again and again without any passing of time.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// The next thing that happens until then. False if there is nothing.
+    fn step(&mut self, end: Time) -> bool {
+        let arrival = self.under_way.first_key_value().map(|(&(due, _), _)| due);
+        let deadline = self.nodes.iter().filter_map(Node::next_deadline).min();
+        let next = [arrival, deadline].into_iter().flatten().min().filter(|&next| next <= end);
+        let Some(next) = next else { return false };
+        self.steps_at_once = if next > self.now { 0 } else { self.steps_at_once + 1 };
+        assert!(self.steps_at_once < STEPS_AT_ONCE_MAX, "a node is never done, {:?}", self.now);
+        self.now = self.now.max(next);
+        while let Some(due) = self.under_way.first_entry().filter(|due| due.key().0 <= self.now) {
+            let message = due.remove();
+            self.arrive(&message);
+        }
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].next_deadline().is_some_and(|due| due <= self.now) {
+                let mut out = Outbox::default();
+                self.nodes[node].tick(self.now, &mut out);
+                let said = self.said(&mut out);
+                self.post_all(said);
+            }
+        }
+        true
+    }
+
+    fn arrive(&mut self, message: &Message) {
+        if let Some(service) = Services::find(&message.dest) {
+            let answer = self.services.answer(service, &message.src, &message.body.to_string());
+            if let Some(body) = answer.and_then(|answer| serde_json::from_str(&answer).ok()) {
+                self.post(Message { src: message.dest.clone(), dest: message.src.clone(), body });
+            }
+            return;
+        }
+        let is_from_a_service = Services::find(&message.src).is_some();
+        if let Some(node) = self.node_of(&message.dest)
+            && (is_from_a_service || (self.admits)(self.now, message))
+        {
+            let said = self.line(node, message.line().as_bytes());
+            self.post_all(said);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{App, Context, Error};
+
+    /// Counts in lin-kv, and tells the other node when it has.
+    async fn count(node: Context<u32>, _: Json) -> Result<Json, Error> {
+        let count = node.lin_kv().update("count", |count: Option<&i64>| count.unwrap_or(&0) + 1).await?;
+        node.send("n1", json!({ "type": "counted", "count": count }));
+        Ok(json!({ "count": count }))
+    }
+
+    fn cluster() -> Scripted<App<u32>> {
+        let counted = |node: Context<u32>, _: Json| async move {
+            node.state(|heard| *heard += 1);
+            Ok(())
+        };
+        let heard =
+            |node: Context<u32>, _: Json| async move { Ok(json!({ "heard": node.state(|heard| *heard) })) };
+        let app = || App::new(0).on("count", count).on("counted", counted).on("heard", heard);
+        Scripted::started(vec![app(), app()])
+    }
+
+    fn heard(cluster: &mut Scripted<App<u32>>) -> i64 {
+        cluster.ask(1, json!({ "type": "heard" }))["heard"].as_i64().expect("a number")
+    }
+
+    #[test]
+    fn services_answer_after_the_latency_and_are_asked_whatever_befalls_nodes() {
+        let mut cluster = cluster();
+        cluster.fate = Box::new(|_| Fate::Lose);
+        cluster.admits = Box::new(|_, _| false);
+        assert_eq!(cluster.ask(0, json!({ "type": "count" }))["count"], 1);
+        assert_eq!(cluster.now, Time::ZERO + 4 * LATENCY, "a read and a compare-and-set");
+        assert_eq!(cluster.ask(1, json!({ "type": "count" }))["count"], 2);
+    }
+
+    #[test]
+    fn a_message_is_lost_repeated_forged_or_refused_as_the_script_says() {
+        let mut cluster = cluster();
+        let count = |cluster: &mut Scripted<App<u32>>| {
+            let before = heard(cluster);
+            cluster.ask(0, json!({ "type": "count" }));
+            cluster.run_for(Duration::from_secs(1));
+            heard(cluster) - before
+        };
+        assert_eq!(count(&mut cluster), 1);
+        cluster.fate = Box::new(|message| if message.is("counted") { Fate::Lose } else { Fate::Deliver });
+        assert_eq!(count(&mut cluster), 0);
+        cluster.fate = Box::new(|_| Fate::Repeat);
+        assert_eq!(count(&mut cluster), 2);
+        cluster.admits = Box::new(|now, message| now == Time::ZERO || message.src != "n0");
+        assert_eq!(count(&mut cluster), 0);
+        cluster.admits = Box::new(|_, _| true);
+        cluster.forge = Box::new(|message| message.body["type"] = json!("nonsense"));
+        assert_eq!(count(&mut cluster), 0);
+        assert_eq!(cluster.sent.iter().filter(|message| message.is("counted")).count(), 4);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_kept() {
+        let mut cluster = cluster();
+        let message =
+            Message { src: "n0".to_owned(), dest: "n7".to_owned(), body: json!({ "type": "lost" }) };
+        cluster.post(message.clone());
+        assert_eq!(cluster.outside, [message]);
+        assert_eq!(cluster.tell(0, "n7", json!({ "type": "nonsense", "msg_id": 3 }))[0]["code"], 10);
+        assert!(cluster.line(0, b"nonsense").is_empty() && cluster.reports.len() == 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "has not answered")]
+    fn a_question_without_an_answer_fails() {
+        let app = App::new(()).on("sleep", |node: Context<()>, _: Json| async move {
+            node.sleep(Duration::from_secs(100)).await;
+            Ok(())
+        });
+        Scripted::started(vec![app]).ask(0, json!({ "type": "sleep" }));
+    }
+}
