@@ -1,4 +1,6 @@
 //! The Gossip Glomers challenges: what each is, and what must hold.
+//!
+//! Inside: public to be read, tested and measured; it may change with any version.
 
 use std::sync::LazyLock;
 

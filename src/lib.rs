@@ -1,38 +1,87 @@
-//! A broadcast node for [Maelstrom](https://github.com/jepsen-io/maelstrom), in two designs, and a test bench
-//! that runs any Maelstrom node without a JVM.
+//! Write a [Maelstrom](https://github.com/jepsen-io/maelstrom) node in thirty lines, and test it in `cargo test`: in virtual time,
+//! under faults, thousands of runs a minute.
 //!
-//! # Map
+//! ```
+//! use std::process::ExitCode;
 //!
-//! Dependence goes one way, down this list and never up:
+//! use natter::app::App;
+//! use serde::{Deserialize, Serialize};
+//! use serde_json::Value;
+//!
+//! #[derive(Deserialize, Serialize)]
+//! struct Echo {
+//!     echo: Value,
+//! }
+//!
+//! fn app() -> App<()> {
+//!     App::new(()).on("echo", |_, request: Echo| async { Ok(request) })
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     app().run()
+//! }
+//!
+//! #[cfg(test)]
+//! mod tests {
+//!     use super::*;
+//!     use natter::cluster::scenario::FaultKind::Partition;
+//!     use natter::workload::echo;
+//!
+//!     #[test]
+//!     fn values_come_back() {
+//!         natter::check(echo::KIND).nodes(3).faults([Partition]).seeds(0..100).run(app);
+//!     }
+//! }
+//! ```
+//!
+//! A run that isn't valid fails the test: natter makes it as small as it can, and says what is wrong and which messages led to it.
+//!
+//! | you want to | look at |
+//! | --- | --- |
+//! | write a node | [`app`]: handlers, requests to other nodes, times, key-value stores |
+//! | test it with seeds, under faults | [`seeds`](mod@seeds) |
+//! | test it with a schedule of your own | [`cluster::scripted`] |
+//! | know what clients ask and who judges | [`workload`] |
+//! | judge a [history] | [`check`](mod@check) |
+//! | write a node without [`app`], as a state machine | [`node`] |
+//!
+//! `docs/write-a-node.md` in the repository is the way in; its `examples` are nodes for every challenge of Gossip Glomers, each with
+//! its test. The program `natter` runs nodes as processes, in any language; the program `natter-node` is a node that spreads values
+//! with few messages, in two designs.
+//!
+//! # Rooms
+//!
+//! Dependence goes one way, down this list and never up. Modules marked *inside* are public to be read, tested and measured, and may
+//! change with any version.
 //!
 //! | module | owns |
 //! | --- | --- |
-//! | [`protocol`] | messages, parser, encoder, framing |
+//! | [`protocol`], inside | messages, parser, encoder, framing |
 //! | [`node`] | what a node is: the [`Node`](node::Node) trait, [`Time`](node::Time), the [`Outbox`](node::Outbox) |
-//! | [`config`] | a node's settings and their defaults |
-//! | [`queue`] | concurrent containers: seen set and its text, peer queue, in-flight slots, pools |
-//! | [`gossip`] | the lock-free design |
-//! | [`simple`] | the simple design: one mutex, one timer a peer |
-//! | [`runtime`] | threads, clocks and stdio for a node |
-//! | [`app`] | a node of your own: handlers, requests, times, key-value stores |
+//! | [`config`] | natter-node's settings and their defaults |
+//! | [`queue`], inside | concurrent containers: seen set and its text, peer queue, in-flight slots, pools |
+//! | [`gossip`], inside | the lock-free design |
+//! | [`simple`], inside | the simple design: one mutex, one timer a peer |
+//! | [`runtime`], inside | threads, clocks and stdio for a node |
+//! | [`app`] | a node of your own |
 //!
-//! The test bench, behind the feature `workbench`:
+//! The test bench, behind the feature `workbench`, which is on by default:
 //!
 //! | module | owns |
 //! | --- | --- |
-//! | `history` | what clients and the nemesis did, in order |
-//! | `check` | checkers: from a history to a verdict |
+//! | [`history`] | what clients and the nemesis did, in order |
+//! | [`check`](mod@check) | checkers: from a history to a verdict |
 //! | `service` | the services that nodes may use: lin-kv, seq-kv, lww-kv, lin-tso |
-//! | `workload` | what clients ask, how they take the answers, which checker judges |
-//! | `cluster` | a run: network, faults, clients; drivers with real processes and in virtual time |
-//! | `seeds` | a node of your own in virtual time, in `cargo test` |
-//! | `simulate` | thousands of runs in virtual time, checked at every step |
-//! | `report` | what is shown and stored of a run |
-//! | `frontier` | what a latency budget should cost in messages, and what it does |
-//! | `challenge` | the Gossip Glomers challenges and their targets |
-//! | `load` | both designs on the same loads, as processes: time and memory |
+//! | [`workload`] | what clients ask, how they take the answers, which checker judges |
+//! | [`cluster`] | a run: network, faults, clients; drivers with real processes, in virtual time, and by hand |
+//! | [`seeds`](mod@seeds) | a node of your own in virtual time, in `cargo test` |
+//! | [`simulate`], inside | thousands of runs of natter's own node in virtual time, checked at every step |
+//! | [`report`], inside | what is shown and stored of a run |
+//! | [`frontier`], inside | what a latency budget should cost in messages, and what it does |
+//! | [`challenge`], inside | the Gossip Glomers challenges and their targets |
+//! | [`load`], inside | both designs on the same loads, as processes: time and memory |
 //!
-//! # Guarantees of both designs
+//! # What both designs of natter's own node promise
 //!
 //! * A value whose broadcast was acknowledged reaches every node that the network lets be reached, however many
 //!   messages are lost, repeated or reordered, as long as one node that holds it lives. A node that is killed and
@@ -49,6 +98,9 @@
 //! has in hand does wait: a batch, and with it the later ones to the same peer. Below it, `DashMap` locks one of its
 //! shards for the length of a probe, `SegQueue`'s pop may spin while a push to the same place is stalled, and the
 //! allocator is the allocator. What happens once (`init`, making a link) goes through `OnceLock`.
+
+// Without the bench, what the page above says of it leads nowhere.
+#![cfg_attr(not(feature = "workbench"), allow(rustdoc::broken_intra_doc_links))]
 
 pub mod app;
 pub mod config;
@@ -79,7 +131,7 @@ pub mod report;
 #[cfg(feature = "workbench")]
 pub mod seeds;
 #[cfg(feature = "workbench")]
-pub mod service;
+pub(crate) mod service;
 #[cfg(feature = "workbench")]
 pub mod simulate;
 #[cfg(feature = "workbench")]

@@ -11,7 +11,7 @@
 
 mod clients;
 pub mod nemesis;
-pub mod network;
+pub(crate) mod network;
 pub mod process;
 mod reply;
 pub mod scenario;

@@ -20,21 +20,21 @@ const ROUNDS_AT_ONCE_MAX: u32 = 100_000;
 
 /// Something that a node did: it handled a line, or ticked.
 #[derive(Debug)]
-pub struct Act<'a, N> {
+pub(crate) struct Act<'a, N> {
     /// When.
-    pub now: Time,
+    pub(crate) now: Time,
     /// What the node's own clock showed.
-    pub local: Time,
+    pub(crate) local: Time,
     /// The node's index.
-    pub index: usize,
+    pub(crate) index: usize,
     /// The node.
-    pub node: &'a N,
+    pub(crate) node: &'a N,
     /// What it sent.
-    pub out: &'a Outbox,
+    pub(crate) out: &'a Outbox,
 }
 
 /// Looks at the nodes while they run.
-pub trait Watch<N: Node> {
+pub(crate) trait Watch<N: Node> {
     /// A node is about to handle a line.
     fn receives(&mut self, index: usize, line: &[u8]);
 
@@ -101,7 +101,7 @@ pub fn run<N: Node>(
 ///
 /// # Errors
 /// If a node misbehaves, or the watch says so.
-pub fn drive<N: Node>(
+pub(crate) fn drive<N: Node>(
     trial: &mut Trial,
     mut new_node: impl FnMut(usize) -> N,
     watch: &mut impl Watch<N>,

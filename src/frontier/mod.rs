@@ -2,6 +2,8 @@
 //!
 //! For each latency budget there are the plan that a node makes of it with what that should cost ([`predict`]), what it
 //! does cost in virtual time ([`measure`]), and a [picture] of both.
+//!
+//! Inside: public to be read, tested and measured; it may change with any version.
 
 pub mod measure;
 pub mod picture;

@@ -14,6 +14,8 @@
 //! ```
 //!
 //! Whatever goes wrong is found out by one [rule], and mended by comparing sets. `docs/design.md` tells the story.
+//!
+//! Inside: public to be read, tested and measured; it may change with any version.
 
 mod ask;
 mod clock;

@@ -3,6 +3,8 @@
 //! A process is fed as fast as it reads, and its answers are counted as they come. What it costs is what the
 //! operating system counts for it: processor time, user's and system's, from its start to its end; and its memory
 //! at its peak.
+//!
+//! Inside: public to be read, tested and measured; it may change with any version.
 
 mod input;
 

@@ -18,6 +18,8 @@
 //! What each says is in [`link`]; the array `link` has acknowledgements, times, and the digest of what the sender holds. A delta without it, from
 //! somebody who isn't a natter node, is acknowledged at once and by its name: `{"type":"delta_ok","generation":G}`;
 //! with a `msg_id` the answer carries `in_reply_to` as well.
+//!
+//! Inside: public to be read, tested and measured; it may change with any version.
 
 pub mod encode;
 mod error;

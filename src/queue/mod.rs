@@ -3,6 +3,8 @@
 //!
 //! They own no lifecycle: nothing here knows of topologies, intervals or retries, and nothing here sends.
 //! None of our own code takes a lock.
+//!
+//! Inside: public to be read, tested and measured; it may change with any version.
 
 mod deadline;
 mod inbox;

@@ -1,4 +1,6 @@
 //! Results for people: the summary of a run, and its progress while it runs.
+//!
+//! Inside: public to be read, tested and measured; it may change with any version.
 
 pub mod store;
 

@@ -10,6 +10,8 @@
 //!
 //! The designs differ in the sink: of the lock-free one the reader alone writes, in large pieces, and the ticker hands it
 //! what it has; of the simple one either thread writes each reply under a mutex.
+//!
+//! Inside: public to be read, tested and measured; it may change with any version.
 
 pub mod cli;
 mod input;

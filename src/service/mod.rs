@@ -14,7 +14,7 @@ use rand_pcg::Pcg64;
 use serde_json::{Value as Json, json};
 
 /// A service's side of a conversation.
-pub trait Service: Debug + Send {
+pub(crate) trait Service: Debug + Send {
     /// Answers a request's body from `client`, by its name: with a body without `in_reply_to`, or not at all if there is no
     /// request of that type.
     fn answer(&mut self, client: &str, request: &Json, rng: &mut Pcg64) -> Option<Json>;
@@ -24,7 +24,7 @@ pub trait Service: Debug + Send {
 type New = fn() -> Box<dyn Service>;
 
 /// All services, by their names in the network.
-pub const SERVICES: [(&str, New); 4] = [
+pub(crate) const SERVICES: [(&str, New); 4] = [
     ("lin-kv", || Box::<lin_kv::LinKv>::default()),
     ("seq-kv", || Box::<seq_kv::SeqKv>::default()),
     ("lww-kv", || Box::<lww_kv::LwwKv>::default()),
@@ -33,7 +33,7 @@ pub const SERVICES: [(&str, New); 4] = [
 
 /// All services of a run.
 #[derive(Debug)]
-pub struct Services {
+pub(crate) struct Services {
     services: Vec<Box<dyn Service>>,
     rng: Pcg64,
 }
@@ -41,18 +41,18 @@ pub struct Services {
 impl Services {
     /// All of them, as a run finds them.
     #[must_use]
-    pub fn new(rng: Pcg64) -> Self {
+    pub(crate) fn new(rng: Pcg64) -> Self {
         Self { services: SERVICES.iter().map(|(_, new)| new()).collect(), rng }
     }
 
     /// The place of the service of that name in [`SERVICES`].
     #[must_use]
-    pub fn find(name: &str) -> Option<usize> {
+    pub(crate) fn find(name: &str) -> Option<usize> {
         SERVICES.iter().position(|(known, _)| *known == name)
     }
 
     /// The body that the service at that place answers a request of `client` with, if it answers.
-    pub fn answer(&mut self, service: usize, client: &str, request: &str) -> Option<String> {
+    pub(crate) fn answer(&mut self, service: usize, client: &str, request: &str) -> Option<String> {
         let request: Json = serde_json::from_str(request).ok()?;
         let mut answer = self.services[service].answer(client, &request, &mut self.rng)?;
         if let Some(id) = request.get("msg_id").filter(|id| !id.is_null()) {

@@ -18,6 +18,8 @@
 //! * A value goes back even to the peer that it came from, unless that peer's present incarnation is sure to hold
 //!   it. A message may arrive long after the incarnation that sent it ended, and tell what its successor has
 //!   forgotten.
+//!
+//! Inside: public to be read, tested and measured; it may change with any version.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -15,6 +15,8 @@
 //! | clients are answered, and well | after the run | [`Simulation::run`] |
 //! | nothing that was acknowledged is lost, unless every node that held it was killed; no read shows a value twice | after the run | [set-full](crate::check::set_full) and the auditor |
 //! | nodes that can reach each other hold the same values in the end; silence from then on, or little noise | after the run | [`Simulation::run`] |
+//!
+//! Inside: public to be read, tested and measured; it may change with any version.
 
 mod auditor;
 mod designs;

@@ -10,7 +10,7 @@ use crate::cluster::scenario::LatencyDist;
 
 /// The delay of messages between nodes.
 #[derive(Clone, Copy, Debug)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// On average.
     pub mean: Duration,
     /// How it is spread.
@@ -34,7 +34,7 @@ impl Latency {
 
 /// What happens to messages between nodes beside their latency.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LinkFaults {
+pub(crate) struct LinkFaults {
     /// The part of them that is lost, from 0 to 1.
     pub loss: f64,
     /// The part that arrives twice, the copy up to four seconds after the message.
@@ -60,7 +60,7 @@ pub struct Extra {
 }
 
 /// How much later than the message itself a copy of it arrives.
-pub const COPY_DELAY: Extra = Extra { share: 1.0, shortest_ms: 1, longest_ms: 4000 };
+pub(crate) const COPY_DELAY: Extra = Extra { share: 1.0, shortest_ms: 1, longest_ms: 4000 };
 
 impl Extra {
     pub(super) fn sample(&self, rng: &mut Pcg64) -> Duration {

@@ -17,17 +17,17 @@ use std::time::Duration;
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
-pub use self::delays::{COPY_DELAY, Extra, Latency, LinkFaults};
-pub use self::names::{Endpoint, Names};
+pub(crate) use self::delays::{COPY_DELAY, Extra, Latency, LinkFaults};
+pub(crate) use self::names::{Endpoint, Names};
 use self::passages::MessageLog;
-pub use self::passages::{Fate, Passage};
-pub use self::traffic::{Counts, NetStats, Traffic};
+pub(crate) use self::passages::{Fate, Passage};
+pub(crate) use self::traffic::{NetStats, Traffic};
 use crate::cluster::scenario::Delivery;
 use crate::node::Time;
 
 /// A message under way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Packet {
+pub(crate) struct Packet {
     due: Time,
     /// The network's number for it, which a copy shares, and its place among those due at the same time.
     id: u64,
@@ -42,7 +42,7 @@ pub struct Packet {
 impl Packet {
     /// The line that a node receives, newline included.
     #[must_use]
-    pub fn line(&self, names: &Names) -> String {
+    pub(crate) fn line(&self, names: &Names) -> String {
         let Packet { id, body, .. } = self;
         let (src, dest) = (names.of(self.src), names.of(self.dest));
         format!("{{\"id\":{id},\"src\":\"{src}\",\"dest\":\"{dest}\",\"body\":{body}}}\n")
@@ -52,7 +52,7 @@ impl Packet {
 /// Cuts that come and go together, apart from those of another layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Layer {
+pub(crate) enum Layer {
     /// Partitions.
     Partition = 1,
     /// Links that work one way.
@@ -74,7 +74,7 @@ struct Receiver {
 
 /// The network between nodes and clients.
 #[derive(Debug)]
-pub struct Network {
+pub(crate) struct Network {
     latency: Latency,
     rng: Pcg64,
     next_id: u64,
@@ -104,7 +104,7 @@ pub struct Network {
 impl Network {
     /// An idle, whole network.
     #[must_use]
-    pub fn new(nodes: usize, latency: Latency, delivery: Delivery, rng: Pcg64) -> Self {
+    pub(crate) fn new(nodes: usize, latency: Latency, delivery: Delivery, rng: Pcg64) -> Self {
         Self {
             latency,
             rng,
@@ -125,36 +125,36 @@ impl Network {
     }
 
     /// Keeps what becomes of messages from now on as lines of JSON, which are to be [taken](Self::take_log) often.
-    pub fn keep_log(&mut self, names: Names, now: Time) {
+    pub(crate) fn keep_log(&mut self, names: Names, now: Time) {
         self.log = Some(MessageLog::new(names, now));
     }
 
     /// Puts a line into the log of messages that is about none, if there is such a log.
-    pub fn mark_log(&mut self, now: Time, what: &str) {
+    pub(crate) fn mark_log(&mut self, now: Time, what: &str) {
         if let Some(log) = &mut self.log {
             log.mark(now, what);
         }
     }
 
     /// Hands over the lines that were kept since the last time.
-    pub fn take_log(&mut self, take: impl FnOnce(&[u8])) {
+    pub(crate) fn take_log(&mut self, take: impl FnOnce(&[u8])) {
         if let Some(log) = &mut self.log {
             log.take(take);
         }
     }
 
     /// Keeps every passage from now on. Memory grows with each.
-    pub fn keep_trace(&mut self) {
+    pub(crate) fn keep_trace(&mut self) {
         self.trace.get_or_insert_default();
     }
 
     /// Takes what was kept, oldest first.
-    pub fn take_trace(&mut self) -> Vec<Passage> {
+    pub(crate) fn take_trace(&mut self) -> Vec<Passage> {
         self.trace.take().unwrap_or_default()
     }
 
     /// Takes a message. To and from clients there is no delay, and no fault befalls it.
-    pub fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
+    pub(crate) fn send(&mut self, now: Time, src: Endpoint, dest: Endpoint, body: Arc<str>) {
         self.traffic.of(src, dest).sent += 1;
         if let (Endpoint::Node(node), false) = (src, dest.is_client()) {
             self.sent_by[node] += 1;
@@ -250,7 +250,7 @@ impl Network {
 
     /// The next message that is due by `now` and gets through. What a partition holds back, or finds nobody
     /// alive, is dropped here, where its receiver would have taken it.
-    pub fn receive(&mut self, now: Time) -> Option<Packet> {
+    pub(crate) fn receive(&mut self, now: Time) -> Option<Packet> {
         while self.next_due().is_some_and(|due| due <= now) {
             let Reverse(packet) = self.under_way.pop()?;
             let Packet { due, src, dest, .. } = packet;
@@ -273,13 +273,13 @@ impl Network {
 
     /// The node that has sent most; of several, the first.
     #[must_use]
-    pub fn busiest(&self) -> usize {
+    pub(crate) fn busiest(&self) -> usize {
         let most = self.sent_by.iter().max();
         self.sent_by.iter().position(|sent| Some(sent) == most).unwrap_or_default()
     }
 
     /// Damages the line of a message between nodes, if it is to be damaged.
-    pub fn damage(&mut self, packet: &Packet, line: &mut String) {
+    pub(crate) fn damage(&mut self, packet: &Packet, line: &mut String) {
         let part = self.faults.corruption;
         if part == 0.0 || self.link(packet.src, packet.dest).is_none() || self.rng.random::<f64>() >= part {
             return;
@@ -297,25 +297,25 @@ impl Network {
 
     /// When the next message is due.
     #[must_use]
-    pub fn next_due(&self) -> Option<Time> {
+    pub(crate) fn next_due(&self) -> Option<Time> {
         self.under_way.peek().map(|Reverse(packet)| packet.due)
     }
 
     /// How many messages are under way.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         let queued = self.receivers.values().map(|receiver| receiver.queue.len());
         self.under_way.len() + queued.sum::<usize>()
     }
 
     /// The counts so far.
     #[must_use]
-    pub fn traffic(&self) -> Traffic {
+    pub(crate) fn traffic(&self) -> Traffic {
         self.traffic
     }
 
     /// From now on, `receiver` takes nothing from `source`, until the layer is mended.
-    pub fn cut(&mut self, layer: Layer, receiver: usize, source: usize) {
+    pub(crate) fn cut(&mut self, layer: Layer, receiver: usize, source: usize) {
         if self.cut.is_empty() {
             self.cut = vec![0; self.nodes * self.nodes];
         }
@@ -323,7 +323,7 @@ impl Network {
     }
 
     /// From now on, what `source` sends to `receiver` takes so many times the latency.
-    pub fn stretch(&mut self, receiver: usize, source: usize, factor: f64) {
+    pub(crate) fn stretch(&mut self, receiver: usize, source: usize, factor: f64) {
         if self.factors.is_empty() {
             self.factors = vec![1.0; self.nodes * self.nodes];
         }
@@ -331,12 +331,12 @@ impl Network {
     }
 
     /// From now on, what arrives at a node vanishes, or no longer does.
-    pub fn set_down(&mut self, node: usize, down: bool) {
+    pub(crate) fn set_down(&mut self, node: usize, down: bool) {
         self.down[node] = down;
     }
 
     /// Takes all cuts of a layer back.
-    pub fn mend(&mut self, layer: Layer) {
+    pub(crate) fn mend(&mut self, layer: Layer) {
         for cut in &mut self.cut {
             *cut &= !(layer as u8);
         }
@@ -349,6 +349,7 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
+    use super::traffic::Counts;
     use super::*;
     use crate::cluster::scenario::LatencyDist;
     use rand::SeedableRng;

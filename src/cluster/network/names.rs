@@ -27,7 +27,7 @@ fn number(letter: u8, name: &str) -> Option<usize> {
 
 /// Who is called what. Copies share one table.
 #[derive(Clone, Debug)]
-pub struct Names(Arc<Table>);
+pub(crate) struct Names(Arc<Table>);
 
 #[derive(Debug)]
 struct Table {
@@ -38,26 +38,20 @@ struct Table {
 impl Names {
     /// Nodes of these names, which differ.
     #[must_use]
-    pub fn new(nodes: Vec<String>) -> Self {
+    pub(crate) fn new(nodes: Vec<String>) -> Self {
         let by_name = nodes.iter().cloned().enumerate().map(|(index, name)| (name, index)).collect();
         Self(Arc::new(Table { nodes, by_name }))
     }
 
-    /// The names of the nodes.
-    #[must_use]
-    pub fn nodes(&self) -> &[String] {
-        &self.0.nodes
-    }
-
     /// The name of a node.
     #[must_use]
-    pub fn node(&self, index: usize) -> &str {
+    pub(crate) fn node(&self, index: usize) -> &str {
         self.0.nodes.get(index).map_or("", String::as_str)
     }
 
     /// Whose name it is, if it is anybody's: clients of any number have one.
     #[must_use]
-    pub fn find(&self, name: &str) -> Option<Endpoint> {
+    pub(crate) fn find(&self, name: &str) -> Option<Endpoint> {
         let node = self.0.by_name.get(name).map(|&index| Endpoint::Node(index));
         node.or_else(|| number(b'c', name).map(Endpoint::Client))
             .or_else(|| Services::find(name).map(Endpoint::Service))
@@ -65,7 +59,7 @@ impl Names {
 
     /// The name of an end of a message.
     #[must_use]
-    pub fn of(&self, end: Endpoint) -> Cow<'_, str> {
+    pub(crate) fn of(&self, end: Endpoint) -> Cow<'_, str> {
         match end {
             Endpoint::Node(index) => self.node(index).into(),
             Endpoint::Client(number) => format!("c{number}").into(),

@@ -6,7 +6,7 @@ use super::names::Endpoint;
 
 /// Counts of messages, as Maelstrom counts them: at the moment they are sent, lost or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Messages sent.
     pub sent: u64,
     /// Messages received.
@@ -15,7 +15,7 @@ pub struct Counts {
 
 /// Counts by who was at the ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// A client at one end.
     pub clients: Counts,
     /// Nodes at both ends.
@@ -43,7 +43,7 @@ pub struct NetStats {
 impl Counts {
     /// The report, given the number of operations that clients invoked.
     #[must_use]
-    pub fn stats(self, op_count: usize) -> NetStats {
+    pub(crate) fn stats(self, op_count: usize) -> NetStats {
         let msgs_per_op = if op_count == 0 { 0.0 } else { self.sent as f64 / op_count as f64 };
         NetStats { send_count: self.sent, recv_count: self.received, msg_count: self.sent, msgs_per_op }
     }
@@ -52,7 +52,7 @@ impl Counts {
 impl Traffic {
     /// Both kinds together.
     #[must_use]
-    pub fn all(&self) -> Counts {
+    pub(crate) fn all(&self) -> Counts {
         let Traffic { clients, servers, .. } = self;
         Counts { sent: clients.sent + servers.sent, received: clients.received + servers.received }
     }

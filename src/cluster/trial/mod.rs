@@ -1,7 +1,7 @@
 //! One run as a state machine: the network, the clients, the faults and the history, but no clock.
 //!
-//! A driver calls [`Trial::receive`] with each line that a node prints, and [`Trial::advance`] whenever
-//! [`Trial::next_event`] is due or something was received. Each phase waits for the one before it:
+//! A driver calls [`Trial::receive`] with each line that a node prints, and `Trial::advance` whenever
+//! `Trial::next_event` is due or something was received. Each phase waits for the one before it:
 //!
 //! ```text
 //! init ▶ set-up ▶ operations and faults ▶ their completion ▶ healing, 10 s of quiet ▶ final reads ▶ done
@@ -58,7 +58,7 @@ const INITS_AT_ONCE: usize = 500;
 pub(crate) const TIMED_OUT: &str = "timed out";
 
 /// The nodes, as the trial knows them.
-pub trait Cluster {
+pub(crate) trait Cluster {
     /// Hands a line, newline included, to a node's stdin.
     fn deliver(&mut self, node: usize, line: String);
 
@@ -267,13 +267,13 @@ impl Trial {
 
     /// Whether the run is over.
     #[must_use]
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.phase == Phase::Done
     }
 
     /// When [`advance`](Trial::advance) is next needed, if nothing is received before.
     #[must_use]
-    pub fn next_event(&self) -> Option<Time> {
+    pub(crate) fn next_event(&self) -> Option<Time> {
         let own = match self.phase {
             Phase::Running { ends } => {
                 let may_begin = self.clients.any_free() && self.scenario.rate > 0.0 && !self.lull;
@@ -291,7 +291,7 @@ impl Trial {
 
     /// How many messages are under way.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.network.in_flight()
     }
 
@@ -331,12 +331,12 @@ impl Trial {
     }
 
     /// Keeps what becomes of every message from now on, to be [taken](Trial::take_trace) in the end.
-    pub fn keep_trace(&mut self) {
+    pub(crate) fn keep_trace(&mut self) {
         self.network.keep_trace();
     }
 
     /// What became of every message, oldest first.
-    pub fn take_trace(&mut self) -> Vec<Passage> {
+    pub(crate) fn take_trace(&mut self) -> Vec<Passage> {
         self.network.take_trace()
     }
 
@@ -347,12 +347,12 @@ impl Trial {
     }
 
     /// Hands over what has become of messages since the last time, as lines of JSON, if that is kept.
-    pub fn take_messages(&mut self, take: impl FnOnce(&[u8])) {
+    pub(crate) fn take_messages(&mut self, take: impl FnOnce(&[u8])) {
         self.network.take_log(take);
     }
 
     /// Takes what there is to log, if the run was told to.
-    pub fn take_log(&mut self) -> Vec<String> {
+    pub(crate) fn take_log(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log)
     }
 
@@ -377,7 +377,7 @@ impl Trial {
     ///
     /// # Errors
     /// If it is no message to somebody.
-    pub fn receive_sent(&mut self, now: Time, node: usize, sent: &Sent<'_>) -> Result<(), Violation> {
+    pub(crate) fn receive_sent(&mut self, now: Time, node: usize, sent: &Sent<'_>) -> Result<(), Violation> {
         if self.unheard.contains(&node) {
             return Ok(());
         }
@@ -431,7 +431,7 @@ impl Trial {
     ///
     /// # Errors
     /// If a node does not behave before the first operation.
-    pub fn advance(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<(), Violation> {
+    pub(crate) fn advance(&mut self, now: Time, cluster: &mut impl Cluster) -> Result<(), Violation> {
         loop {
             while let Some(packet) = self.network.receive(now) {
                 if self.verbosity.log_net_recv {
