@@ -107,6 +107,7 @@ mod tests {
         Duplication, Kill, Loss, OneWay, Partition, Pause, Reordering, Slow,
     };
     use natter::cluster::scenario::LatencyDist;
+    use natter::cluster::scripted::{Fate, Scripted};
     use natter::workload::broadcast;
 
     #[test]
@@ -117,6 +118,18 @@ mod tests {
             .faults(faults)
             .seeds(0..100)
             .run(app);
+    }
+
+    #[test]
+    fn what_is_lost_is_sent_again() {
+        let mut cluster = Scripted::started((0..3).map(|_| app()).collect());
+        cluster.fate = Box::new(|message| if message.dest == "n2" { Fate::Lose } else { Fate::Deliver });
+        cluster.ask(0, json!({ "type": "broadcast", "message": 7 }));
+        cluster.run_for(Duration::from_secs(2));
+        assert_eq!(cluster.ask(2, json!({ "type": "read" }))["messages"], json!([]));
+        cluster.fate = Box::new(|_| Fate::Deliver);
+        cluster.run_for(Duration::from_secs(2));
+        assert_eq!(cluster.ask(2, json!({ "type": "read" }))["messages"], json!([7]));
     }
 
     #[test]

@@ -18,20 +18,26 @@
 //! }
 //!
 //! fn main() -> ExitCode {
-//!     app().run()
+//!     app().run() // a node on stdin and stdout
 //! }
+//! ```
 //!
-//! #[cfg(test)]
-//! mod tests {
-//!     use super::*;
-//!     use natter::cluster::scenario::FaultKind::Partition;
-//!     use natter::workload::echo;
+//! And in a test, a hundred clusters of it:
 //!
-//!     #[test]
-//!     fn values_come_back() {
-//!         natter::check(echo::KIND).nodes(3).faults([Partition]).seeds(0..100).run(app);
-//!     }
-//! }
+//! ```
+//! # use natter::app::App;
+//! # fn app() -> App<()> {
+//! #     App::new(()).on("echo", |_, request: serde_json::Map<_, _>| async move {
+//! #         Ok(serde_json::json!({ "echo": request["echo"] }))
+//! #     })
+//! # }
+//! # #[cfg(feature = "workbench")]
+//! # {
+//! use natter::cluster::scenario::FaultKind::Partition;
+//! use natter::workload::echo;
+//!
+//! natter::check(echo::KIND).nodes(3).faults([Partition]).seeds(0..100).run(app);
+//! # }
 //! ```
 //!
 //! A run that isn't valid fails the test: natter makes it as small as it can, and says what is wrong and which messages led to it.

@@ -13,7 +13,7 @@
 //! natter::check(echo::KIND).nodes(3).faults([FaultKind::Partition]).seeds(0..10).run(app);
 //! ```
 
-use std::fmt::Write as _;
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -27,11 +27,11 @@ use rand::RngExt;
 use crate::app::App;
 use crate::check::availability::Availability;
 use crate::check::{Finding, Valid};
-use crate::cluster::network::Passage;
+use crate::cluster::nemesis::Step;
 use crate::cluster::scenario::{Concurrency, FaultKind, LatencyDist, Scenario, Verbosity};
 use crate::cluster::streams::{Stream, stream};
 use crate::cluster::trial::{Results, Trial, Violation};
-use crate::cluster::virtual_time;
+use crate::cluster::virtual_time::{self, Watch};
 use crate::node::{Node, Time};
 use crate::runtime::Clock;
 use crate::workload::{Options, WorkloadKind};
@@ -40,10 +40,8 @@ use crate::workload::{Options, WorkloadKind};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many seeds are tried for each smaller run.
 const SEEDS_TRIED: u64 = 10;
-/// So many of the last steps of messages are told of a run that fails.
-const STEPS_TOLD: usize = 40;
-/// So much is told of each.
-const STEP_MAX: usize = 160;
+/// So many steps are told of a run that fails, messages and faults: half of them from its beginning, and half from its end.
+const STEPS_TOLD: usize = 120;
 
 /// What is to be run: five nodes, ten seconds at rate 20, no latency and no faults, unless something else is said.
 #[derive(Clone, Debug)]
@@ -184,26 +182,32 @@ impl Check {
         failed.or(first_empty.filter(|_| shows_little))
     }
 
-    /// Runs one seed, and keeps what becomes of each message if that is asked for. What is wrong, and the messages.
+    /// Runs one seed: what is wrong, and, if that is asked for, what became of each message and which faults struck.
     fn one<N: Node>(
         &self,
         seed: u64,
         new_node: &impl Fn(u64) -> N,
         traced: bool,
-    ) -> (Option<Wrong>, Vec<Passage>, Time) {
+    ) -> (Option<Wrong>, Vec<(Time, String)>, Time) {
         let mut trial = Trial::new(&self.scenario, seed, Verbosity::default(), Time::ZERO);
         if traced {
             trial.keep_trace();
         }
         let mut rng = stream(seed, Stream::Nodes);
-        let driven = virtual_time::drive(&mut trial, |_| new_node(rng.random()), &mut ());
+        let mut struck = Struck::default();
+        let driven = virtual_time::drive(&mut trial, |_| new_node(rng.random()), &mut struck);
         let began = trial.began().unwrap_or_default();
         let passages = trial.take_trace();
+        // A fault comes before what it does.
+        let mut happened = struck.0;
+        let passages = passages.iter().filter(|passage| !passage.is_instant());
+        happened.extend(passages.map(|passage| (passage.at, passage.in_full())));
+        happened.sort_by_key(|(at, _)| *at);
         let wrong = match driven {
             Err(violation) => Some(Wrong::of_violation(&violation)),
             Ok(()) => Wrong::of(&trial.finish().0),
         };
-        (wrong, passages, began)
+        (wrong, happened, began)
     }
 
     /// The kind of mistake that one seed shows.
@@ -255,7 +259,7 @@ impl Check {
 
     /// Tells how a run fails.
     fn story<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> String {
-        let (wrong, passages, began) = self.one(seed, new_node, true);
+        let (wrong, happened, began) = self.one(seed, new_node, true);
         let Scenario { workload, node_count, time_limit, rate, latency, nemesis, .. } = &self.scenario;
         let faults: Vec<String> = nemesis.iter().map(|fault| fault.name()).collect();
         let faults = if faults.is_empty() { "none".to_owned() } else { faults.join(", ") };
@@ -265,14 +269,30 @@ impl Check {
             if *node_count == 1 { "" } else { "s" },
         );
         text += &wrong.map_or_else(String::new, |wrong| wrong.told);
-        text += "\n\nthe last messages:\n";
-        for Passage { at, fate, src, dest, body } in &passages[passages.len().saturating_sub(STEPS_TOLD)..] {
-            let body: String = body.chars().take(STEP_MAX).collect();
-            let at = at.since(began).as_secs_f64();
-            // Memory takes all that is written to it.
-            let _ = writeln!(text, "{at:9.3} s  {src} to {dest}, {}: {body}", fate.name());
+        text += "\n\nwhat happened, without what is said again and again:\n";
+        let mut told = HashSet::new();
+        let news: Vec<&(Time, String)> =
+            happened.iter().filter(|(at, what)| *at >= began && told.insert(what)).collect();
+        let left_out = news.len().saturating_sub(STEPS_TOLD);
+        for (number, (at, what)) in news.into_iter().enumerate() {
+            if left_out > 0 && number == STEPS_TOLD / 2 {
+                text += &format!("             … {left_out} more …\n");
+            }
+            if number < STEPS_TOLD / 2 || number >= STEPS_TOLD / 2 + left_out {
+                text += &format!("{:9.3} s  {what}\n", at.since(began).as_secs_f64());
+            }
         }
         text
+    }
+}
+
+/// The faults that have struck, in words.
+#[derive(Default)]
+struct Struck(Vec<(Time, String)>);
+
+impl<N: Node> Watch<N> for Struck {
+    fn struck(&mut self, now: Time, step: &Step) {
+        self.0.push((now, format!("[{step}]")));
     }
 }
 
@@ -350,7 +370,7 @@ mod tests {
         let check = check(echo::KIND).nodes(3).faults([FaultKind::Partition, FaultKind::Loss]).seeds(5..20);
         let told = said(check.clone(), forgetful);
         assert!(told.starts_with("echo with seed "), "{told}");
-        for part in ["fails: 1 node,", "faults: none", "timed out", "the last messages:", "c1 to n0, sent"] {
+        for part in ["fails: 1 node,", "faults: none", "timed out", "what happened,", "c1 sends n0"] {
             assert!(told.contains(part), "{part}: {told}");
         }
         assert_eq!(said(check, forgetful), told);

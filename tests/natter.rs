@@ -201,6 +201,39 @@ fn the_readmes_node_is_an_example_that_passes() {
 }
 
 #[test]
+fn the_node_of_the_docs_passes_and_its_mistake_is_told() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect("readable");
+    let (docs, right) = (read("docs/test-a-node.md"), read("examples/broadcast.py"));
+    assert!(docs.contains(&format!("```python\n{right}```")));
+    if Command::new("python3").arg("-V").output().is_err() {
+        return;
+    }
+    // The line that the docs add, after the one that sends.
+    let mistake = docs.split("```python\n").nth(2).and_then(|rest| rest.split("```").next()).expect("a line");
+    let send = right.lines().find(|line| line.contains("\"gossip\", \"values\"")).expect("it sends");
+    let wrong = right.replace(&format!("{send}\n"), &format!("{send}\n{mistake}"));
+    let run = |node: &str| {
+        let folder = folder();
+        let bin = folder.path().join("broadcast.py");
+        fs::write(&bin, node).expect("writable");
+        fs::set_permissions(&bin, fs::Permissions::from_mode(0o755)).expect("executable");
+        // Often enough that something is lost in any case.
+        let args =
+            ["test", "-w", "broadcast", "--time-limit", "8", "--rate", "50", "--nemesis", "partition,loss"];
+        natter(folder.path(), &[&args[..], &["--nemesis-interval", "1", "--bin", "./broadcast.py"]].concat())
+    };
+    let (right, wrong) = std::thread::scope(|scope| {
+        let (right, wrong) = (scope.spawn(|| run(&right)), scope.spawn(|| run(&wrong)));
+        (right.join().expect("no panic"), wrong.join().expect("no panic"))
+    });
+    assert_eq!(right.status.code(), Some(0), "{}", stderr(&right));
+    assert_eq!(wrong.status.code(), Some(1), "{}", stderr(&wrong));
+    let told = [wrong.stdout, wrong.stderr].concat();
+    assert!(String::from_utf8_lossy(&told).contains("does not show it"));
+}
+
+#[test]
 fn a_wrong_answer_is_invalid_and_status_1() {
     // Answers init, and every echo with the same text.
     let answer = r#"while read -r line; do
@@ -612,7 +645,7 @@ fn two_designs_are_compared_on_the_loads_that_were_named() {
 }
 
 #[test]
-fn the_first_node_of_the_docs_is_the_example_but_for_its_mistake() {
+fn the_code_of_the_docs_is_that_of_the_examples() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| fs::read_to_string(root.join(name)).expect("readable");
     let (docs, example) = (read("docs/write-a-node.md"), read("examples/echo.rs"));
@@ -620,4 +653,9 @@ fn the_first_node_of_the_docs_is_the_example_but_for_its_mistake() {
     let code = example.split_once("\n\n").expect("a comment comes first").1;
     let before_the_mistake = code.split("\n\n    #[test]\n    #[should_panic").next().expect("a test");
     assert_eq!(shown, format!("{before_the_mistake}\n}}"));
+    // The scripted test is one of another example, where it stands further in.
+    let lines = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let script = docs.split("```rust\n").find(|block| block.contains("Scripted::started")).expect("a script");
+    let script = script.split_once("#[test]").and_then(|(_, rest)| rest.split("```").next()).expect("a test");
+    assert!(lines(&read("examples/broadcast.rs")).contains(lines(script).trim()));
 }

@@ -82,6 +82,9 @@ pub enum Fate {
     Repeat,
 }
 
+/// Says of a message that arrives whether it gets through.
+pub type Admits = Box<dyn FnMut(Time, &Message) -> bool>;
+
 /// Nodes n0, n1, …, the services, and the network between them.
 pub struct Scripted<N: Node> {
     /// The nodes. One that is replaced has been killed and started again.
@@ -95,7 +98,7 @@ pub struct Scripted<N: Node> {
     /// What is made of a message between nodes before it is sent.
     pub forge: Box<dyn FnMut(&mut Message)>,
     /// Whether a message between nodes that arrives gets through.
-    pub admits: Box<dyn FnMut(Time, &Message) -> bool>,
+    pub admits: Admits,
     /// Every message between nodes, lost or not, in the order in which they were sent.
     pub sent: Vec<Message>,
     /// Every message to somebody who is neither a node nor a service and has not had it as an answer.

@@ -36,16 +36,18 @@ pub(crate) struct Act<'a, N> {
 /// Looks at the nodes while they run.
 pub(crate) trait Watch<N: Node> {
     /// A node is about to handle a line.
-    fn receives(&mut self, index: usize, line: &[u8]);
+    fn receives(&mut self, _index: usize, _line: &[u8]) {}
 
     /// A node has done something.
     ///
     /// # Errors
     /// Ends the run: says what is the matter with the node.
-    fn acted(&mut self, act: Act<'_, N>) -> Result<(), String>;
+    fn acted(&mut self, _act: Act<'_, N>) -> Result<(), String> {
+        Ok(())
+    }
 
     /// A node is killed: what it knew is gone.
-    fn killed(&mut self, index: usize);
+    fn killed(&mut self, _index: usize) {}
 
     /// The nemesis has just done this.
     fn struck(&mut self, _now: Time, _step: &Step) {}
@@ -65,21 +67,11 @@ pub(crate) trait Watch<N: Node> {
     }
 
     /// The run is over, one way or the other: what has become of each node.
-    fn ended(&mut self, index: usize, node: &N);
+    fn ended(&mut self, _index: usize, _node: &N) {}
 }
 
 /// Looks at nothing.
-impl<N: Node> Watch<N> for () {
-    fn receives(&mut self, _: usize, _: &[u8]) {}
-
-    fn acted(&mut self, _: Act<'_, N>) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn killed(&mut self, _: usize) {}
-
-    fn ended(&mut self, _: usize, _: &N) {}
-}
+impl<N: Node> Watch<N> for () {}
 
 /// Runs a scenario in virtual time, on nodes that `new_node` makes from their index: one for each life of a
 /// node, so more than once from the same index if nodes are killed.

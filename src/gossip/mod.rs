@@ -153,7 +153,7 @@ impl LockFree {
                 route.answer(out, |body, id| encode::ok(body, id, "topology_ok"));
             }
             (Request::Echo(value), Some(_)) => {
-                route.answer(out, |body, id| encode::echo_ok(body, id, &value))
+                route.answer(out, |body, id| encode::echo_ok(body, id, &value));
             }
             (Request::Generate, Some(members)) => {
                 route.answer(out, |body, id| encode::generate_ok(body, id, &self.unique_id(members)));

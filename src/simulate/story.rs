@@ -15,8 +15,6 @@ use crate::protocol::{Generation, Value, expand};
 
 /// The most lines that are told of what happened: the first half and the last.
 const LINES_MAX: usize = 60;
-/// The most of a fault's description or of a message that is shown.
-const SHOWN: usize = 100;
 
 /// A line of a story, by time; lines of the same time stay in the order they were told.
 type Line = (Time, String);
@@ -87,11 +85,7 @@ pub fn story(failing: &Failing) -> Vec<String> {
     let mut lines = Vec::new();
     match run.concerned {
         Some(value) => lines.extend(life(&run, value)),
-        None => lines.extend(
-            run.trace
-                .iter()
-                .map(|passage| (passage.at, format!("{}: {}", MessageStep(passage), excerpt(&passage.body)))),
-        ),
+        None => lines.extend(run.trace.iter().map(|passage| (passage.at, passage.in_full()))),
     }
     let birth = lines.iter().map(|(at, _)| *at).min().filter(|_| run.concerned.is_some());
     // Before what else happened at the same time.
@@ -141,31 +135,6 @@ fn names_or_nobody(names: String) -> String {
     if names.is_empty() { "nobody".to_owned() } else { names }
 }
 
-/// The beginning of a text that may be long.
-fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// From whom to whom a message goes, and what becomes of it.
-struct MessageStep<'a>(&'a Passage);
-
-impl fmt::Display for MessageStep<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Passage { fate, src, dest, .. } = self.0;
-        match fate {
-            Fate::Sent => write!(f, "{src} sends {dest}"),
-            Fate::Lost => write!(f, "lost on the way from {src} to {dest}"),
-            Fate::Doubled => write!(f, "doubled on the way from {src} to {dest}"),
-            Fate::CutOff => write!(f, "cut off between {src} and {dest}"),
-            Fate::Missed => write!(f, "{dest} is dead when it comes from {src}"),
-            Fate::Arrived => write!(f, "{dest} gets from {src}"),
-        }
-    }
-}
-
 /// What the nemesis did; of what it did before `birth`, only what was still in force then.
 fn faults(failing: &Failing, began: Time, birth: Time) -> Vec<Line> {
     let steps = failing.simulation.steps(failing.seed);
@@ -201,7 +170,7 @@ fn life(run: &Run, value: Value) -> Vec<Line> {
             tell(format!("{src} broadcasts {value} to {dest}"));
         }
         if body.values.contains(&value) {
-            let way = MessageStep(passage);
+            let way = passage;
             match body.generation {
                 Some(batch) => tell(format!("{way}: batch {batch} of {}", body.values.len())),
                 None => tell(format!("{way}: {value}, in a repair")),
@@ -216,7 +185,7 @@ fn life(run: &Run, value: Value) -> Vec<Line> {
             && last.replace(answer) != Some(answer)
         {
             let others = if batches.iter().any(|&batch| answer.names(batch)) { "" } else { "others, " };
-            tell(format!("{}: the acknowledgement of {others}{answer}", MessageStep(passage)));
+            tell(format!("{}: the acknowledgement of {others}{answer}", passage));
             batches.retain(|&batch| !answer.names(batch));
         }
     }

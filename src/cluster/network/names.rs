@@ -69,7 +69,7 @@ impl Names {
 }
 
 impl Endpoint {
-    pub(super) fn is_client(self) -> bool {
+    pub(crate) fn is_client(self) -> bool {
         matches!(self, Endpoint::Client(_))
     }
 }

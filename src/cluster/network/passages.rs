@@ -1,5 +1,6 @@
 //! What becomes of each message: for stories, and as lines of JSON for those who read them later.
 
+use std::fmt;
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -51,6 +52,40 @@ pub struct Passage {
     pub dest: Endpoint,
     /// What it says.
     pub body: Arc<str>,
+}
+
+/// So many characters of a body are told.
+const TOLD: usize = 100;
+
+impl Passage {
+    /// Whether it is the arrival of a message from a client or to one: it takes no time.
+    pub(crate) fn is_instant(&self) -> bool {
+        self.fate == Fate::Arrived && (self.src.is_client() || self.dest.is_client())
+    }
+
+    /// The same with what the message says, or the beginning of that.
+    pub(crate) fn in_full(&self) -> String {
+        let (told, more) = match self.body.char_indices().nth(TOLD) {
+            Some((end, _)) => (&self.body[..end], "…"),
+            None => (&*self.body, ""),
+        };
+        format!("{self}: {told}{more}")
+    }
+}
+
+/// From whom to whom the message goes, and what becomes of it.
+impl fmt::Display for Passage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fate, src, dest, .. } = self;
+        match fate {
+            Fate::Sent => write!(f, "{src} sends {dest}"),
+            Fate::Lost => write!(f, "lost on the way from {src} to {dest}"),
+            Fate::Doubled => write!(f, "doubled on the way from {src} to {dest}"),
+            Fate::CutOff => write!(f, "cut off between {src} and {dest}"),
+            Fate::Missed => write!(f, "{dest} is dead when it comes from {src}"),
+            Fate::Arrived => write!(f, "{dest} gets from {src}"),
+        }
+    }
 }
 
 /// Of a body that is longer than that a log of messages has the beginning alone: reads of many values would fill any disk.
