@@ -21,11 +21,12 @@ use clap::{Parser, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use mimalloc::MiMalloc;
+use natter::app::App;
 use natter::config::Config;
 use natter::load::{self, Cost, Input, Load};
 use natter::protocol::{self, Echoed, Lines, NextLine, Request, Scratch};
 use natter::runtime::cli::Design;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use simd_json::{Buffers, INPUT_PADDING, Tape};
 
 #[global_allocator]
@@ -85,6 +86,8 @@ enum Role {
     Write,
     /// Copies lines
     Copy,
+    /// The app of docs/write-a-node.md
+    App,
     /// A lock-free node that says how often it allocated
     CountLockFree,
     /// A simple one
@@ -100,10 +103,22 @@ impl Role {
             Self::Parse => parse(stdin.into(), stdout.into()),
             Self::Write => write(stdin.into(), stdout.into()),
             Self::Copy => copy(stdin.into(), stdout.into()),
+            Self::App => {
+                let app = App::new(()).on("echo", |_, request: EchoOfApp| async { Ok(request) });
+                // Of streams that fail the bench hears in any case.
+                drop(app.run());
+                Ok(())
+            }
             Self::CountLockFree => count(Design::LockFree, (stdin, stdout)),
             Self::CountSimple => count(Design::Simple, (stdin, stdout)),
         }
     }
+}
+
+/// What the app is asked, and what it answers.
+#[derive(Deserialize, Serialize)]
+struct EchoOfApp {
+    echo: serde_json::Value,
 }
 
 /// Is a node that says how often it allocated.
@@ -444,10 +459,15 @@ fn main() {
                 judge(&format!("{name}: CPU, of the {what}'s"), lock_free / other, *most);
             }
         }
-        if load == Load::Echo && cli.peer {
-            // It takes its time.
-            let input = Input::new(load, input.messages.div_ceil(20));
-            cost("maelstrom-node 0.1.6", &peer(), &input, None);
+        if load == Load::Echo {
+            let app = cost("natter::app", &Program::role("app"), &input, None);
+            judge("echo: CPU µs a message of an app", app, 1.5);
+            if cli.peer {
+                // It takes its time.
+                let input = Input::new(load, input.messages.div_ceil(20));
+                let peer = cost("maelstrom-node 0.1.6", &peer(), &input, None);
+                judge("echo: CPU of an app, of maelstrom-node's", app / peer, 1.0 / 35.0);
+            }
         }
         let most = if load == Load::Read { 1.0 } else { 0.05 };
         judge(&format!("{name}: allocations a message"), allocations, most);
