@@ -15,14 +15,14 @@ struct Add {
 }
 
 async fn add(node: Context<()>, Add { delta }: Add) -> Result<(), Error> {
-    node.seq_kv().update(&*node.id(), |sum: Option<&i64>| sum.unwrap_or(&0) + delta).await?;
+    node.seq_kv().update(node.id(), |sum: Option<&i64>| sum.unwrap_or(&0) + delta).await?;
     Ok(())
 }
 
 async fn read(node: Context<()>, _: Value) -> Result<Value, Error> {
     node.seq_kv().write(format!("{} was here", node.id()), node.random()).await?;
     let mut total = 0;
-    for member in node.members().iter() {
+    for member in node.members() {
         total += node.seq_kv().read::<i64>(member).await?.unwrap_or(0);
     }
     Ok(json!({ "value": total }))

@@ -36,7 +36,7 @@ async fn merge(node: Node, Merge { value }: Merge) -> Result<(), Error> {
 
 async fn tell_others(node: Node) {
     let set = node.state(|set| set.clone());
-    for other in node.members().iter().filter(|member| ***member != *node.id()) {
+    for other in node.others() {
         node.send(other, json!({ "type": "merge", "value": set }));
     }
 }

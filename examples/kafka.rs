@@ -33,19 +33,13 @@ type Node = Context<Logs>;
 
 /// Asks the node that keeps the logs; nothing if this node does.
 async fn forwarded(node: &Node, kind: &str, request: impl Serialize) -> Option<Result<Value, Error>> {
-    let keeper = node.members()[0].clone();
-    if *keeper == *node.id() {
+    let keeper = &node.members()[0];
+    if keeper == node.id() {
         return None;
     }
     let mut body = json!(request);
     body["type"] = kind.into();
-    Some(node.rpc(keeper, body).await.map(|mut answer| {
-        // What belongs to that request alone.
-        for field in ["type", "msg_id", "in_reply_to"] {
-            answer.as_object_mut().map(|fields| fields.remove(field));
-        }
-        answer
-    }))
+    Some(node.rpc(keeper, body).await)
 }
 
 async fn send(node: Node, request: Send) -> Result<Value, Error> {

@@ -147,10 +147,6 @@ impl Raft {
     }
 }
 
-fn others(node: &Node) -> Vec<String> {
-    node.members().iter().filter(|member| ***member != *node.id()).cloned().collect()
-}
-
 fn be_patient(node: &Node) {
     let spread = PATIENCE.mul_f64((node.random() % 1000) as f64 / 1000.0);
     let deadline = node.now() + PATIENCE + spread;
@@ -164,10 +160,10 @@ async fn request(node: Node, Numbered { request, number }: Numbered) -> Result<V
     if leads {
         return lead(node, request, number).await;
     }
-    let leader = leader.filter(|leader| **leader != *node.id());
+    let leader = leader.filter(|leader| leader != node.id());
     let leader = leader.ok_or_else(|| Error::unavailable("there is no leader now"))?;
     // One hop only: a leader that has been replaced would send it round and round.
-    if node.members().contains(&node.src().to_owned()) {
+    if node.others().any(|other| other == node.src()) {
         return Err(Error::unavailable("this node does not lead"));
     }
     let numbered = Numbered { request, number: Some(number) };
@@ -227,7 +223,7 @@ fn stand_for_election(node: &Node) {
     if majority == 1 {
         node.state(|raft| raft.role = Role::Leader);
     }
-    for other in others(node) {
+    for other in node.others().map(str::to_owned) {
         let (asking, question) = (node.clone(), node.rpc(other.clone(), &body).timeout(PATIENCE));
         node.spawn(async move {
             let Some(Answer { term, yes }) = answer(question.await) else { return };
@@ -277,7 +273,7 @@ fn tell_followers(node: &Node) {
     if majority == 1 {
         node.state(|raft| raft.commit(raft.log.len()));
     }
-    for other in others(node) {
+    for other in node.others().map(str::to_owned) {
         let append = node.state(|raft| {
             let next = *raft.next.entry(other.clone()).or_insert(raft.log.len() + 1);
             let entries = raft.log[next - 1..].to_vec();

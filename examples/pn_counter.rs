@@ -49,7 +49,7 @@ async fn merge(node: Node, Merge { sums: theirs }: Merge) -> Result<(), Error> {
 
 async fn tell_others(node: Node) {
     let sums = node.state(|sums| sums.clone());
-    for other in node.members().iter().filter(|member| ***member != *node.id()) {
+    for other in node.others() {
         node.send(other, json!({ "type": "merge", "sums": sums }));
     }
 }

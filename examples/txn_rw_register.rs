@@ -72,7 +72,7 @@ async fn txn(node: Node, Txn { mut txn }: Txn) -> Result<Value, Error> {
 fn tell_others(node: &Node, told: &Writes) {
     let mut body = json!(told);
     body["type"] = "writes".into();
-    for other in node.members().iter().filter(|member| ***member != *node.id()) {
+    for other in node.others() {
         let telling = node.rpc(other, &body).until_answered();
         node.spawn(async move {
             let _ = telling.await;

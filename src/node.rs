@@ -126,6 +126,8 @@ impl Messages<'_> {
 pub enum Report {
     /// A line of input was skipped, and why.
     Skipped(String),
+    /// A handler panicked, or other work of an app: where, and what it said.
+    Panicked(String),
     /// Anything else.
     Note(String),
 }
@@ -191,6 +193,17 @@ impl Outbox {
     /// Something else that an operator should hear of. Off the message path: it allocates.
     pub fn note(&mut self, what: fmt::Arguments<'_>) {
         self.reports.push(Report::Note(what.to_string()));
+    }
+
+    /// Something panicked. Off the message path: it allocates.
+    pub fn panicked(&mut self, what: fmt::Arguments<'_>) {
+        self.reports.push(Report::Panicked(what.to_string()));
+    }
+
+    /// The reports so far, oldest first.
+    #[must_use]
+    pub fn reports(&self) -> &[Report] {
+        &self.reports
     }
 
     /// Takes the reports away, oldest first.

@@ -16,6 +16,7 @@
 use std::collections::HashSet;
 use std::num::NonZero;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,9 +31,9 @@ use crate::check::{Finding, Valid};
 use crate::cluster::nemesis::Step;
 use crate::cluster::scenario::{Concurrency, FaultKind, LatencyDist, Scenario, Verbosity};
 use crate::cluster::streams::{Stream, stream};
-use crate::cluster::trial::{Results, Trial, Violation};
-use crate::cluster::virtual_time::{self, Watch};
-use crate::node::{Node, Time};
+use crate::cluster::trial::{Results, Trial};
+use crate::cluster::virtual_time::{self, Act, Watch};
+use crate::node::{Node, Report, Time};
 use crate::runtime::Clock;
 use crate::workload::{Options, WorkloadKind};
 
@@ -40,6 +41,10 @@ use crate::workload::{Options, WorkloadKind};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many seeds are tried for each smaller run.
 const SEEDS_TRIED: u64 = 10;
+/// One run in so many may show nothing.
+const SHOWN_PART: u64 = 10;
+/// A quarter of an hour.
+const LATENCY_MAX_MS: f64 = 900_000.0;
 /// So many steps are told of a run that fails, messages and faults: half of them from its beginning, and half from its end.
 const STEPS_TOLD: usize = 120;
 
@@ -132,8 +137,9 @@ impl Check {
     /// Runs the app, a fresh one for each life of a node, with each of the seeds.
     ///
     /// # Panics
-    /// If a run isn't valid: tells what is wrong, in the smallest run that was found that fails alike. A run that shows nothing, as
-    /// all nodes were killed, is no failure; more than half of the runs are.
+    /// If a run isn't valid, or a handler panics: tells what is wrong, in the smallest run that was found that fails alike. And if nothing
+    /// can be checked so: without nodes, clients, requests or seeds, or if none of the faults ever strikes. A run in which faults leave
+    /// nothing to judge, as all nodes were killed at the beginning, is no failure unless more than a tenth of the runs are such.
     pub fn run<S: Send + 'static>(self, app: impl Fn() -> App<S> + Sync) {
         self.run_nodes(|seed| app().with_seed(seed));
     }
@@ -141,17 +147,58 @@ impl Check {
     /// The same for nodes of another make, each of which is given a seed of its own.
     ///
     /// # Panics
-    /// If a run isn't valid.
+    /// As [`run`](Check::run) does.
     pub fn run_nodes<N: Node>(self, new_node: impl Fn(u64) -> N + Sync) {
-        let first = self.first_failure(&new_node);
-        if let Some(seed) = first {
-            let (check, seed) = self.smallest(seed, &new_node);
-            panic!("{}", check.story(seed, &new_node));
+        if let Some(why) = self.refused() {
+            panic!("nothing can be checked so: {why}");
         }
+        let Found { failed, empty, first_empty, has_struck } = self.all(&new_node);
+        let shows_little = SHOWN_PART * empty > self.seeds.end - self.seeds.start;
+        if let Some((seed, wrong)) = failed.or(first_empty.filter(|_| shows_little)) {
+            panic!("{}", self.story(seed, &wrong, &new_node));
+        }
+        assert!(
+            has_struck || self.scenario.nemesis.is_empty(),
+            "none of the faults ever struck: the time limit of {} s is short for a nemesis interval of {} s, or there are too few nodes",
+            self.scenario.time_limit,
+            self.scenario.nemesis_interval
+        );
     }
 
-    /// The first seed whose run isn't valid.
-    fn first_failure<N: Node>(&self, new_node: &(impl Fn(u64) -> N + Sync)) -> Option<u64> {
+    /// Why nothing can be checked with these settings.
+    fn refused(&self) -> Option<String> {
+        let Scenario {
+            node_count,
+            concurrency,
+            rate,
+            time_limit,
+            latency,
+            ref nemesis,
+            nemesis_interval,
+            ..
+        } = self.scenario;
+        let why = if self.seeds.is_empty() {
+            "there are no seeds"
+        } else if node_count == 0 {
+            "there are no nodes"
+        } else if matches!(concurrency, Concurrency::PerNode(0)) {
+            "there are no clients"
+        } else if !rate.is_finite() || rate <= 0.0 {
+            "the rate must be a number above 0"
+        } else if rate * time_limit < 1.0 {
+            "no request is made at that rate within the time limit"
+        } else if latency > LATENCY_MAX_MS {
+            "the latency is more than a quarter of an hour"
+        } else if !nemesis.is_empty() && nemesis_interval <= 0.0 {
+            "the nemesis interval must be above 0"
+        } else {
+            return self.scenario.refused();
+        };
+        Some(why.to_owned())
+    }
+
+    /// Runs all seeds, or those up to the first whose run isn't valid.
+    fn all<N: Node>(&self, new_node: &(impl Fn(u64) -> N + Sync)) -> Found {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let next = AtomicU64::new(self.seeds.start);
         let found = Mutex::new(Found::default());
@@ -160,14 +207,22 @@ impl Check {
             loop {
                 // Relaxed: the count deals out numbers.
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= self.seeds.end || found().failed.is_some_and(|first| first < seed) {
+                let is_needless =
+                    |found: &Found| found.failed.as_ref().is_some_and(|(first, _)| *first < seed);
+                if seed >= self.seeds.end || is_needless(&found()) {
                     break;
                 }
-                let Some(wrong) = self.one(seed, new_node, false).0 else { continue };
+                let Ran { wrong, has_struck, .. } = self.one(seed, new_node, false);
                 let mut found = found();
-                found.empty += u64::from(wrong.is_empty);
-                let first = if wrong.is_empty { &mut found.first_empty } else { &mut found.failed };
-                *first = Some(first.map_or(seed, |other| other.min(seed)));
+                found.has_struck |= has_struck;
+                let Some(wrong) = wrong else { continue };
+                // What faults do to all nodes says nothing of the nodes.
+                let is_forgiven = wrong.is_empty && !self.scenario.nemesis.is_empty();
+                found.empty += u64::from(is_forgiven);
+                let first = if is_forgiven { &mut found.first_empty } else { &mut found.failed };
+                if first.as_ref().is_none_or(|(other, _)| seed < *other) {
+                    *first = Some((seed, wrong));
+                }
             }
         };
         thread::scope(|scope| {
@@ -177,55 +232,56 @@ impl Check {
             }
             work();
         });
-        let Found { failed, empty, first_empty } = *found();
-        let shows_little = 2 * empty > self.seeds.end - self.seeds.start;
-        failed.or(first_empty.filter(|_| shows_little))
+        std::mem::take(&mut *found())
     }
 
-    /// Runs one seed: what is wrong, and, if that is asked for, what became of each message and which faults struck.
-    fn one<N: Node>(
-        &self,
-        seed: u64,
-        new_node: &impl Fn(u64) -> N,
-        traced: bool,
-    ) -> (Option<Wrong>, Vec<(Time, String)>, Time) {
+    /// Runs one seed. What happened is told if that is asked for.
+    fn one<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N, traced: bool) -> Ran {
         let mut trial = Trial::new(&self.scenario, seed, Verbosity::default(), Time::ZERO);
         if traced {
             trial.keep_trace();
         }
         let mut rng = stream(seed, Stream::Nodes);
-        let mut struck = Struck::default();
-        let driven = virtual_time::drive(&mut trial, |_| new_node(rng.random()), &mut struck);
+        let mut diary = Diary::default();
+        // Nothing of the run is looked at again but what is told of it.
+        let driven = catch_unwind(AssertUnwindSafe(|| {
+            virtual_time::drive(&mut trial, |_| new_node(rng.random()), &mut diary)
+        }));
         let began = trial.began().unwrap_or_default();
         let passages = trial.take_trace();
         // A fault comes before what it does.
-        let mut happened = struck.0;
+        let Diary { mut happened, has_struck } = diary;
         let passages = passages.iter().filter(|passage| !passage.is_instant());
         happened.extend(passages.map(|passage| (passage.at, passage.in_full())));
         happened.sort_by_key(|(at, _)| *at);
         let wrong = match driven {
-            Err(violation) => Some(Wrong::of_violation(&violation)),
-            Ok(()) => Wrong::of(&trial.finish().0),
+            Err(panic) => {
+                let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+                let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                Some(Wrong::of_sentence(format!("a node panicked: {said}")))
+            }
+            Ok(Err(violation)) => Some(Wrong::of_sentence(format!("n{} {violation}", violation.node()))),
+            Ok(Ok(())) => Wrong::of(&trial.finish().0),
         };
-        (wrong, happened, began)
+        Ran { wrong, happened, began, has_struck }
     }
 
     /// The kind of mistake that one seed shows.
     fn kind<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> Option<String> {
-        self.one(seed, new_node, false).0.map(|wrong| wrong.kind)
+        self.one(seed, new_node, false).wrong.map(|wrong| wrong.kind)
     }
 
-    /// The smallest run that fails alike, of those found in some seconds, and its seed.
-    fn smallest<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> (Check, u64) {
+    /// The smallest run that fails in this way, of those found in some seconds, and its seed.
+    fn smallest<N: Node>(&self, seed: u64, kind: &str, new_node: &impl Fn(u64) -> N) -> (Check, u64) {
         let clock = Clock::start();
         let (mut least, mut seed) = (self.clone(), seed);
-        let kind = self.kind(seed, new_node);
         loop {
             let mut candidates = least.smaller().into_iter().flat_map(|smaller| {
                 (0..SEEDS_TRIED).map(move |number| (smaller.clone(), seed.wrapping_add(number)))
             });
             let found = candidates.find(|(smaller, seed)| {
-                clock.now().since(Time::ZERO) < PATIENCE && smaller.kind(*seed, new_node) == kind
+                clock.now().since(Time::ZERO) < PATIENCE
+                    && smaller.kind(*seed, new_node).as_deref() == Some(kind)
             });
             match found {
                 Some(found) => (least, seed) = found,
@@ -258,18 +314,28 @@ impl Check {
     }
 
     /// Tells how a run fails.
-    fn story<N: Node>(&self, seed: u64, new_node: &impl Fn(u64) -> N) -> String {
-        let (wrong, happened, began) = self.one(seed, new_node, true);
-        let Scenario { workload, node_count, time_limit, rate, latency, nemesis, .. } = &self.scenario;
-        let faults: Vec<String> = nemesis.iter().map(|fault| fault.name()).collect();
-        let faults = if faults.is_empty() { "none".to_owned() } else { faults.join(", ") };
+    fn story<N: Node>(&self, seed: u64, wrong: &Wrong, new_node: &impl Fn(u64) -> N) -> String {
+        let name = self.scenario.workload.name;
+        if self.kind(seed, new_node).as_deref() != Some(&wrong.kind) {
+            return format!(
+                "{name} fails with seed {seed}, and does not fail so when it is run again: something in the node differs from run to run. \
+                 The order of a HashMap or HashSet does, and so do clocks, threads, statics, and random numbers that are not the node's. \
+                 The first time it was this:\n\n{}",
+                wrong.told
+            );
+        }
+        let (least, other) = self.smallest(seed, &wrong.kind, new_node);
+        let Scenario { node_count, time_limit, rate, latency, nemesis, .. } = &least.scenario;
+        let faults: Vec<String> = nemesis.iter().map(|fault| format!("{fault:?}")).collect();
+        let Ran { wrong, happened, began, .. } = least.one(other, new_node, true);
         let mut text = format!(
-            "{} with seed {seed} fails: {node_count} node{}, {time_limit} s at rate {rate}, latency {latency} ms, faults: {faults}\n\n",
-            workload.name,
-            if *node_count == 1 { "" } else { "s" },
+            "{name} fails with seed {seed}. So does a smaller run, latency {latency} ms:\n    \
+             .nodes({node_count}).time_limit(Duration::from_secs_f64({time_limit:?})).rate({rate:.1}).faults([{}]).seeds({other}..{})\n\n{}\n\n",
+            faults.join(", "),
+            other.saturating_add(1),
+            wrong.map_or_else(String::new, |wrong| wrong.told)
         );
-        text += &wrong.map_or_else(String::new, |wrong| wrong.told);
-        text += "\n\nwhat happened, without what is said again and again:\n";
+        text += "what happened, without what is said again and again:\n";
         let mut told = HashSet::new();
         let news: Vec<&(Time, String)> =
             happened.iter().filter(|(at, what)| *at >= began && told.insert(what)).collect();
@@ -286,25 +352,53 @@ impl Check {
     }
 }
 
-/// The faults that have struck, in words.
-#[derive(Default)]
-struct Struck(Vec<(Time, String)>);
+/// What one seed shows.
+struct Ran {
+    wrong: Option<Wrong>,
+    /// What became of messages, which faults struck and what nodes reported, in words.
+    happened: Vec<(Time, String)>,
+    /// When clients began.
+    began: Time,
+    /// Whether any fault struck.
+    has_struck: bool,
+}
 
-impl<N: Node> Watch<N> for Struck {
+/// Notes what messages don't show.
+#[derive(Default)]
+struct Diary {
+    happened: Vec<(Time, String)>,
+    has_struck: bool,
+}
+
+impl<N: Node> Watch<N> for Diary {
+    fn acted(&mut self, act: Act<'_, N>) -> Result<(), String> {
+        for report in act.out.reports() {
+            let what = match report {
+                Report::Panicked(what) => return Err(format!("panicked in {what}")),
+                Report::Skipped(why) => format!("skips a line: {why}"),
+                Report::Note(what) => format!("reports: {what}"),
+            };
+            self.happened.push((act.now, format!("n{} {what}", act.index)));
+        }
+        Ok(())
+    }
+
     fn struck(&mut self, now: Time, step: &Step) {
-        self.0.push((now, format!("[{step}]")));
+        self.has_struck = true;
+        self.happened.push((now, format!("[{step}]")));
     }
 }
 
 /// What is found while seeds are run.
 #[derive(Default)]
 struct Found {
-    /// The first seed that fails.
-    failed: Option<u64>,
-    /// How many runs show nothing, and the first seed of one: if all nodes are killed at the beginning, that says nothing of the
-    /// nodes.
+    /// The first seed that fails, and how.
+    failed: Option<(u64, Wrong)>,
+    /// How many runs show nothing, and the first of them.
     empty: u64,
-    first_empty: Option<u64>,
+    first_empty: Option<(u64, Wrong)>,
+    /// Whether a fault struck in any run.
+    has_struck: bool,
 }
 
 /// What is wrong with a run.
@@ -318,8 +412,7 @@ struct Wrong {
 }
 
 impl Wrong {
-    fn of_violation(violation: &Violation) -> Self {
-        let told = format!("n{} {violation}", violation.node());
+    fn of_sentence(told: String) -> Self {
         Self { is_empty: false, kind: told.chars().filter(|char| !char.is_ascii_digit()).collect(), told }
     }
 
@@ -343,7 +436,6 @@ mod tests {
     use crate::app::Context;
     use crate::workload::{broadcast, echo};
     use serde_json::{Value as Json, json};
-    use std::panic::catch_unwind;
 
     /// What a check says that fails.
     fn said<S: Send + 'static>(check: Check, app: fn() -> App<S>) -> String {
@@ -369,8 +461,14 @@ mod tests {
     fn a_failing_run_is_made_small_told_and_the_same_each_time() {
         let check = check(echo::KIND).nodes(3).faults([FaultKind::Partition, FaultKind::Loss]).seeds(5..20);
         let told = said(check.clone(), forgetful);
-        assert!(told.starts_with("echo with seed "), "{told}");
-        for part in ["fails: 1 node,", "faults: none", "timed out", "what happened,", "c1 sends n0"] {
+        assert!(told.starts_with("echo fails with seed 5. "), "{told}");
+        for part in [
+            ".nodes(1).time_limit(Duration::from_secs_f64(1.0))",
+            ".faults([]).seeds(",
+            "timed out",
+            "what happened,",
+            "c1 sends n0",
+        ] {
             assert!(told.contains(part), "{part}: {told}");
         }
         assert_eq!(said(check, forgetful), told);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
-use super::executor::{Done, Task, task_of};
+use super::executor::{Done, Origin, Task, task_of};
 use super::{Error, Kv, Rpc};
 use crate::node::{Outbox, Time};
 use crate::protocol::ErrorCode;
@@ -49,6 +49,12 @@ impl<S> Shared<S> {
         Self { state: Mutex::new(state), inner: Mutex::default() }
     }
 
+    /// The node, as whoever handles a message of `src` has it in hand.
+    pub(super) fn context(self: &Arc<Self>, src: &str) -> Context<S> {
+        let identity = Arc::clone(&self.inner().identity);
+        Context { shared: Arc::clone(self), identity, src: src.into() }
+    }
+
     /// In hand for the length of a statement only.
     pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,8 +64,8 @@ impl<S> Shared<S> {
 /// All that is no state of the author's.
 #[derive(Default)]
 pub(super) struct Inner {
-    me: Arc<str>,
-    members: Arc<[String]>,
+    identity: Arc<Identity>,
+    is_initialised: bool,
     neighbours: Arc<[String]>,
     pub(super) now: Time,
     pub(super) random: Random,
@@ -72,6 +78,13 @@ pub(super) struct Inner {
     alarms: BTreeMap<(Time, u64), Waker>,
     last_alarm: u64,
     pub(super) spawned: Vec<Task>,
+}
+
+/// What `init` says.
+#[derive(Debug, Default)]
+struct Identity {
+    id: String,
+    members: Vec<String>,
 }
 
 /// A request that waits for its answer.
@@ -89,19 +102,13 @@ struct Init {
 
 #[derive(Deserialize)]
 struct Topology {
-    topology: HashMap<String, Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct Failed {
-    code: Option<i64>,
-    #[serde(default)]
-    text: String,
+    /// Some encoders write an empty list as null.
+    topology: HashMap<String, Option<Vec<String>>>,
 }
 
 impl Inner {
     pub(super) fn is_initialised(&self) -> bool {
-        !self.me.is_empty()
+        self.is_initialised
     }
 
     pub(super) fn init(&mut self, body: &str) -> Result<(), Error> {
@@ -113,14 +120,17 @@ impl Inner {
             return Err(Error::malformed("field `node_ids` must contain `node_id`"));
         }
         self.neighbours = node_ids.iter().filter(|&node| *node != node_id).cloned().collect();
-        (self.me, self.members) = (node_id.into(), node_ids.into());
+        self.identity = Arc::new(Identity { id: node_id, members: node_ids });
+        self.is_initialised = true;
+        // An answer to a request of a former life must not be taken for one of this life's.
+        self.last_number = self.random.name().cast_signed();
         Ok(())
     }
 
     pub(super) fn set_topology(&mut self, body: &str) -> Result<(), Error> {
         let Topology { mut topology } = parsed(body)?;
-        if let Some(neighbours) = topology.remove(&*self.me) {
-            self.neighbours = neighbours.into();
+        if let Some(neighbours) = topology.remove(&self.identity.id) {
+            self.neighbours = neighbours.unwrap_or_default().into();
         }
         Ok(())
     }
@@ -130,10 +140,11 @@ impl Inner {
         let Some(call) = self.calls.get_mut(&number).filter(|call| call.dest == src) else { return };
         let answer = serde_json::from_str::<Json>(body).map_err(|error| Error::malformed(error.to_string()));
         call.answer.get_or_insert_with(|| match answer {
-            Ok(body) if body["type"] == "error" => {
-                let Failed { code, text } = parsed(&body.to_string())?;
-                Err(Error { code: code.unwrap_or(i64::from(ErrorCode::Crash.number())), text })
-            }
+            // Of one without a code nobody knows what it means.
+            Ok(body) if body["type"] == "error" => Err(Error {
+                code: body["code"].as_i64().unwrap_or(ErrorCode::Crash.number().into()),
+                text: body["text"].as_str().unwrap_or_default().to_owned(),
+            }),
             answer => answer,
         });
         call.waker.wake_by_ref();
@@ -149,6 +160,11 @@ impl Inner {
         while let Some(alarm) = self.alarms.first_entry().filter(|alarm| alarm.key().0 <= self.now) {
             alarm.remove().wake();
         }
+    }
+
+    /// Wants to be woken at once.
+    pub(super) fn wake_again(&mut self) {
+        self.set_alarm(self.now, Waker::noop().clone());
     }
 
     pub(super) fn next_alarm(&self) -> Option<Time> {
@@ -193,18 +209,18 @@ impl Inner {
     /// Sends a body, of which the text of the fields is given.
     pub(super) fn send(&mut self, dest: &str, fields: fmt::Arguments<'_>) {
         // Memory takes all that is written to it.
-        self.out.send(&self.me, dest, |body| drop(write!(body, "{{{fields}}}")));
+        self.out.send(&self.identity.id, dest, |body| drop(write!(body, "{{{fields}}}")));
     }
 
     /// A task has ended: its reply.
     pub(super) fn done(&mut self, done: Done) {
-        let Done { kind, reply_to, result, panicked } = done;
-        if let Some(said) = panicked {
-            self.out.note(format_args!("the handler of {kind:?} panicked: {said}"));
+        let Done { origin, result, panicked } = done;
+        if let Some(said) = &panicked {
+            self.out.panicked(format_args!("{origin}: {said}"));
         }
-        let Some((dest, number)) = reply_to else {
-            if let Err(error) = result {
-                self.out.note(format_args!("{kind}: {error}"));
+        let Origin::Message { kind, reply_to: Some((dest, number)) } = origin else {
+            if let (Err(error), None) = (result, panicked) {
+                self.out.note(format_args!("{origin} failed, and nobody waits for the answer: {error}"));
             }
             return;
         };
@@ -233,12 +249,14 @@ fn parsed<T: DeserializeOwned>(body: &str) -> Result<T, Error> {
 /// The node, as a handler has it in hand. Copies are cheap, and are the same node.
 pub struct Context<S> {
     pub(super) shared: Arc<Shared<S>>,
+    identity: Arc<Identity>,
     src: Arc<str>,
 }
 
 impl<S> Clone for Context<S> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), src: Arc::clone(&self.src) }
+        let Self { shared, identity, src } = self;
+        Self { shared: Arc::clone(shared), identity: Arc::clone(identity), src: Arc::clone(src) }
     }
 }
 
@@ -249,20 +267,21 @@ impl<S> fmt::Debug for Context<S> {
 }
 
 impl<S: Send + 'static> Context<S> {
-    pub(super) fn new(shared: Arc<Shared<S>>, src: &str) -> Self {
-        Self { shared, src: src.into() }
-    }
-
     /// This node's name.
     #[must_use]
-    pub fn id(&self) -> Arc<str> {
-        Arc::clone(&self.shared.inner().me)
+    pub fn id(&self) -> &str {
+        &self.identity.id
     }
 
     /// The names of all nodes, this one among them.
     #[must_use]
-    pub fn members(&self) -> Arc<[String]> {
-        Arc::clone(&self.shared.inner().members)
+    pub fn members(&self) -> &[String] {
+        &self.identity.members
+    }
+
+    /// The names of all nodes but this one.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        self.members().iter().map(String::as_str).filter(|&member| member != self.id())
     }
 
     /// The nodes that this one is to talk to: as the last `topology` said, or all others before there was any.
@@ -301,25 +320,25 @@ impl<S: Send + 'static> Context<S> {
         self.shared.inner().now
     }
 
-    /// Sends a message that nobody answers: an object with a `type`.
+    /// Sends a message that nobody answers: an object with a `type`. It has no `msg_id`, and no `in_reply_to`.
     ///
     /// # Panics
-    /// If it isn't an object.
+    /// If it isn't an object with a `type`.
     pub fn send(&self, dest: &str, body: impl Serialize) {
         let fields = fields_of(&body);
         self.shared.inner().send(dest, format_args!("{fields}"));
     }
 
     /// Asks a node or a service, and waits for its answer: an object with a `type` is sent, and the answer's body comes back. See
-    /// [`Rpc`] for how long, and how often it is sent.
+    /// [`Rpc`] for how long, and how often it is sent. The `msg_id` is the app's.
     ///
     /// # Panics
-    /// If it isn't an object.
+    /// If it isn't an object with a `type`.
     pub fn rpc(&self, dest: impl Into<String>, body: impl Serialize) -> Rpc<S> {
         Rpc::new(self.clone(), dest.into(), fields_of(&body))
     }
 
-    /// Waits.
+    /// Waits. Others have their turn, however short it is.
     pub fn sleep(&self, time: Duration) -> Sleep<S> {
         Sleep { context: self.clone(), until: self.now() + time, alarm: None }
     }
@@ -353,15 +372,19 @@ impl<S: Send + 'static> Context<S> {
     /// If it doesn't answer.
     pub async fn lin_tso(&self) -> Result<i64, Error> {
         let answer = self.rpc("lin-tso", serde_json::json!({ "type": "ts" })).await?;
-        answer["ts"].as_i64().ok_or_else(|| Error::malformed(format!("no timestamp: {answer}")))
+        answer["ts"]
+            .as_i64()
+            .ok_or_else(|| Error::crash(format!("lin-tso answered without a timestamp: {answer}")))
     }
 }
 
-/// The text of a body's fields.
+/// The text of a body's fields, but for those that the app sets.
 fn fields_of(body: &impl Serialize) -> String {
-    let text = serde_json::to_string(body).unwrap_or_default();
-    let fields = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
-    fields.expect("a body is an object").to_owned()
+    let Ok(Json::Object(mut fields)) = serde_json::to_value(body) else { panic!("a body is an object") };
+    assert!(fields.get("type").is_some_and(Json::is_string), "a body has a `type`: {fields:?}");
+    ["msg_id", "in_reply_to"].iter().for_each(|own| drop(fields.remove(*own)));
+    let text = Json::Object(fields).to_string();
+    text[1..text.len() - 1].to_owned()
 }
 
 /// Waits until a time.
@@ -385,9 +408,9 @@ impl<S> Future for Sleep<S> {
         let mut inner = shared.inner();
         if let Some(alarm) = self.alarm.take() {
             inner.unset_alarm(alarm);
-        }
-        if inner.now >= self.until {
-            return Poll::Ready(());
+            if inner.now >= self.until {
+                return Poll::Ready(());
+            }
         }
         self.alarm = Some(inner.set_alarm(self.until, context.waker().clone()));
         Poll::Pending

@@ -2,6 +2,8 @@
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,15 +42,29 @@ struct Ready(Mutex<VecDeque<u64>>);
 struct Running {
     task: Task,
     waker: Waker,
-    kind: String,
-    /// Who waits for the reply, and the `msg_id` of the request.
-    reply_to: Option<(String, i64)>,
+    origin: Origin,
+}
+
+/// What a task is for.
+pub(super) enum Origin {
+    /// A message of that type. Perhaps somebody waits for the reply: who, and the `msg_id` of the request.
+    Message { kind: String, reply_to: Option<(String, i64)> },
+    /// Something that the node does of its own accord.
+    Work(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Message { kind, .. } => write!(f, "the handler of {kind:?}"),
+            Origin::Work(what) => f.write_str(what),
+        }
+    }
 }
 
 /// A task that has ended.
 pub(super) struct Done {
-    pub(super) kind: String,
-    pub(super) reply_to: Option<(String, i64)>,
+    pub(super) origin: Origin,
     pub(super) result: Result<String, Error>,
     /// What a panic said.
     pub(super) panicked: Option<String>,
@@ -77,12 +93,17 @@ impl Wake for TaskWaker {
 
 impl Executor {
     /// A task that runs as soon as it may.
-    pub(super) fn add(&mut self, kind: &str, reply_to: Option<(String, i64)>, task: Task) {
+    pub(super) fn add(&mut self, origin: Origin, task: Task) {
         let id = self.next;
         self.next += 1;
         let waker = Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(&self.ready) }));
-        self.tasks.insert(id, Running { task, waker, kind: kind.to_owned(), reply_to });
+        self.tasks.insert(id, Running { task, waker, origin });
         self.ready.push(id);
+    }
+
+    /// Whether a task has been woken and has not run since.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Runs tasks until one of them ends, which is returned, or none is ready.
@@ -93,16 +114,32 @@ impl Executor {
             let Some(running) = self.tasks.get_mut(&id) else { continue };
             let Running { task, waker, .. } = running;
             let mut context = Context::from_waker(waker);
-            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut context)));
-            let (result, panicked) = match polled {
-                Ok(Poll::Pending) => continue,
-                Ok(Poll::Ready(result)) => (result, None),
-                Err(panic) => (Err(Error::crash("the node's handler panicked")), Some(said(&*panic))),
+            let (result, panicked) = match poll_caught(task.as_mut(), &mut context) {
+                Poll::Pending => continue,
+                Poll::Ready(Ok(result)) => (result, None),
+                Poll::Ready(Err(said)) => (Err(Error::crash("the node's handler panicked")), Some(said)),
             };
-            let Running { kind, reply_to, .. } = self.tasks.remove(&id)?;
-            return Some(Done { kind, reply_to, result, panicked });
+            let Running { origin, .. } = self.tasks.remove(&id)?;
+            return Some(Done { origin, result, panicked });
         }
     }
+}
+
+/// Polls a future, whose panic ends it: then what the panic said is its result.
+fn poll_caught<F: Future + ?Sized>(
+    future: Pin<&mut F>,
+    context: &mut Context<'_>,
+) -> Poll<Result<F::Output, String>> {
+    match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(said(&*panic))),
+    }
+}
+
+/// The same future, whose panics are results.
+pub(super) async fn caught<F: Future + Send>(future: F) -> Result<F::Output, String> {
+    let mut future = Box::pin(future);
+    poll_fn(|context| poll_caught(future.as_mut(), context)).await
 }
 
 fn said(panic: &(dyn Any + Send)) -> String {

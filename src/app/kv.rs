@@ -1,18 +1,20 @@
 //! Maelstrom's key-value stores.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
-use super::{Context, Error};
+use super::{Context, Error, Rpc};
 use crate::protocol::ErrorCode;
 
 /// A key-value store, shared by all nodes. Keys and values are any JSON.
 pub struct Kv<S> {
     context: Context<S>,
     service: &'static str,
+    timeout: Option<Duration>,
 }
 
 impl<S> fmt::Debug for Kv<S> {
@@ -23,7 +25,26 @@ impl<S> fmt::Debug for Kv<S> {
 
 impl<S: Send + 'static> Kv<S> {
     pub(super) fn new(context: Context<S>, service: &'static str) -> Self {
-        Self { context, service }
+        Self { context, service, timeout: None }
+    }
+
+    /// Waits so long for each answer; a second if nothing is said.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    fn rpc(&self, body: Json) -> Rpc<S> {
+        let rpc = self.context.rpc(self.service, body);
+        match self.timeout {
+            Some(timeout) => rpc.timeout(timeout),
+            None => rpc,
+        }
+    }
+
+    fn of_another_type(&self, error: &serde_json::Error) -> Error {
+        Error::crash(format!("what {} holds is something else: {error}", self.service))
     }
 
     /// What a key holds; none if it holds nothing.
@@ -31,10 +52,11 @@ impl<S: Send + 'static> Kv<S> {
     /// # Errors
     /// If there is no answer, or the value is of another type.
     pub async fn read<T: DeserializeOwned>(&self, key: impl Serialize) -> Result<Option<T>, Error> {
-        match self.context.rpc(self.service, json!({ "type": "read", "key": key })).await {
-            Ok(mut answer) => serde_json::from_value(answer["value"].take()).map(Some).map_err(|error| {
-                Error::crash(format!("what {} holds is something else: {error}", self.service))
-            }),
+        match self.rpc(json!({ "type": "read", "key": key })).await {
+            Ok(mut answer) => {
+                let value = serde_json::from_value(answer["value"].take());
+                value.map(Some).map_err(|error| self.of_another_type(&error))
+            }
             Err(error) if error.is(ErrorCode::KeyDoesNotExist) => Ok(None),
             Err(error) => Err(error),
         }
@@ -45,14 +67,14 @@ impl<S: Send + 'static> Kv<S> {
     /// # Errors
     /// If there is no answer.
     pub async fn write(&self, key: impl Serialize, value: impl Serialize) -> Result<(), Error> {
-        let body = json!({ "type": "write", "key": key, "value": value });
-        self.context.rpc(self.service, body).await.map(drop)
+        self.rpc(json!({ "type": "write", "key": key, "value": value })).await.map(drop)
     }
 
-    /// Lets a key hold a value if it holds that other one, or nothing where `from` is none. False if it does not.
+    /// Lets a key hold a value if it holds that other one, or, where `from` is none, nothing or null. False if it does not.
     ///
     /// # Errors
-    /// If there is no answer: then nobody knows whether it happened.
+    /// If there is no answer: then nobody knows whether it happened. And if a key that holds nothing can't be made to hold something so,
+    /// as in lww-kv: [`write`](Self::write) does.
     pub async fn cas<T: Serialize>(
         &self,
         key: impl Serialize,
@@ -62,15 +84,13 @@ impl<S: Send + 'static> Kv<S> {
         let create = from.is_none();
         let from = from.map_or(Ok(Json::Null), |from| serde_json::to_value(from));
         let from = from.map_err(|error| Error::crash(error.to_string()))?;
-        // A key that holds nothing holds no null either: what is there then is not what was expected.
         let body = json!({
             "type": "cas", "key": key, "from": from, "to": to, "create_if_not_exists": create,
         });
-        match self.context.rpc(self.service, body).await {
+        match self.rpc(body).await {
             Ok(_) => Ok(true),
-            Err(error) if error.is(ErrorCode::PreconditionFailed) || error.is(ErrorCode::KeyDoesNotExist) => {
-                Ok(false)
-            }
+            Err(error) if error.is(ErrorCode::PreconditionFailed) => Ok(false),
+            Err(error) if error.is(ErrorCode::KeyDoesNotExist) && !create => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -79,16 +99,23 @@ impl<S: Send + 'static> Kv<S> {
     /// none if the key holds nothing.
     ///
     /// # Errors
-    /// If there is no answer: then nobody knows whether it happened.
-    pub async fn update<T: Serialize + DeserializeOwned + Clone>(
+    /// As [`cas`](Self::cas).
+    pub async fn update<T: Serialize + DeserializeOwned>(
         &self,
         key: impl Serialize + Clone,
         change: impl Fn(Option<&T>) -> T,
     ) -> Result<T, Error> {
         loop {
-            let from: Option<T> = self.read(key.clone()).await?;
-            let to = change(from.as_ref());
-            if self.cas(key.clone(), from, to.clone()).await? {
+            // As it was read: the same value may be written in several ways.
+            let from: Option<Json> = self.read(key.clone()).await?;
+            let known = from
+                .as_ref()
+                .map(T::deserialize)
+                .transpose()
+                .map_err(|error| self.of_another_type(&error))?;
+            let to = change(known.as_ref());
+            let text = serde_json::to_value(&to).map_err(|error| Error::crash(error.to_string()))?;
+            if self.cas(key.clone(), from, text).await? {
                 return Ok(to);
             }
         }

@@ -43,11 +43,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 
 pub use self::context::Context;
 use self::context::{Envelope, Head, Shared};
 pub use self::error::Error;
-use self::executor::{Executor, Task, nothing, task_of};
+use self::executor::{Executor, Origin, Task, caught, nothing, task_of};
 pub use self::kv::Kv;
 pub use self::rpc::Rpc;
 use crate::node::{Node, Outbox, Time};
@@ -58,15 +59,19 @@ use crate::runtime::{self, Output, cli};
 /// The longest line of input. A longer one is skipped.
 const LINE_MAX: usize = 16 << 20;
 
+/// So many tasks end before the driver has its turn: it may have a line, or an end, for the node.
+const TASKS_AT_ONCE_MAX: usize = 1000;
+
 type Handler<S> = Box<dyn Fn(Context<S>, &str) -> Result<Task, Error> + Send + Sync>;
 type Start<S> = Box<dyn Fn(Context<S>) -> Task + Send + Sync>;
 
 /// A node: its state, and what it does with messages.
 pub struct App<S> {
     handlers: HashMap<&'static str, Handler<S>>,
-    starts: Vec<Start<S>>,
+    starts: Vec<(String, Start<S>)>,
     shared: Arc<Shared<S>>,
     executor: Mutex<Executor>,
+    is_seeded: bool,
 }
 
 impl<S> fmt::Debug for App<S> {
@@ -84,11 +89,16 @@ impl<S: Send + 'static> App<S> {
             starts: Vec::new(),
             shared: Arc::new(Shared::new(state)),
             executor: Mutex::default(),
+            is_seeded: false,
         }
     }
 
     /// Handles messages of that type. The reply has the type with `_ok` after it and the fields of what the handler returns, an
-    /// object or `()`. Where the message wants no reply, there is none.
+    /// object or `()`. Where the message wants no reply, there is none. What of the message the handler doesn't want it need not name;
+    /// one that wants nothing of it takes a `serde_json::Value`.
+    ///
+    /// # Panics
+    /// If it is `init`, which the app answers itself: [`on_start`](Self::on_start) does something then.
     #[must_use]
     pub fn on<Q, F, R>(
         mut self,
@@ -96,14 +106,16 @@ impl<S: Send + 'static> App<S> {
         handler: impl Fn(Context<S>, Q) -> F + Send + Sync + 'static,
     ) -> Self
     where
-        Q: DeserializeOwned,
+        Q: DeserializeOwned + Send + 'static,
         F: Future<Output = Result<R, Error>> + Send + 'static,
         R: Serialize + 'static,
     {
+        assert!(kind != "init", "`init` is answered by the app: use `on_start`");
+        let handler = Arc::new(handler);
         let handler: Handler<S> = Box::new(move |context, body| {
             let request = serde_json::from_str(body).map_err(|error| Error::malformed(error.to_string()))?;
-            let answer = handler(context, request);
-            Ok(Box::pin(async move { fields(&answer.await?) }))
+            let handler = Arc::clone(&handler);
+            Ok(Box::pin(async move { fields(&handler(context, request).await?) }))
         });
         self.handlers.insert(kind, handler);
         self
@@ -111,44 +123,60 @@ impl<S: Send + 'static> App<S> {
 
     /// Does something once, when the node has been initialised.
     #[must_use]
-    pub fn on_start<F>(mut self, start: impl Fn(Context<S>) -> F + Send + Sync + 'static) -> Self
+    pub fn on_start<F>(self, start: impl Fn(Context<S>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.starts.push(Box::new(move |context| task_of(start(context))));
+        self.starting("on_start".to_owned(), start)
+    }
+
+    fn starting<F>(mut self, name: String, start: impl Fn(Context<S>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let start = Arc::new(start);
+        let start: Start<S> = Box::new(move |context| {
+            let start = Arc::clone(&start);
+            task_of(async move { start(context).await })
+        });
+        self.starts.push((name, start));
         self
     }
 
     /// Does something again and again once the node has been initialised: first after `interval`, then each time so long after it
-    /// was done.
+    /// was done, or has panicked.
     #[must_use]
     pub fn every<F>(self, interval: Duration, act: impl Fn(Context<S>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let act = Arc::new(act);
-        self.on_start(move |context| {
-            let act = Arc::clone(&act);
+        let (act, name) = (Arc::new(act), format!("every {interval:?}"));
+        self.starting(name.clone(), move |context| {
+            let (act, name) = (Arc::clone(&act), name.clone());
             async move {
                 loop {
                     context.sleep(interval).await;
-                    act(context.clone()).await;
+                    let (act, same) = (Arc::clone(&act), context.clone());
+                    if let Err(said) = caught(async move { act(same).await }).await {
+                        context.shared.inner().out.panicked(format_args!("{name}: {said}"));
+                    }
                 }
             }
         })
     }
 
-    /// Fixes what the node draws at random.
+    /// Fixes what the node draws at random. Without it, the operating system gives a process a seed.
     #[must_use]
-    pub fn with_seed(self, seed: u64) -> Self {
+    pub fn with_seed(mut self, seed: u64) -> Self {
         self.shared.inner().random = Random::new(seed);
+        self.is_seeded = true;
         self
     }
 
     /// Is a node on stdin and stdout until the input ends. What the program prints meanwhile goes to stderr: stdout is for messages.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let app = self.with_seed(cli::entropy());
+        let app = if self.is_seeded { self } else { self.with_seed(cli::entropy()) };
         let served = streams().and_then(|(stdin, stdout)| {
             runtime::run(&app, stdin, stdout, Output::InPieces, LINE_MAX).map_err(io::Error::other)
         });
@@ -171,50 +199,68 @@ impl<S: Send + 'static> App<S> {
             self.shared.inner().answered(number, &envelope.src, body);
             return Ok(());
         }
-        let context = Context::new(Arc::clone(&self.shared), &envelope.src);
-        let reply_to = head.msg_id.map(|number| (envelope.src.into_owned(), number));
         let task = match (&*head.kind, self.handlers.get(&*head.kind)) {
-            ("init", _) => self.shared.inner().init(body).map(|()| {
-                for start in &self.starts {
-                    executor.add("start", None, start(context.clone()));
-                }
-                nothing()
-            }),
+            ("init", _) => self.init(executor, &envelope.src, body),
             _ if !self.shared.inner().is_initialised() => Err(Error::not_initialised()),
-            (_, Some(handler)) => handler(context, body),
+            (_, Some(handler)) => handler(self.shared.context(&envelope.src), body),
             ("topology", None) => self.shared.inner().set_topology(body).map(|()| nothing()),
             // Nobody who is told an error is told of it in turn.
             ("error", None) => return Ok(()),
             (kind, None) => Err(Error::not_supported(format!("this node has no operation {kind:?}"))),
         };
         let task = task.unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))));
-        executor.add(&head.kind, reply_to, task);
+        let reply_to = head.msg_id.map(|number| (envelope.src.into_owned(), number));
+        executor.add(Origin::Message { kind: head.kind.into_owned(), reply_to }, task);
         Ok(())
+    }
+
+    fn init(&self, executor: &mut Executor, src: &str, body: &str) -> Result<Task, Error> {
+        self.shared.inner().init(body)?;
+        for (name, start) in &self.starts {
+            executor.add(Origin::Work(name.clone()), start(self.shared.context(src)));
+        }
+        Ok(nothing())
     }
 
     fn executor(&self) -> MutexGuard<'_, Executor> {
         self.executor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the driver's outbox in hand, and lets all that is ready run.
+    /// Does something with the driver's outbox in hand, and lets what is ready run: all of it, unless tasks bring forth tasks without
+    /// end.
     fn work(&self, now: Time, out: &mut Outbox, what: impl FnOnce(&mut Executor)) {
         let mut executor = self.executor();
         self.shared.inner().begin(now, std::mem::take(out));
         what(&mut executor);
-        loop {
+        for _ in 0..TASKS_AT_ONCE_MAX {
             for task in std::mem::take(&mut self.shared.inner().spawned) {
-                executor.add("work of its own", None, task);
+                executor.add(Origin::Work("spawned work".to_owned()), task);
             }
             let Some(done) = executor.run_next() else { break };
             self.shared.inner().done(done);
+        }
+        if executor.is_ready() {
+            self.shared.inner().wake_again();
         }
         *out = std::mem::take(&mut self.shared.inner().out);
     }
 }
 
-/// The text of a reply's fields, with a comma before them if there are any.
+/// Fields that are the app's own.
+const OWN: [&str; 3] = ["type", "msg_id", "in_reply_to"];
+
+/// The text of a reply's fields, with a comma before them if there are any. Those that are the app's own, as in the answer of
+/// another node that is handed on, are left out.
 fn fields<R: Serialize>(reply: &R) -> Result<String, Error> {
-    let text = serde_json::to_string(reply).map_err(|error| Error::crash(error.to_string()))?;
+    let crash = |error: serde_json::Error| Error::crash(error.to_string());
+    let mut text = serde_json::to_string(reply).map_err(crash)?;
+    if OWN.iter().any(|own| text.contains(own)) {
+        let mut reply: Json = serde_json::from_str(&text).map_err(crash)?;
+        if let Some(fields) = reply.as_object_mut() {
+            OWN.iter().for_each(|own| drop(fields.remove(*own)));
+        }
+        text = reply.to_string();
+    }
     match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
         Some("") => Ok(String::new()),
         Some(fields) => Ok(format!(",{fields}")),

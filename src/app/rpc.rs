@@ -16,10 +16,11 @@ use crate::random::part;
 /// How long an answer is waited for unless something else is said: five round trips of a slow network.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A request under way: awaited, it gives the body of the answer.
+/// A request under way: awaited, it gives the body of the answer. To wait for several at once, join them, as `futures::future::join_all`
+/// does.
 ///
 /// # Errors
-/// The error that was answered, or [`timeout`](Error::timeout) if no answer came in time.
+/// The error that was answered, or [`timeout`](Error::timeout) if no answer came in time: a second, unless something else is said.
 #[must_use = "nothing is sent before it is awaited"]
 pub struct Rpc<S> {
     context: Context<S>,
@@ -64,7 +65,8 @@ impl<S> Rpc<S> {
         self
     }
 
-    /// Sends the same again and again until it is answered, however long that takes: for what may happen twice without harm.
+    /// Sends the same again and again until it is answered, by an error or otherwise, however long that takes: for what may happen
+    /// twice without harm.
     pub fn until_answered(self) -> Self {
         self.retry(RetryPolicy::default()).timeout(Duration::MAX)
     }
@@ -77,6 +79,7 @@ impl<S> Future for Rpc<S> {
         let shared = Arc::clone(&self.context.shared);
         let mut inner = shared.inner();
         let now = inner.now;
+        let is_new = self.under_way.is_none();
         let mut under_way = self.under_way.unwrap_or_else(|| UnderWay {
             number: inner.call(&self.dest),
             again: now,
@@ -91,7 +94,7 @@ impl<S> Future for Rpc<S> {
             self.under_way = None;
             return Poll::Ready(answer);
         }
-        if now >= under_way.until {
+        if now >= under_way.until && !is_new {
             inner.forget_call(under_way.number);
             self.under_way = None;
             return Poll::Ready(Err(Error::timeout(format!("{} did not answer", self.dest))));

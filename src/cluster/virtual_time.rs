@@ -29,7 +29,7 @@ pub(crate) struct Act<'a, N> {
     pub(crate) index: usize,
     /// The node.
     pub(crate) node: &'a N,
-    /// What it sent.
+    /// What it sent and reported.
     pub(crate) out: &'a Outbox,
 }
 
@@ -294,12 +294,12 @@ impl<'a, N: Node, W: Watch<N>> Hosts<'a, N, W> {
 
     fn acted(&mut self, index: usize) {
         self.last = index;
-        self.out.take_reports();
         let Host { node, clock, .. } = &self.hosts[index];
         let act = Act { now: self.now, local: clock.local(self.now), index, node, out: &self.out };
         if let Err(what) = self.watch.acted(act) {
             self.violation.get_or_insert(Violation::Broken { node: index, what });
         }
+        self.out.take_reports();
         if !self.out.is_empty() {
             let spare = self.spare.pop().unwrap_or_default();
             self.sent.push((index, std::mem::replace(&mut self.out, spare)));

@@ -1,6 +1,7 @@
 //! What an operator hears, on stderr.
 
 use std::io::{Stderr, Write, stderr};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,14 +35,20 @@ impl Log {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut stderr = stderr();
+        let (mut stderr, program) = (stderr(), program());
         for report in reports {
             if let Some(text) = state.line(report, now, || has_room(&stderr)) {
                 // Nobody to tell if stderr is closed.
-                let _ = writeln!(stderr, "natter-node: {text}");
+                let _ = writeln!(stderr, "{program}: {text}");
             }
         }
     }
+}
+
+/// The name by which this program was started.
+fn program() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    path.file_name().map_or_else(|| "node".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Whether a line can be written without waiting: a pipe that is ready takes 4 KiB, several times what a line has.
@@ -59,6 +66,7 @@ impl State {
                 self.skipped_lines += 1;
                 format!("skipped a line of input ({} so far): {why}", self.skipped_lines)
             }
+            Report::Panicked(what) => format!("panicked in {what}"),
             Report::Note(text) => text,
         };
         if now.since(self.window_started) >= WINDOW {

@@ -229,22 +229,27 @@ impl Mishap {
 }
 
 impl Strays {
-    /// What the author of the node should know. If Maelstrom is followed strictly, a node that answers a closed client is not
-    /// heard any more.
-    pub(super) fn findings(&self, is_strict: bool) -> Vec<Finding> {
-        let closed = self.example_closed.as_ref().map(|(node, body)| Finding {
+    /// What the author of the node should know of answers to clients that are closed. If Maelstrom is followed strictly, the node is
+    /// not heard any more.
+    pub(super) fn closed_finding(&self, is_strict: bool) -> Option<Finding> {
+        let (node, body) = self.example_closed.as_ref()?;
+        Some(Finding {
             what: format!("{node} answered a client that had given up and is closed: {body}"),
             count: self.closed,
             events: Vec::new(),
             hint: format!(
                 "The answer came too late. Maelstrom reads nothing more from a node that writes to a closed client{}.",
-                if is_strict { ", and so natter did not, as of --strict-maelstrom" } else { "; natter does, unless --strict-maelstrom is given" }
+                if is_strict {
+                    ", and so natter did not, as of --strict-maelstrom"
+                } else {
+                    "; natter does, unless --strict-maelstrom is given"
+                }
             ),
-        });
-        self.finding().into_iter().chain(closed).collect()
+        })
     }
 
-    fn finding(&self) -> Option<Finding> {
+    /// What the author of the node should know of other answers that no client waited for.
+    pub(super) fn finding(&self) -> Option<Finding> {
         let (node, body) = self.example.as_ref()?;
         let hint = match (self.repeated, self.unasked) {
             (_, 0) => "Each request is to be answered once.",

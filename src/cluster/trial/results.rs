@@ -86,7 +86,11 @@ impl Trial {
         let silent = self.silence(&history);
         let malformed = exceptions.iter().filter(|mishap| mishap.is_malformed());
         findings.extend(malformed.filter_map(|mishap| mishap.finding(false)));
-        findings.extend(strays.findings(self.scenario.options.strict_maelstrom));
+        findings.extend(strays.finding());
+        let is_strict = self.scenario.options.strict_maelstrom;
+        let mut closed = strays.closed_finding(is_strict);
+        // What follows from it comes after it.
+        findings.extend(closed.take_if(|_| is_strict));
         findings.extend(self.unended);
         findings.extend(workload.findings.iter().map(|finding| finding.clone().with_nodes(&history)));
         let wanting = stats.finding().into_iter().chain(availability.finding(self.scenario.availability));
@@ -98,6 +102,7 @@ impl Trial {
         let others = exceptions.iter().filter(|mishap| !mishap.is_malformed());
         findings.extend(others.filter_map(|mishap| mishap.finding(silent.is_some())));
         findings.extend(silent);
+        findings.extend(closed);
         let nodes = self.scenario.nodes();
         let in_flight = self.network.in_flight();
         findings.extend(flood(self.sent_in_quiet, in_flight, traffic.all().sent, nodes));
