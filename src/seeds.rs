@@ -29,6 +29,7 @@ use crate::app::App;
 use crate::check::availability::Availability;
 use crate::check::{Finding, Valid};
 use crate::cluster::nemesis::Step;
+use crate::cluster::scenario::FaultKind::{Kill, KillForGood, Pause};
 use crate::cluster::scenario::{Concurrency, FaultKind, LatencyDist, Scenario, Verbosity};
 use crate::cluster::streams::{Stream, stream};
 use crate::cluster::trial::{Results, Trial};
@@ -191,6 +192,9 @@ impl Check {
             "the latency is more than a quarter of an hour"
         } else if !nemesis.is_empty() && nemesis_interval <= 0.0 {
             "the nemesis interval must be above 0"
+        } else if node_count == 1 && nemesis.iter().any(|fault| !matches!(fault, Kill | KillForGood | Pause))
+        {
+            "faults of links need two nodes"
         } else {
             return self.scenario.refused();
         };
@@ -250,7 +254,8 @@ impl Check {
         let began = trial.began().unwrap_or_default();
         let passages = trial.take_trace();
         // A fault comes before what it does.
-        let Diary { mut happened, has_struck } = diary;
+        let Diary(mut happened) = diary;
+        let mut has_struck = false;
         let passages = passages.iter().filter(|passage| !passage.is_instant());
         happened.extend(passages.map(|passage| (passage.at, passage.in_full())));
         happened.sort_by_key(|(at, _)| *at);
@@ -261,7 +266,11 @@ impl Check {
                 Some(Wrong::of_sentence(format!("a node panicked: {said}")))
             }
             Ok(Err(violation)) => Some(Wrong::of_sentence(format!("n{} {violation}", violation.node()))),
-            Ok(Ok(())) => Wrong::of(&trial.finish().0),
+            Ok(Ok(())) => {
+                let results = trial.finish().0;
+                has_struck = !results.faults.is_empty();
+                Wrong::of(&results)
+            }
         };
         Ran { wrong, happened, began, has_struck }
     }
@@ -309,7 +318,7 @@ impl Check {
         all.extend(shorter.map(|time| with(&|scenario| scenario.time_limit = time)));
         let seldom = [2.0, 5.0, 10.0, 20.0].into_iter().filter(|&seldom| seldom < rate);
         all.extend(seldom.map(|rate| with(&|scenario| scenario.rate = rate)));
-        all.retain(|check| check.scenario.refused().is_none());
+        all.retain(|check| check.refused().is_none());
         all
     }
 
@@ -365,10 +374,7 @@ struct Ran {
 
 /// Notes what messages don't show.
 #[derive(Default)]
-struct Diary {
-    happened: Vec<(Time, String)>,
-    has_struck: bool,
-}
+struct Diary(Vec<(Time, String)>);
 
 impl<N: Node> Watch<N> for Diary {
     fn acted(&mut self, act: Act<'_, N>) -> Result<(), String> {
@@ -378,14 +384,13 @@ impl<N: Node> Watch<N> for Diary {
                 Report::Skipped(why) => format!("skips a line: {why}"),
                 Report::Note(what) => format!("reports: {what}"),
             };
-            self.happened.push((act.now, format!("n{} {what}", act.index)));
+            self.0.push((act.now, format!("n{} {what}", act.index)));
         }
         Ok(())
     }
 
     fn struck(&mut self, now: Time, step: &Step) {
-        self.has_struck = true;
-        self.happened.push((now, format!("[{step}]")));
+        self.0.push((now, format!("[{step}]")));
     }
 }
 
@@ -433,8 +438,8 @@ impl Wrong {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::Context;
-    use crate::workload::{broadcast, echo};
+    use crate::app::{Context, Error};
+    use crate::workload::{broadcast, echo, unique_ids};
     use serde_json::{Value as Json, json};
 
     /// What a check says that fails.
@@ -479,6 +484,110 @@ mod tests {
         let mute = || App::new(()).on("topology", |_, _: Json| async { Ok(json!({ "extra": 1 })) });
         let told = said(check(broadcast::KIND).seeds(0..3), mute);
         assert!(told.contains("n0 answered `topology`") && told.contains("extra"), "{told}");
+    }
+
+    fn echo_app() -> App<()> {
+        App::new(()).on("echo", |_, request: Json| async move { Ok(json!({ "echo": request["echo"] })) })
+    }
+
+    #[test]
+    fn what_checks_nothing_is_refused() {
+        let check = || check(echo::KIND).nodes(2).seeds(0..3);
+        let endless = Duration::MAX;
+        for (check, why) in [
+            (check().nodes(0), "no nodes"),
+            (check().clients(0), "no clients"),
+            (check().rate(0.0), "rate"),
+            (check().rate(-1.0), "rate"),
+            (check().rate(f64::NAN), "rate"),
+            (check().time_limit(Duration::ZERO), "no request"),
+            (check().seeds(10..10), "no seeds"),
+            (check().latency(endless, LatencyDist::Constant), "latency"),
+            (check().faults([FaultKind::Loss]).nemesis_interval(Duration::ZERO), "nemesis interval"),
+            (check().nodes(1).faults([FaultKind::Partition]), "two nodes"),
+            (
+                check().faults([FaultKind::Loss]).nemesis_interval(Duration::from_secs(9999)),
+                "none of the faults ever struck",
+            ),
+        ] {
+            let told = said(check, echo_app);
+            assert!(told.contains(why), "{why}: {told}");
+        }
+        check().run(echo_app);
+    }
+
+    #[test]
+    fn a_node_that_differs_from_run_to_run_is_told_so() {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let app = || {
+            // Wrong once.
+            let is_wrong = RUNS.fetch_add(1, Ordering::Relaxed) == 3;
+            App::new(is_wrong).on("echo", |node: Context<bool>, request: Json| async move {
+                let is_wrong = node.state(|is_wrong| *is_wrong);
+                Ok(json!({ "echo": if is_wrong { Json::Null } else { request["echo"].clone() } }))
+            })
+        };
+        let told = said(check(echo::KIND).nodes(1).seeds(0..20), app);
+        assert!(
+            told.contains("does not fail so when it is run again") && told.contains("answered null"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_panic_is_told_with_its_seed_wherever_it_happens() {
+        let in_a_handler = || {
+            App::new(()).on("echo", |node: Context<()>, request: Json| async move {
+                assert!(node.random() % 4 > 0, "by chance");
+                Ok(json!({ "echo": request["echo"] }))
+            })
+        };
+        let in_work = || echo_app().every(Duration::from_secs(1), |_| async { panic!("by chance") });
+        let in_the_making = || -> App<()> { panic!("by chance") };
+        for (app, place) in [
+            (in_a_handler as fn() -> App<()>, "panicked in the handler of \"echo\""),
+            (in_work, "panicked in every 1s"),
+            (in_the_making, "a node panicked"),
+        ] {
+            let told = said(check(echo::KIND).nodes(1).seeds(2..9), app);
+            assert!(told.starts_with("echo fails with seed 2. "), "{told}");
+            assert!(told.contains(&format!("{place}: by chance")), "{told}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_the_seeds_that_fail_is_told() {
+        let app = || {
+            App::new(()).on("echo", |node: Context<()>, request: Json| async move {
+                let is_wrong = node.random().is_multiple_of(1000);
+                Ok(json!({ "echo": if is_wrong { Json::Null } else { request["echo"].clone() } }))
+            })
+        };
+        let check = check(echo::KIND).nodes(1);
+        let told = said(check.clone().seeds(0..200), app);
+        let first = told.split("seed ").nth(1).and_then(|rest| rest.split('.').next()).expect("a seed");
+        let first: u64 = first.parse().expect("a number");
+        assert!(first > 0);
+        check.seeds(0..first).run(app);
+    }
+
+    #[test]
+    fn without_faults_every_run_must_show_something() {
+        let lazy = || {
+            App::new(false)
+                .on_start(|node: Context<bool>| async move {
+                    let is_lazy = node.random() % 5 < 2;
+                    node.state(|state| *state = is_lazy);
+                })
+                .on("generate", |node: Context<bool>, _: Json| async move {
+                    if node.state(|is_lazy| *is_lazy) {
+                        return Err(Error::unavailable("not now"));
+                    }
+                    Ok(json!({ "id": node.random() }))
+                })
+        };
+        let told = said(check(unique_ids::KIND).nodes(1).seeds(0..40), lazy);
+        assert!(told.contains("not one `generate`"), "{told}");
     }
 
     #[test]

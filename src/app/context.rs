@@ -202,6 +202,11 @@ impl Inner {
         None
     }
 
+    #[cfg(all(test, feature = "workbench"))]
+    pub(super) fn waits_for_nothing(&self) -> bool {
+        self.calls.is_empty() && self.alarms.is_empty()
+    }
+
     pub(super) fn forget_call(&mut self, number: i64) {
         self.calls.remove(&number);
     }

@@ -239,10 +239,11 @@ impl<S: Send + 'static> App<S> {
             let Some(done) = executor.run_next() else { break };
             self.shared.inner().done(done);
         }
-        if executor.is_ready() {
-            self.shared.inner().wake_again();
+        let mut inner = self.shared.inner();
+        if executor.is_ready() || !inner.spawned.is_empty() {
+            inner.wake_again();
         }
-        *out = std::mem::take(&mut self.shared.inner().out);
+        *out = std::mem::take(&mut inner.out);
     }
 }
 

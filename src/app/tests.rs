@@ -1,5 +1,7 @@
 //! Apps, driven by hand.
 
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -135,6 +137,7 @@ fn an_answer_that_does_not_come_is_a_timeout() {
     assert!(node.wait(999 * MS).is_empty());
     assert_eq!(node.wait(MS)[0].body["code"], 0);
     assert_eq!(node.0.nodes[0].next_deadline(), None, "nothing is left behind");
+    assert!(node.0.nodes[0].shared.inner().waits_for_nothing());
 }
 
 #[test]
@@ -245,4 +248,201 @@ fn equal_seeds_draw_alike() {
     // Neighbours have nothing in common, not even one draw later.
     let [one, two] = [draw(1), draw(2)];
     assert!((0..2).all(|at| (0..2).all(|other| one[at] != two[other])));
+}
+
+fn told(reports: &[Report]) -> String {
+    format!("{reports:?}")
+}
+
+#[test]
+fn an_answer_to_a_former_life_is_nobodys() {
+    let life = |seed| Driven::new(App::new(()).on("ask", ask).with_seed(seed));
+    let question = json!({ "type": "ask", "msg_id": 2, "whom": "n2" });
+    let [mut former, mut node] = [life(1), life(2)];
+    let asked = [former.tell(question.clone()), node.tell(question)];
+    let [late, number] = asked.map(|asked| asked[0].body["msg_id"].clone());
+    let answer = |number: &Json| json!({ "type": "question_ok", "in_reply_to": number, "answer": 42 });
+    assert!(node.tell_from("n2", answer(&late)).is_empty());
+    assert_eq!(node.tell_from("n2", answer(&number))[0].body["answer"], 42);
+}
+
+#[test]
+fn a_panic_before_anything_is_awaited_is_answered_and_told() {
+    let app = App::new(())
+        .on("number", |_: Context<()>, request: Json| {
+            let number = request["number"].as_u64().expect("a number");
+            async move { Ok(json!({ "number": number })) }
+        })
+        .on_start(|_| {
+            assert!(!cfg!(test), "no start");
+            async {}
+        });
+    let mut node = Driven::new(app);
+    assert_eq!(node.tell(json!({ "type": "number", "msg_id": 2 }))[0].body["code"], 13);
+    assert_eq!(node.tell(json!({ "type": "number", "msg_id": 3, "number": 7 }))[0].body["number"], 7);
+    let reports = node.reports();
+    assert!(reports.iter().all(|report| matches!(report, Report::Panicked(_))), "{reports:?}");
+    let told = told(&reports);
+    assert!(told.contains("on_start: no start") && told.contains("the handler of \\\"number\\\""), "{told}");
+}
+
+#[test]
+fn what_is_done_again_and_again_goes_on_after_a_panic() {
+    let app = App::new(0).every(100 * MS, |node| async move {
+        let count = node.state(|count| {
+            *count += 1;
+            *count
+        });
+        assert!(count != 2, "the second time");
+        node.send("n0", json!({ "type": "tick", "count": count }));
+    });
+    let mut node = Driven::new(app);
+    let said = node.wait(350 * MS);
+    let counts: Vec<&Json> = said.iter().map(|message| &message.body["count"]).collect();
+    assert_eq!(counts, [1, 3]);
+    let told = told(&node.reports());
+    assert!(told.contains("every 100ms: the second time"), "{told}");
+}
+
+#[test]
+fn work_that_never_ends_lets_the_node_answer() {
+    fn bear(node: &Context<()>) {
+        let child = node.clone();
+        node.spawn(async move { bear(&child) });
+    }
+    let echo = |_: Context<()>, request: Json| async move { Ok(json!({ "echo": request["echo"] })) };
+    let restless = |node: Context<()>| async move {
+        loop {
+            node.sleep(Duration::ZERO).await;
+        }
+    };
+    for app in [
+        App::new(()).on_start(restless),
+        App::new(()).on_start(|node: Context<()>| async move { bear(&node) }),
+    ] {
+        let mut node = Driven::new(app.on("echo", echo));
+        assert_eq!(node.0.nodes[0].next_deadline(), Some(Time::ZERO), "it wants to go on at once");
+        let said = node.tell(json!({ "type": "echo", "msg_id": 2, "echo": 7 }));
+        let ticked = node.0.nodes[0].next_deadline();
+        assert!(
+            said.iter().any(|message| message.body["echo"] == 7) && ticked == Some(Time::ZERO),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_body_has_a_type_and_the_numbers_are_the_apps() {
+    let proxy = |node: Context<()>, mut request: Json| async move {
+        request["type"] = "inner".into();
+        request["in_reply_to"] = 3.into();
+        node.rpc("n2", request).await
+    };
+    let nameless = |node: Context<()>, _: Json| async move { node.rpc("n2", json!({})).await };
+    let mut node = Driven::new(App::new(()).on("outer", proxy).on("nameless", nameless));
+    let line = r#"{"src":"c1","dest":"n1","body":{"type":"outer","msg_id":2,"value":7}}"#;
+    let asked = node.0.line(0, line.as_bytes());
+    let body = asked[0].body.as_object().expect("an object");
+    assert_eq!(body.keys().collect::<Vec<_>>(), ["msg_id", "type", "value"]);
+    assert_ne!(body["msg_id"], 2);
+    let answer = json!({ "type": "inner_ok", "in_reply_to": body["msg_id"], "msg_id": 9, "value": 8 });
+    let said = node.tell_from("n2", answer);
+    assert_eq!(said[0].body, json!({ "type": "outer_ok", "in_reply_to": 2, "value": 8 }));
+    assert_eq!(node.tell(json!({ "type": "nameless", "msg_id": 4 }))[0].body["code"], 13);
+    assert!(told(&node.reports()).contains("a body has a `type`"));
+}
+
+#[test]
+fn an_error_without_a_code_leaves_it_open_what_happened() {
+    let mut node = Driven::new(App::new(()).on("ask", ask));
+    for code in [json!("busy"), Json::Null] {
+        let asked = node.tell(json!({ "type": "ask", "msg_id": 2, "whom": "n2" }));
+        let error =
+            json!({ "type": "error", "in_reply_to": asked[0].body["msg_id"], "code": code, "text": "mine" });
+        let said = node.tell_from("n2", error);
+        assert_eq!((&said[0].body["code"], &said[0].body["text"]), (&json!(13), &json!("mine")));
+    }
+}
+
+#[test]
+fn an_update_ends_also_where_it_cannot_succeed_and_takes_values_as_they_are_written() {
+    let lww = |node: Context<()>, _: Json| async move {
+        node.lww_kv().update("sum", |sum: Option<&i64>| sum.unwrap_or(&0) + 1).await?;
+        Ok(())
+    };
+    let float = |node: Context<()>, _: Json| async move {
+        node.lin_kv().write("mean", 1).await?;
+        Ok(
+            json!({ "mean": node.lin_kv().update("mean", |mean: Option<&f64>| mean.unwrap_or(&0.0) + 0.5).await? }),
+        )
+    };
+    let mut cluster = Scripted::started(vec![App::new(()).on("lww", lww).on("float", float)]);
+    assert_eq!(cluster.ask(0, json!({ "type": "lww" }))["code"], 20);
+    assert_eq!(cluster.ask(0, json!({ "type": "float" }))["mean"], 1.5);
+}
+
+#[test]
+fn a_null_in_a_topology_is_an_empty_list_and_init_names_its_node() {
+    let neighbours = |node: Context<()>, _: Json| async move { Ok(json!({ "names": *node.neighbours() })) };
+    let app = App::new(()).on("neighbours", neighbours);
+    let mut fresh = Driven::fresh(app);
+    let init = json!({ "type": "init", "msg_id": 1, "node_id": "n1", "node_ids": ["n0"] });
+    assert_eq!(fresh.tell(init)[0].body["code"], 12);
+    let mut node = Driven::new(fresh.0.nodes.remove(0));
+    node.tell(json!({ "type": "topology", "msg_id": 3, "topology": { "n1": null } }));
+    assert_eq!(node.tell(json!({ "type": "neighbours", "msg_id": 2 }))[0].body["names"], json!([]));
+}
+
+#[test]
+fn a_request_without_any_time_is_sent_and_given_up_at_once() {
+    let hasty = |node: Context<()>, _: Json| async move {
+        node.rpc("n2", json!({ "type": "question" })).timeout(Duration::ZERO).await
+    };
+    let mut node = Driven::new(App::new(()).on("ask", hasty));
+    assert_eq!(node.tell(json!({ "type": "ask", "msg_id": 2 }))[0].dest, "n2");
+    assert_eq!(node.wait(Duration::ZERO)[0].body["code"], 0);
+}
+
+#[test]
+fn what_fails_and_is_no_answer_to_anybody_is_reported() {
+    let mut node = Driven::new(App::new(()).on("ask", ask));
+    assert!(node.tell(json!({ "type": "ask", "whom": 3 })).is_empty());
+    let told = told(&node.reports());
+    assert!(told.contains("nobody waits for the answer") && told.contains("\\\"ask\\\""), "{told}");
+}
+
+#[test]
+fn who_is_woken_first_goes_on_first() {
+    let wait = |node: Context<()>, request: Json| async move {
+        node.sleep(100 * MS).await;
+        Ok(json!({ "turn": request["turn"] }))
+    };
+    let mut node = Driven::new(App::new(()).on("wait", wait));
+    for turn in 0..20 {
+        node.tell(json!({ "type": "wait", "msg_id": turn, "turn": turn }));
+    }
+    let turns: Vec<i64> =
+        node.wait(100 * MS).iter().filter_map(|message| message.body["turn"].as_i64()).collect();
+    assert_eq!(turns, (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_dropped_before_its_end_leaves_nothing_behind() {
+    /// Polls both once, and drops them.
+    async fn give_up(node: Context<()>, _: Json) -> Result<(), Error> {
+        let (mut rpc, mut sleep) = (node.rpc("n2", json!({ "type": "question" })), node.sleep(1000 * MS));
+        std::future::poll_fn(|context| {
+            assert!(
+                Pin::new(&mut rpc).poll(context).is_pending()
+                    && Pin::new(&mut sleep).poll(context).is_pending()
+            );
+            Poll::Ready(())
+        })
+        .await;
+        Ok(())
+    }
+    let mut node = Driven::new(App::new(()).on("give-up", give_up));
+    assert_eq!(node.tell(json!({ "type": "give-up", "msg_id": 2 })).len(), 2);
+    assert_eq!(node.0.nodes[0].next_deadline(), None);
+    assert!(node.0.nodes[0].shared.inner().waits_for_nothing());
 }
