@@ -44,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SEEDS_TRIED: u64 = 10;
 /// One run in so many may show nothing.
 const SHOWN_PART: u64 = 10;
+/// Of so many runs a fault must strike in one.
+const STRUCK_WITHIN: u64 = 10;
 /// A quarter of an hour.
 const LATENCY_MAX_MS: f64 = 900_000.0;
 /// So many steps are told of a run that fails, messages and faults: half of them from its beginning, and half from its end.
@@ -139,7 +141,7 @@ impl Check {
     ///
     /// # Panics
     /// If a run isn't valid, or a handler panics: tells what is wrong, in the smallest run that was found that fails alike. And if nothing
-    /// can be checked so: without nodes, clients, requests or seeds, or if none of the faults ever strikes. A run in which faults leave
+    /// can be checked so: without nodes, clients, requests or seeds, or if none of the faults strikes in ten runs or more. A run in which faults leave
     /// nothing to judge, as all nodes were killed at the beginning, is no failure unless more than a tenth of the runs are such.
     pub fn run<S: Send + 'static>(self, app: impl Fn() -> App<S> + Sync) {
         self.run_nodes(|seed| app().with_seed(seed));
@@ -158,8 +160,10 @@ impl Check {
         if let Some((seed, wrong)) = failed.or(first_empty.filter(|_| shows_little)) {
             panic!("{}", self.story(seed, &wrong, &new_node));
         }
+        let may_not_strike =
+            self.scenario.nemesis.is_empty() || self.seeds.end - self.seeds.start < STRUCK_WITHIN;
         assert!(
-            has_struck || self.scenario.nemesis.is_empty(),
+            has_struck || may_not_strike,
             "none of the faults ever struck: the time limit of {} s is short for a nemesis interval of {} s, or there are too few nodes",
             self.scenario.time_limit,
             self.scenario.nemesis_interval
@@ -492,7 +496,7 @@ mod tests {
 
     #[test]
     fn what_checks_nothing_is_refused() {
-        let check = || check(echo::KIND).nodes(2).seeds(0..3);
+        let check = || check(echo::KIND).nodes(2).seeds(0..10);
         let endless = Duration::MAX;
         for (check, why) in [
             (check().nodes(0), "no nodes"),
@@ -517,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_differs_from_run_to_run_is_told_so() {
+    fn a_node_that_differs_from_run_to_run_may_not_strike_so() {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let app = || {
             // Wrong once.
@@ -535,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_with_its_seed_wherever_it_happens() {
+    fn a_panic_may_not_strike_with_its_seed_wherever_it_happens() {
         let in_a_handler = || {
             App::new(()).on("echo", |node: Context<()>, request: Json| async move {
                 assert!(!node.random().is_multiple_of(4), "by chance");
@@ -556,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_the_seeds_that_fail_is_told() {
+    fn the_first_of_the_seeds_that_fail_may_not_strike() {
         let app = || {
             App::new(()).on("echo", |node: Context<()>, request: Json| async move {
                 let is_wrong = node.random().is_multiple_of(1000);

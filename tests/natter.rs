@@ -233,24 +233,38 @@ fn the_node_of_the_docs_passes_and_its_mistake_is_told() {
     assert!(String::from_utf8_lossy(&told).contains("does not show it"));
 }
 
+/// A node that answers `init`, and every echo with the same text.
+const WRONG_ECHO: &str = r#"while read -r line; do
+    id=$(printf %s "$line" | sed 's/.*"msg_id":\([0-9]*\).*/\1/')
+    src=$(printf %s "$line" | sed 's/.*"src":"\([^"]*\)".*/\1/')
+    case $line in
+        *'"init"'*) printf '{"src":"n0","dest":"%s","body":{"type":"init_ok","in_reply_to":%s}}\n' "$src" "$id";;
+        *) printf '{"src":"n0","dest":"%s","body":{"type":"echo_ok","in_reply_to":%s,"echo":"?"}}\n' "$src" "$id";;
+    esac
+done"#;
+
 #[test]
 fn a_wrong_answer_is_invalid_and_status_1() {
-    // Answers init, and every echo with the same text.
-    let answer = r#"while read -r line; do
-        id=$(printf %s "$line" | sed 's/.*"msg_id":\([0-9]*\).*/\1/')
-        src=$(printf %s "$line" | sed 's/.*"src":"\([^"]*\)".*/\1/')
-        case $line in
-            *'"init"'*) printf '{"src":"n0","dest":"%s","body":{"type":"init_ok","in_reply_to":%s}}\n' "$src" "$id";;
-            *) printf '{"src":"n0","dest":"%s","body":{"type":"echo_ok","in_reply_to":%s,"echo":"?"}}\n' "$src" "$id";;
-        esac
-    done"#;
     let folder = folder();
-    let bin = script(folder.path(), answer);
+    let bin = script(folder.path(), WRONG_ECHO);
     let bin = bin.to_str().expect("UTF-8");
     let args = ["test", "-w", "echo", "--bin", bin, "--node-count", "1", "--time-limit", "1", "--json"];
     let output = natter(folder.path(), &args);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_eq!(stdout_json(&output)["valid"], false);
+}
+
+#[test]
+fn a_challenge_that_is_not_met_says_why_and_where_the_run_is() {
+    let folder = folder();
+    let bin = script(folder.path(), WRONG_ECHO);
+    let output = natter(folder.path(), &["challenge", "echo", "--bin", bin.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    for part in ["NO", "and answered \"?\"", "store/echo/"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 
 /// What the crate is built from.
-const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "src", "benches", "examples"];
+const SOURCES: [&str; 6] = ["Cargo.toml", "Cargo.lock", "src", "benches", "examples", "tests/app.rs"];
 
 /// What most bugs are found with.
 const OPTIONS: &str = "--node-count 9 --rate 20";
@@ -133,6 +133,7 @@ fn copy(from: &Path, to: &Path, edit: &impl Fn(&Path, String) -> String) {
             copy(&entry.path(), &to.join(entry.file_name()), edit);
         }
     } else {
+        fs::create_dir_all(to.parent().expect("it is in one")).expect("a folder");
         let text = fs::read_to_string(from).expect("text");
         fs::write(to, edit(from, text)).expect("writable");
     }
