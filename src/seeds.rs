@@ -155,11 +155,19 @@ impl Check {
         if let Some(why) = self.refused() {
             panic!("nothing can be checked so: {why}");
         }
-        let Found { failed, empty, first_empty, has_struck } = self.all(&new_node);
-        let shows_little = SHOWN_PART * empty > self.seeds.end - self.seeds.start;
-        if let Some((seed, wrong)) = failed.or(first_empty.filter(|_| shows_little)) {
+        let Found { failed, valid, empty, first_empty, has_struck } = self.all(&new_node);
+        let runs = self.seeds.end - self.seeds.start;
+        if let Some((seed, wrong)) = failed {
             panic!("{}", self.story(seed, &wrong, &new_node));
         }
+        if let Some((seed, wrong)) = first_empty.filter(|_| SHOWN_PART * empty > runs) {
+            let name = self.scenario.workload.name;
+            panic!(
+                "in {empty} of {runs} runs of {name} nothing can be judged. In that of seed {seed}:\n\n{}",
+                wrong.told
+            );
+        }
+        assert!(valid > 0, "no run had so many requests that something can be judged: ask for more of them");
         let may_not_strike =
             self.scenario.nemesis.is_empty() || self.seeds.end - self.seeds.start < STRUCK_WITHIN;
         assert!(
@@ -214,16 +222,21 @@ impl Check {
         let work = || {
             loop {
                 // Relaxed: the count deals out numbers.
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                let is_needless =
-                    |found: &Found| found.failed.as_ref().is_some_and(|(first, _)| *first < seed);
-                if seed >= self.seeds.end || is_needless(&found()) {
+                let deal = |seed| (seed < self.seeds.end).then(|| seed + 1);
+                let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, deal) else { break };
+                if found().failed.as_ref().is_some_and(|(first, _)| *first < seed) {
                     break;
                 }
                 let Ran { wrong, has_struck, .. } = self.one(seed, new_node, false);
                 let mut found = found();
                 found.has_struck |= has_struck;
-                let Some(wrong) = wrong else { continue };
+                let Some(wrong) = wrong else {
+                    found.valid += 1;
+                    continue;
+                };
+                if wrong.is_of_few_requests {
+                    continue;
+                }
                 // What faults do to all nodes says nothing of the nodes.
                 let is_forgiven = wrong.is_empty && !self.scenario.nemesis.is_empty();
                 found.empty += u64::from(is_forgiven);
@@ -337,13 +350,17 @@ impl Check {
                 wrong.told
             );
         }
-        let (least, other) = self.smallest(seed, &wrong.kind, new_node);
+        // That nothing can be judged, a small run shows whatever the nodes do.
+        let is_shrunk = !wrong.is_empty;
+        let (least, other) =
+            if is_shrunk { self.smallest(seed, &wrong.kind, new_node) } else { (self.clone(), seed) };
+        let which = if is_shrunk { "So does a smaller run" } else { "The run" };
         let Scenario { node_count, time_limit, rate, latency, nemesis, .. } = &least.scenario;
         let faults: Vec<String> = nemesis.iter().map(|fault| format!("{fault:?}")).collect();
         let Ran { wrong, happened, began, .. } = least.one(other, new_node, true);
         let mut text = format!(
-            "{name} fails with seed {seed}. So does a smaller run, latency {latency} ms:\n    \
-             .nodes({node_count}).time_limit(Duration::from_secs_f64({time_limit:?})).rate({rate:.1}).faults([{}]).seeds({other}..{})\n\n{}\n\n",
+            "{name} fails with seed {seed}. {which}, latency {latency} ms:\n    \
+             .nodes({node_count}).time_limit(Duration::from_secs_f64({time_limit:?})).rate({rate:?}).faults([{}]).seeds({other}..{})\n\n{}\n\n",
             faults.join(", "),
             other.saturating_add(1),
             wrong.map_or_else(String::new, |wrong| wrong.told)
@@ -403,6 +420,8 @@ impl<N: Node> Watch<N> for Diary {
 struct Found {
     /// The first seed that fails, and how.
     failed: Option<(u64, Wrong)>,
+    /// How many runs are valid.
+    valid: u64,
     /// How many runs show nothing, and the first of them.
     empty: u64,
     first_empty: Option<(u64, Wrong)>,
@@ -414,6 +433,8 @@ struct Found {
 struct Wrong {
     /// Nothing but that nothing was checked, or that not one operation of a kind succeeded.
     is_empty: bool,
+    /// The same, though every request that was made succeeded: there were too few.
+    is_of_few_requests: bool,
     /// In words.
     told: String,
     /// The same of runs that fail alike, whichever the node, value and time.
@@ -422,7 +443,12 @@ struct Wrong {
 
 impl Wrong {
     fn of_sentence(told: String) -> Self {
-        Self { is_empty: false, kind: told.chars().filter(|char| !char.is_ascii_digit()).collect(), told }
+        Self {
+            is_empty: false,
+            is_of_few_requests: false,
+            kind: told.chars().filter(|char| !char.is_ascii_digit()).collect(),
+            told,
+        }
     }
 
     /// Nothing if the run is valid.
@@ -435,7 +461,14 @@ impl Wrong {
         let told: Vec<String> = results.findings.iter().map(paragraph).collect();
         let first = results.findings.first().map_or("", |finding| &finding.hint);
         let is_empty = results.workload.valid != Valid::False && results.availability.valid == Valid::True;
-        Some(Self { is_empty, told: told.join("\n\n"), kind: format!("{:?} {first}", results.valid) })
+        let all = &results.stats.all;
+        let is_of_few_requests = is_empty && all.ok_count == all.count;
+        Some(Self {
+            is_empty,
+            is_of_few_requests,
+            told: told.join("\n\n"),
+            kind: format!("{:?} {first}", results.valid),
+        })
     }
 }
 
@@ -443,7 +476,7 @@ impl Wrong {
 mod tests {
     use super::*;
     use crate::app::{Context, Error};
-    use crate::workload::{broadcast, echo, unique_ids};
+    use crate::workload::{broadcast, echo, g_set, unique_ids};
     use serde_json::{Value as Json, json};
 
     /// What a check says that fails.
@@ -521,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_differs_from_run_to_run_may_not_strike_so() {
+    fn a_node_that_differs_from_run_to_run_is_told_so() {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let app = || {
             // Wrong once.
@@ -539,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_may_not_strike_with_its_seed_wherever_it_happens() {
+    fn a_panic_is_told_with_its_seed_wherever_it_happens() {
         let in_a_handler = || {
             App::new(()).on("echo", |node: Context<()>, request: Json| async move {
                 assert!(!node.random().is_multiple_of(4), "by chance");
@@ -560,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_the_seeds_that_fail_may_not_strike() {
+    fn the_first_of_the_seeds_that_fail_is_told() {
         let app = || {
             App::new(()).on("echo", |node: Context<()>, request: Json| async move {
                 let is_wrong = node.random().is_multiple_of(1000);
@@ -580,7 +613,7 @@ mod tests {
         let lazy = || {
             App::new(false)
                 .on_start(|node: Context<bool>| async move {
-                    let is_lazy = node.random() % 5 < 2;
+                    let is_lazy = node.random().is_multiple_of(20);
                     node.state(|state| *state = is_lazy);
                 })
                 .on("generate", |node: Context<bool>, _: Json| async move {
@@ -590,14 +623,99 @@ mod tests {
                     Ok(json!({ "id": node.random() }))
                 })
         };
-        let told = said(check(unique_ids::KIND).nodes(1).seeds(0..40), lazy);
+        let told = said(check(unique_ids::KIND).nodes(1).seeds(0..100), lazy);
         assert!(told.contains("not one `generate`"), "{told}");
     }
 
     #[test]
-    fn runs_that_show_nothing_fail_if_most_do() {
-        let silent = || App::new(());
-        let told = said(check(broadcast::KIND).seeds(0..10), silent);
-        assert!(told.contains("not one `broadcast`"), "{told}");
+    fn under_faults_one_run_in_ten_may_show_nothing() {
+        fn often(part: u64) -> App<bool> {
+            App::new(false)
+                .on_start(move |node: Context<bool>| async move {
+                    let is_lazy = node.random().is_multiple_of(part);
+                    node.state(|state| *state = is_lazy);
+                })
+                .on("generate", |node: Context<bool>, _: Json| async move {
+                    if node.state(|is_lazy| *is_lazy) {
+                        return Err(Error::unavailable("not now"));
+                    }
+                    Ok(json!({ "id": node.random() }))
+                })
+        }
+        let check = || check(unique_ids::KIND).nodes(1).faults([FaultKind::Pause]).seeds(0..100);
+        check().run(|| often(30));
+        let told = said(check(), || often(3));
+        assert!(told.contains("of 100 runs of unique-ids nothing can be judged"), "{told}");
+        assert!(told.contains("not one `generate`"), "{told}");
+    }
+
+    #[test]
+    fn a_right_node_that_is_asked_little_does_not_fail() {
+        let app = || {
+            App::new(Vec::<Json>::new())
+                .on("add", |node: Context<Vec<Json>>, request: Json| async move {
+                    node.state(|set| set.push(request["element"].clone()));
+                    Ok(())
+                })
+                .on("read", |node: Context<Vec<Json>>, _: Json| async move {
+                    Ok(json!({ "value": node.state(|set| set.clone()) }))
+                })
+        };
+        let check = || check(g_set::KIND).nodes(1).seeds(0..40).time_limit(Duration::from_secs(2));
+        check().rate(1.0).run(app);
+        let alone = |seed| catch_unwind(|| check().rate(0.5).seeds(seed..seed + 1).run(app)).err();
+        let panic = (0..40).find_map(alone).expect("a run in which nothing is added");
+        let told = panic.downcast_ref::<&str>().expect("a text");
+        assert!(told.contains("ask for more"), "{told}");
+    }
+
+    #[test]
+    fn what_a_process_could_not_send_fails_here_too() {
+        /// Answers as the function says.
+        struct Says(fn(&Json) -> String);
+        impl Node for Says {
+            type Scratch = ();
+            fn handle(
+                &self,
+                _: Time,
+                line: crate::protocol::Line<'_>,
+                (): &mut (),
+                out: &mut crate::node::Outbox,
+            ) {
+                let request: Json = serde_json::from_slice(line.bytes()).expect("JSON");
+                let kind = request["body"]["type"].as_str().expect("a type");
+                let mut body =
+                    json!({ "type": format!("{kind}_ok"), "in_reply_to": request["body"]["msg_id"] });
+                if kind == "echo" {
+                    body["echo"] = request["body"]["echo"].clone();
+                }
+                let src = request["src"].as_str().expect("a name");
+                out.send("n0", src, |text| text.extend(self.0(&body).bytes()));
+            }
+            fn tick(&self, _: Time, _: &mut crate::node::Outbox) {}
+            fn next_deadline(&self) -> Option<Time> {
+                None
+            }
+            fn finish(&self, _: Time, _: &mut crate::node::Outbox) {}
+        }
+        let check = || check(echo::KIND).nodes(1).seeds(0..2);
+        check().run_nodes(|_| Says(|body| format!(" {body} ")));
+        for (says, why) in [
+            ((|body| serde_json::to_string_pretty(body).expect("JSON")) as fn(&Json) -> String, "line break"),
+            (|body| format!("{body}}}"), "not a message"),
+            (|_| "7".to_owned(), "not an object"),
+        ] {
+            let panic = catch_unwind(|| check().run_nodes(|_| Says(says))).expect_err("it fails");
+            let told = panic.downcast_ref::<String>().expect("a text");
+            assert!(told.contains(why) && told.contains("\"src\":\"n0\""), "{why}: {told}");
+        }
+    }
+
+    #[test]
+    fn the_code_that_is_printed_says_the_rate_exactly() {
+        let wrong = || App::new(()).on("echo", |_, _: Json| async { Ok(json!({ "echo": null })) });
+        let check = check(echo::KIND).nodes(1).rate(0.04).time_limit(Duration::from_secs(100)).seeds(0..1);
+        let told = said(check, wrong);
+        assert!(told.contains(".rate(0.04)."), "{told}");
     }
 }

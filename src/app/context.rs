@@ -18,7 +18,7 @@ use super::executor::{Done, Origin, Task, task_of};
 use super::{Error, Kv, Rpc};
 use crate::node::{Outbox, Time};
 use crate::protocol::ErrorCode;
-use crate::random::Random;
+use crate::random::{Random, scatter};
 
 /// A message, as far as every message is alike.
 #[derive(Deserialize)]
@@ -69,6 +69,8 @@ pub(super) struct Inner {
     neighbours: Arc<[String]>,
     pub(super) now: Time,
     pub(super) random: Random,
+    /// Differs from life to life of a process, whatever its seed.
+    pub(super) life: u64,
     last_number: i64,
     /// The driver's, while the node is in its hands.
     pub(super) out: Outbox,
@@ -111,7 +113,7 @@ impl Inner {
         self.is_initialised
     }
 
-    pub(super) fn init(&mut self, body: &str) -> Result<(), Error> {
+    pub(super) fn init(&mut self, body: &str, is_seeded: bool) -> Result<(), Error> {
         let Init { node_id, node_ids } = parsed(body)?;
         if self.is_initialised() {
             return Err(Error::malformed("already initialised: `init` comes once"));
@@ -120,10 +122,13 @@ impl Inner {
             return Err(Error::malformed("field `node_ids` must contain `node_id`"));
         }
         self.neighbours = node_ids.iter().filter(|&node| *node != node_id).cloned().collect();
+        if !is_seeded {
+            self.random = Random::new(node_id.bytes().fold(0, |seed, byte| scatter(seed ^ u64::from(byte))));
+        }
         self.identity = Arc::new(Identity { id: node_id, members: node_ids });
         self.is_initialised = true;
         // An answer to a request of a former life must not be taken for one of this life's.
-        self.last_number = self.random.name().cast_signed();
+        self.last_number = (self.random.name() ^ self.life >> 12).cast_signed();
         Ok(())
     }
 

@@ -62,6 +62,16 @@ impl fmt::Display for Origin {
     }
 }
 
+/// What became of a turn.
+pub(super) enum Turn {
+    /// No task was ready.
+    Nobodys,
+    /// The task goes on when it is woken.
+    Goes,
+    /// The task has ended.
+    Ended(Done),
+}
+
 /// A task that has ended.
 pub(super) struct Done {
     pub(super) origin: Origin,
@@ -106,21 +116,21 @@ impl Executor {
         !self.ready.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Runs tasks until one of them ends, which is returned, or none is ready.
-    pub(super) fn run_next(&mut self) -> Option<Done> {
-        loop {
-            let id = self.ready.take()?;
-            // One that was woken twice may have ended.
-            let Some(running) = self.tasks.get_mut(&id) else { continue };
-            let Running { task, waker, .. } = running;
-            let mut context = Context::from_waker(waker);
-            let (result, panicked) = match poll_caught(task.as_mut(), &mut context) {
-                Poll::Pending => continue,
-                Poll::Ready(Ok(result)) => (result, None),
-                Poll::Ready(Err(said)) => (Err(Error::crash("the node's handler panicked")), Some(said)),
-            };
-            let Running { origin, .. } = self.tasks.remove(&id)?;
-            return Some(Done { origin, result, panicked });
+    /// Gives the task that was woken first its turn.
+    pub(super) fn run_next(&mut self) -> Turn {
+        let Some(id) = self.ready.take() else { return Turn::Nobodys };
+        // One that was woken twice may have ended.
+        let Some(running) = self.tasks.get_mut(&id) else { return Turn::Goes };
+        let Running { task, waker, .. } = running;
+        let mut context = Context::from_waker(waker);
+        let (result, panicked) = match poll_caught(task.as_mut(), &mut context) {
+            Poll::Pending => return Turn::Goes,
+            Poll::Ready(Ok(result)) => (result, None),
+            Poll::Ready(Err(said)) => (Err(Error::crash("the node's handler panicked")), Some(said)),
+        };
+        match self.tasks.remove(&id) {
+            Some(Running { origin, .. }) => Turn::Ended(Done { origin, result, panicked }),
+            None => Turn::Goes,
         }
     }
 }
@@ -130,10 +140,15 @@ fn poll_caught<F: Future + ?Sized>(
     future: Pin<&mut F>,
     context: &mut Context<'_>,
 ) -> Poll<Result<F::Output, String>> {
-    match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
+    match caught_now(|| future.poll(context)) {
         Ok(polled) => polled.map(Ok),
-        Err(panic) => Poll::Ready(Err(said(&*panic))),
+        Err(said) => Poll::Ready(Err(said)),
     }
+}
+
+/// Does something, whose panic is a result.
+pub(super) fn caught_now<T>(what: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(what)).map_err(|panic| said(&*panic))
 }
 
 /// The same future, whose panics are results.

@@ -33,7 +33,7 @@ mod rpc;
 #[cfg(all(test, feature = "workbench"))]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -44,11 +44,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
 pub use self::context::Context;
 use self::context::{Envelope, Head, Shared};
 pub use self::error::Error;
-use self::executor::{Executor, Origin, Task, caught, nothing, task_of};
+use self::executor::{Executor, Origin, Task, Turn, caught, caught_now, nothing, task_of};
 pub use self::kv::Kv;
 pub use self::rpc::Rpc;
 use crate::node::{Node, Outbox, Time};
@@ -59,8 +60,8 @@ use crate::runtime::{self, Output, cli};
 /// The longest line of input. A longer one is skipped.
 const LINE_MAX: usize = 16 << 20;
 
-/// So many tasks end before the driver has its turn: it may have a line, or an end, for the node.
-const TASKS_AT_ONCE_MAX: usize = 1000;
+/// So many turns tasks have before the driver has its own: it may have a line, or an end, for the node.
+const TURNS_AT_ONCE_MAX: usize = 100;
 
 type Handler<S> = Box<dyn Fn(Context<S>, &str) -> Result<Task, Error> + Send + Sync>;
 type Start<S> = Box<dyn Fn(Context<S>) -> Task + Send + Sync>;
@@ -113,7 +114,11 @@ impl<S: Send + 'static> App<S> {
         assert!(kind != "init", "`init` is answered by the app: use `on_start`");
         let handler = Arc::new(handler);
         let handler: Handler<S> = Box::new(move |context, body| {
-            let request = serde_json::from_str(body).map_err(|error| Error::malformed(error.to_string()))?;
+            let read = caught_now(|| serde_json::from_str(body)).map_err(|said| {
+                context.shared.inner().out.panicked(format_args!("reading a request {kind:?}: {said}"));
+                Error::crash("reading the request panicked")
+            })?;
+            let request = read.map_err(|error| Error::malformed(error.to_string()))?;
             let handler = Arc::clone(&handler);
             Ok(Box::pin(async move { fields(&handler(context, request).await?) }))
         });
@@ -165,7 +170,8 @@ impl<S: Send + 'static> App<S> {
         })
     }
 
-    /// Fixes what the node draws at random. Without it, the operating system gives a process a seed.
+    /// Fixes what the node draws at random. Without it, the operating system gives a process a seed; in a scripted test the node's name
+    /// is one.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.shared.inner().random = Random::new(seed);
@@ -177,6 +183,7 @@ impl<S: Send + 'static> App<S> {
     #[must_use]
     pub fn run(self) -> ExitCode {
         let app = if self.is_seeded { self } else { self.with_seed(cli::entropy()) };
+        app.shared.inner().life = cli::entropy();
         let served = streams().and_then(|(stdin, stdout)| {
             runtime::run(&app, stdin, stdout, Output::InPieces, LINE_MAX).map_err(io::Error::other)
         });
@@ -215,7 +222,7 @@ impl<S: Send + 'static> App<S> {
     }
 
     fn init(&self, executor: &mut Executor, src: &str, body: &str) -> Result<Task, Error> {
-        self.shared.inner().init(body)?;
+        self.shared.inner().init(body, self.is_seeded)?;
         for (name, start) in &self.starts {
             executor.add(Origin::Work(name.clone()), start(self.shared.context(src)));
         }
@@ -232,12 +239,15 @@ impl<S: Send + 'static> App<S> {
         let mut executor = self.executor();
         self.shared.inner().begin(now, std::mem::take(out));
         what(&mut executor);
-        for _ in 0..TASKS_AT_ONCE_MAX {
+        for _ in 0..TURNS_AT_ONCE_MAX {
             for task in std::mem::take(&mut self.shared.inner().spawned) {
                 executor.add(Origin::Work("spawned work".to_owned()), task);
             }
-            let Some(done) = executor.run_next() else { break };
-            self.shared.inner().done(done);
+            match executor.run_next() {
+                Turn::Nobodys => break,
+                Turn::Goes => {}
+                Turn::Ended(done) => self.shared.inner().done(done),
+            }
         }
         let mut inner = self.shared.inner();
         if executor.is_ready() || !inner.spawned.is_empty() {
@@ -255,12 +265,15 @@ const OWN: [&str; 3] = ["type", "msg_id", "in_reply_to"];
 fn fields<R: Serialize>(reply: &R) -> Result<String, Error> {
     let crash = |error: serde_json::Error| Error::crash(error.to_string());
     let mut text = serde_json::to_string(reply).map_err(crash)?;
-    if OWN.iter().any(|own| text.contains(own)) {
-        let mut reply: Json = serde_json::from_str(&text).map_err(crash)?;
-        if let Some(fields) = reply.as_object_mut() {
-            OWN.iter().for_each(|own| drop(fields.remove(*own)));
-        }
-        text = reply.to_string();
+    if text.contains('\n') {
+        // Between its parts: a message is one line.
+        text = serde_json::from_str::<Json>(&text).map_err(crash)?.to_string();
+    }
+    if OWN.iter().any(|own| text.contains(own))
+        && let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(&text)
+        && OWN.iter().fold(false, |any, own| fields.remove(*own).is_some() || any)
+    {
+        text = serde_json::to_string(&fields).map_err(crash)?;
     }
     match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
         Some("") => Ok(String::new()),

@@ -16,6 +16,9 @@ use crate::random::part;
 /// How long an answer is waited for unless something else is said: five round trips of a slow network.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What is longer is for ever.
+const INTERVAL_MAX: Duration = Duration::from_secs(1 << 40);
+
 /// A request under way: awaited, it gives the body of the answer. To wait for several at once, join them, as `futures::future::join_all`
 /// does.
 ///
@@ -104,9 +107,13 @@ impl<S> Future for Rpc<S> {
             // A quarter more or less, so that nodes that failed together don't try again together.
             let spread = 0.75 + part(inner.random.bits()) / 2.0;
             let interval = under_way.interval;
-            under_way.again =
-                if interval == Duration::MAX { Time::NEVER } else { now + interval.mul_f64(spread) };
-            under_way.interval = self.retry.map_or(interval, |retry| (2 * interval).min(retry.max));
+            under_way.again = if self.retry.is_none() || interval > INTERVAL_MAX {
+                Time::NEVER
+            } else {
+                now + interval.mul_f64(spread)
+            };
+            under_way.interval =
+                self.retry.map_or(interval, |retry| interval.saturating_mul(2).min(retry.max));
         }
         let next = under_way.again.min(under_way.until);
         under_way.alarm = next.if_ever().map(|next| inner.set_alarm(next, context.waker().clone()));

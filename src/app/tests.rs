@@ -22,6 +22,7 @@ impl<S: Send + 'static> Driven<S> {
     fn fresh(app: App<S>) -> Self {
         let mut cluster = Scripted::new(vec![app]);
         cluster.fate = Box::new(|_| Fate::Lose);
+        cluster.allows_panics = true;
         Self(cluster)
     }
 
@@ -94,7 +95,7 @@ fn what_nobody_handles_is_answered_with_maelstroms_errors() {
     assert!(told.iter().any(|told| told.contains("oh no")), "{told:?}");
     // Who wants no reply gets none, and an error is answered by none.
     assert!(node.tell(json!({ "type": "unheard-of" })).is_empty());
-    assert!(node.tell(json!({ "type": "error", "code": 13, "text": "" })).is_empty());
+    assert!(node.tell(json!({ "type": "error", "msg_id": 3, "code": 13, "text": "" })).is_empty());
 }
 
 #[test]
@@ -316,10 +317,19 @@ fn work_that_never_ends_lets_the_node_answer() {
             node.sleep(Duration::ZERO).await;
         }
     };
-    for app in [
-        App::new(()).on_start(restless),
-        App::new(()).on_start(|node: Context<()>| async move { bear(&node) }),
-    ] {
+    /// Wakes itself, whatever the time.
+    async fn spin(_: Context<()>) {
+        loop {
+            let mut is_first = true;
+            std::future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if std::mem::take(&mut is_first) { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+        }
+    }
+    let bears = |node: Context<()>| async move { bear(&node) };
+    for app in [App::new(()).on_start(restless), App::new(()).on_start(spin), App::new(()).on_start(bears)] {
         let mut node = Driven::new(app.on("echo", echo));
         assert_eq!(node.0.nodes[0].next_deadline(), Some(Time::ZERO), "it wants to go on at once");
         let said = node.tell(json!({ "type": "echo", "msg_id": 2, "echo": 7 }));
@@ -445,4 +455,80 @@ fn what_is_dropped_before_its_end_leaves_nothing_behind() {
     assert_eq!(node.tell(json!({ "type": "give-up", "msg_id": 2 })).len(), 2);
     assert_eq!(node.0.nodes[0].next_deadline(), None);
     assert!(node.0.nodes[0].shared.inner().waits_for_nothing());
+}
+
+#[test]
+fn a_request_whose_reading_panics_is_answered_too() {
+    struct Fussy;
+    impl<'de> Deserialize<'de> for Fussy {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let request = Json::deserialize(deserializer)?;
+            assert!(request["nice"] == true, "not nice");
+            Ok(Fussy)
+        }
+    }
+    let mut node = Driven::new(App::new(()).on("ask", |_: Context<()>, _: Fussy| async { Ok(()) }));
+    assert_eq!(node.tell(json!({ "type": "ask", "msg_id": 2 }))[0].body["code"], 13);
+    assert_eq!(node.tell(json!({ "type": "ask", "msg_id": 3, "nice": true }))[0].body["type"], "ask_ok");
+    assert!(told(&node.reports()).contains("not nice"));
+}
+
+#[test]
+fn of_two_times_that_are_waited_for_together_each_comes_when_it_is_due() {
+    let both = |node: Context<()>, _: Json| async move {
+        let (mut long, mut short) = (node.sleep(300 * MS), node.sleep(100 * MS));
+        let (mut long_at, mut short_at) = (None, None);
+        std::future::poll_fn(|context| {
+            for (sleep, at) in [(&mut long, &mut long_at), (&mut short, &mut short_at)] {
+                if at.is_none() && Pin::new(sleep).poll(context).is_ready() {
+                    *at = Some(node.now().as_micros() / 1000);
+                }
+            }
+            if long_at.is_some() && short_at.is_some() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        Ok(json!({ "times": [short_at, long_at] }))
+    };
+    let mut node = Driven::new(App::new(()).on("both", both));
+    node.tell(json!({ "type": "both", "msg_id": 2 }));
+    assert_eq!(node.wait(1000 * MS)[0].body["times"], json!([100, 300]));
+}
+
+#[test]
+fn waits_are_as_long_as_they_are_said_to_be_and_the_longest_are_for_ever() {
+    let short = |node: Context<()>, _: Json| async move {
+        node.lin_kv().timeout(50 * MS).write("key", 1).await?;
+        Ok(())
+    };
+    let endless = |node: Context<()>, _: Json| async move {
+        let retry = RetryPolicy { min: Duration::MAX, max: Duration::MAX };
+        node.rpc("n2", json!({ "type": "question" })).retry(retry).await
+    };
+    let mut node = Driven::new(App::new(()).on("short", short).on("endless", endless));
+    node.tell(json!({ "type": "short", "msg_id": 2 }));
+    assert!(node.wait(49 * MS).is_empty());
+    assert_eq!(node.wait(MS)[0].body["code"], 0);
+    assert_eq!(node.tell(json!({ "type": "endless", "msg_id": 3 })).len(), 1);
+    assert_eq!(node.wait(1000 * MS)[0].body["code"], 0);
+}
+
+#[test]
+fn a_reply_is_one_line_and_its_numbers_stay_as_they_are() {
+    let raw = |_: Context<()>, _: Json| async {
+        let text = "{\"msg_id\": 9, \"nested\": {\"type\": 1.0}, \"big\": 123456789012345678901234567890}";
+        Ok(serde_json::value::RawValue::from_string(text.to_owned()).expect("JSON"))
+    };
+    let pretty = |_: Context<()>, _: Json| async {
+        Ok(serde_json::value::RawValue::from_string("{\n  \"a\": 1\n}".to_owned()).expect("JSON"))
+    };
+    let mut out = Outbox::default();
+    let node = Driven::new(App::new(()).on("raw", raw).on("pretty", pretty)).0.nodes.remove(0);
+    for kind in ["raw", "pretty"] {
+        let line = format!(r#"{{"src":"c1","dest":"n1","body":{{"type":"{kind}","msg_id":2}}}}"#);
+        node.handle(Time::ZERO, crate::protocol::LineBuf::from(line).line(), &mut (), &mut out);
+    }
+    let said = String::from_utf8(out.lines().into_owned()).expect("text");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(said.contains("123456789012345678901234567890") && said.contains("{\"type\": 1.0}"), "{said}");
+    assert!(!said.contains("\"msg_id\""), "{said}");
 }

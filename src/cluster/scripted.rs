@@ -24,6 +24,9 @@
 //! cluster.run_for(Duration::from_secs(1));
 //! assert_eq!(cluster.sent.len(), 1, "it is lost, and never sent again");
 //! ```
+//!
+//! Apps draw at random by their names, unless they are given seeds. So that a second life of a node draws otherwise than the first, give
+//! it one: `cluster.restart(0, app().with_seed(2))`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -87,7 +90,7 @@ pub type Admits = Box<dyn FnMut(Time, &Message) -> bool>;
 
 /// Nodes n0, n1, …, the services, and the network between them.
 pub struct Scripted<N: Node> {
-    /// The nodes. One that is replaced has been killed and started again.
+    /// The nodes. [`restart`](Self::restart) replaces one.
     pub nodes: Vec<N>,
     /// The time of all nodes.
     pub now: Time,
@@ -105,6 +108,8 @@ pub struct Scripted<N: Node> {
     pub outside: Vec<Message>,
     /// What nodes have had to report.
     pub reports: Vec<Report>,
+    /// Whether a panic in an app is a report like others. Otherwise the test fails.
+    pub allows_panics: bool,
     scratch: N::Scratch,
     services: Services,
     /// By when they arrive, and in the order in which they were sent.
@@ -136,6 +141,7 @@ impl<N: Node> Scripted<N> {
             sent: Vec::new(),
             outside: Vec::new(),
             reports: Vec::new(),
+            allows_panics: false,
             scratch: N::Scratch::default(),
             services: Services::new(stream(0, Stream::Services)),
             under_way: BTreeMap::new(),
@@ -179,11 +185,21 @@ impl<N: Node> Scripted<N> {
         self.ask(node, json!({ "type": "init", "node_id": names[node], "node_ids": names }))
     }
 
+    /// A node is killed, and started again as this one, with an `init`; its answer. What is under way to it still arrives.
+    ///
+    /// # Panics
+    /// If it doesn't answer.
+    pub fn restart(&mut self, node: usize, fresh: N) -> Json {
+        self.nodes[node] = fresh;
+        self.init(node)
+    }
+
     /// A client asks a node something. If the answer doesn't come at once, time passes until it does.
     ///
     /// # Panics
-    /// If no answer comes for a minute, or more than one.
+    /// If no answer comes for a minute, or more than one, or if the request is no object.
     pub fn ask(&mut self, node: usize, mut body: Json) -> Json {
+        assert!(body.is_object(), "a request is an object: {body}");
         self.last_msg_id += 1;
         let number = json!(self.last_msg_id);
         body["msg_id"] = number.clone();
@@ -227,7 +243,12 @@ impl<N: Node> Scripted<N> {
     }
 
     fn said(&mut self, out: &mut Outbox) -> Vec<Message> {
-        self.reports.extend(out.take_reports());
+        for report in out.take_reports() {
+            if let (Report::Panicked(what), false) = (&report, self.allows_panics) {
+                panic!("a node panicked in {what}");
+            }
+            self.reports.push(report);
+        }
         let message = |Sent { src, dest, body }: Sent<'_>| Message {
             src: src.into_owned(),
             dest: dest.into_owned(),
@@ -238,23 +259,23 @@ impl<N: Node> Scripted<N> {
 
     /// Sends a message.
     pub fn post(&mut self, mut message: Message) {
-        if Services::find(&message.dest).is_some() {
-            return self.dispatch(message);
+        let is_of_nodes = self.node_of(&message.dest).is_some() && Services::find(&message.src).is_none();
+        if is_of_nodes {
+            (self.forge)(&mut message);
         }
-        if self.node_of(&message.dest).is_none() {
+        if self.node_of(&message.dest).is_none() && Services::find(&message.dest).is_none() {
             return self.outside.push(message);
         }
-        if Services::find(&message.src).is_none() {
-            (self.forge)(&mut message);
-            let copies = match (self.fate)(&message) {
-                Fate::Deliver => 1,
-                Fate::Lose => 0,
-                Fate::Repeat => 2,
-            };
-            (0..copies).for_each(|_| self.dispatch(message.clone()));
-            return self.sent.push(message);
+        if !is_of_nodes {
+            return self.dispatch(message);
         }
-        self.dispatch(message);
+        let copies = match (self.fate)(&message) {
+            Fate::Deliver => 1,
+            Fate::Lose => 0,
+            Fate::Repeat => 2,
+        };
+        (0..copies).for_each(|_| self.dispatch(message.clone()));
+        self.sent.push(message);
     }
 
     fn post_all(&mut self, messages: Vec<Message>) {
@@ -268,8 +289,8 @@ impl<N: Node> Scripted<N> {
 
     /// The node of that name.
     fn node_of(&self, name: &str) -> Option<usize> {
-        let node = name.strip_prefix('n')?.parse().ok()?;
-        (node < self.nodes.len()).then_some(node)
+        let node: usize = name.strip_prefix('n')?.parse().ok()?;
+        (node < self.nodes.len() && name == format!("n{node}")).then_some(node)
     }
 
     /// Lets time pass: messages arrive, and nodes do what is due.
@@ -288,11 +309,14 @@ impl<N: Node> Scripted<N> {
         let deadline = self.nodes.iter().filter_map(Node::next_deadline).min();
         let next = [arrival, deadline].into_iter().flatten().min().filter(|&next| next <= end);
         let Some(next) = next else { return false };
-        self.steps_at_once = if next > self.now { 0 } else { self.steps_at_once + 1 };
-        assert!(self.steps_at_once < STEPS_AT_ONCE_MAX, "a node is never done, {:?}", self.now);
+        if next > self.now {
+            self.steps_at_once = 0;
+        }
+        self.count_step();
         self.now = self.now.max(next);
         while let Some(due) = self.under_way.first_entry().filter(|due| due.key().0 <= self.now) {
             let message = due.remove();
+            self.count_step();
             self.arrive(&message);
         }
         for node in 0..self.nodes.len() {
@@ -304,6 +328,11 @@ impl<N: Node> Scripted<N> {
             }
         }
         true
+    }
+
+    fn count_step(&mut self) {
+        self.steps_at_once += 1;
+        assert!(self.steps_at_once < STEPS_AT_ONCE_MAX, "a node is never done, {:?}", self.now);
     }
 
     fn arrive(&mut self, message: &Message) {
@@ -392,6 +421,68 @@ mod tests {
         assert_eq!(cluster.outside, [message]);
         assert_eq!(cluster.tell(0, "n7", json!({ "type": "nonsense", "msg_id": 3 }))[0]["code"], 10);
         assert!(cluster.line(0, b"nonsense").is_empty() && cluster.reports.len() == 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "a node is never done")]
+    fn messages_without_end_at_one_moment_fail() {
+        let ball = |node: Context<()>, _: Json| async move {
+            let other = node.others().next().expect("another").to_owned();
+            node.send(&other, json!({ "type": "ball" }));
+            Ok(())
+        };
+        let app = || App::new(()).on("ball", ball);
+        let mut cluster = Scripted::started(vec![app(), app()]);
+        cluster.latency = Duration::ZERO;
+        cluster.tell(0, "c1", json!({ "type": "ball" }));
+        cluster.run_for(Duration::from_secs(1));
+    }
+
+    #[test]
+    #[should_panic(expected = "a node panicked in spawned work: by chance")]
+    fn a_panic_in_work_fails_the_test() {
+        let app = App::new(()).on("work", |node: Context<()>, _: Json| async move {
+            node.spawn(async { panic!("by chance") });
+            Ok(())
+        });
+        Scripted::started(vec![app]).ask(0, json!({ "type": "work" }));
+    }
+
+    #[test]
+    fn nodes_and_lives_draw_other_numbers() {
+        let app = || {
+            App::new(())
+                .on("draw", |node: Context<()>, _: Json| async move { Ok(json!({ "drawn": node.random() })) })
+                .on("ask", |node: Context<()>, request: Json| async move {
+                    node.rpc("n1", json!({ "type": "echo", "what": request["what"] })).await
+                })
+                .on("echo", |_, request: Json| async move { Ok(json!({ "what": request["what"] })) })
+        };
+        let mut cluster = Scripted::started(vec![app(), app()]);
+        let mut draw = |node| cluster.ask(node, json!({ "type": "draw" }))["drawn"].clone();
+        assert_ne!(draw(0), draw(1));
+        // An answer to the former life comes late.
+        cluster.tell(0, "c9", json!({ "type": "ask", "msg_id": 1, "what": "old" }));
+        cluster.run_for(LATENCY / 2);
+        assert_eq!(cluster.restart(0, app().with_seed(2))["type"], "init_ok");
+        assert_eq!(cluster.ask(0, json!({ "type": "ask", "what": "new" }))["what"], "new");
+    }
+
+    #[test]
+    fn names_are_as_they_are_written_and_a_forged_address_counts() {
+        let mut cluster = cluster();
+        let message = |dest: &str| Message {
+            src: "n0".to_owned(),
+            dest: dest.to_owned(),
+            body: json!({ "type": "heard" }),
+        };
+        for dest in ["n01", "n+1"] {
+            cluster.post(message(dest));
+        }
+        cluster.forge = Box::new(|message| message.dest = "n9".to_owned());
+        cluster.post(message("n1"));
+        let names: Vec<&str> = cluster.outside.iter().map(|message| &*message.dest).collect();
+        assert_eq!((names, cluster.sent.len()), (vec!["n01", "n+1", "n9"], 0));
     }
 
     #[test]

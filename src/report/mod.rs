@@ -2,6 +2,7 @@
 //!
 //! Inside: public to be read, tested and measured; it may change with any version.
 
+pub mod html;
 pub mod store;
 
 use std::fmt::Write as _;

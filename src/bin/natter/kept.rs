@@ -1,4 +1,4 @@
-//! `natter check`, `list` and `show`: runs that are kept.
+//! `natter check`, `list`, `show` and `report`: runs that are kept.
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -9,7 +9,7 @@ use clap::Args;
 use natter::check::stats::Stats;
 use natter::check::{Finding, Valid};
 use natter::history::History;
-use natter::report::{self, store};
+use natter::report::{self, html, store};
 use natter::workload::{self, WorkloadKind};
 use serde_json::Value as Json;
 
@@ -42,6 +42,13 @@ pub(crate) struct ListArgs {
     /// Print the list as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ReportArgs {
+    /// The run's folder
+    #[arg(value_name = "RUN", default_value = "store/latest")]
+    run: PathBuf,
 }
 
 #[derive(Args)]
@@ -110,6 +117,13 @@ pub(crate) fn list(args: &ListArgs) -> anyhow::Result<u8> {
         format!("{valid:<10}{:<17}{}\n", run.workload, run.path.display())
     };
     print(&runs.iter().map(line).collect::<String>())?;
+    Ok(0)
+}
+
+pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
+    let run = &args.run;
+    let written = html::write(run).with_context(|| format!("cannot make a report of {}", run.display()))?;
+    print(&format!("{}\n", written.display()))?;
     Ok(0)
 }
 

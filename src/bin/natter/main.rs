@@ -25,7 +25,7 @@ use natter::runtime::cli::{self, NodeArgs};
 use self::challenge::ChallengeArgs;
 use self::compare::CompareArgs;
 use self::examples::Example;
-use self::kept::{CheckArgs, ListArgs, ShowArgs};
+use self::kept::{CheckArgs, ListArgs, ReportArgs, ShowArgs};
 use self::plan::PlanArgs;
 use self::simulate::SimulateArgs;
 use self::test::TestArgs;
@@ -59,6 +59,8 @@ enum Command {
     List(ListArgs),
     /// Show a run that is kept again
     Show(ShowArgs),
+    /// Draw a run that is kept, in one HTML file
+    Report(ReportArgs),
     /// Run the Gossip Glomers challenges, and print who met which target
     Challenge(ChallengeArgs),
     /// Run natter's own nodes in virtual time, under faults of every kind, and check them at every step
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         Command::Check(args) => kept::check(&args),
         Command::List(args) => kept::list(&args),
         Command::Show(args) => kept::show(&args),
+        Command::Report(args) => kept::report(&args),
         Command::Completions(CompletionsArgs { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "natter", &mut script);
