@@ -642,7 +642,7 @@ mod tests {
                     Ok(json!({ "id": node.random() }))
                 })
         }
-        let check = || check(unique_ids::KIND).nodes(1).faults([FaultKind::Pause]).seeds(0..100);
+        let check = || check(unique_ids::KIND).nodes(1).faults([Pause]).seeds(0..100);
         check().run(|| often(30));
         let told = said(check(), || often(3));
         assert!(told.contains("of 100 runs of unique-ids nothing can be judged"), "{told}");

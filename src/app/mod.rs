@@ -271,9 +271,12 @@ fn fields<R: Serialize>(reply: &R) -> Result<String, Error> {
     }
     if OWN.iter().any(|own| text.contains(own))
         && let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(&text)
-        && OWN.iter().fold(false, |any, own| fields.remove(*own).is_some() || any)
     {
-        text = serde_json::to_string(&fields).map_err(crash)?;
+        let given = fields.len();
+        fields.retain(|name, _| !OWN.contains(&name.as_str()));
+        if fields.len() < given {
+            text = serde_json::to_string(&fields).map_err(crash)?;
+        }
     }
     match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
         Some("") => Ok(String::new()),

@@ -516,10 +516,10 @@ fn waits_are_as_long_as_they_are_said_to_be_and_the_longest_are_for_ever() {
 fn a_reply_is_one_line_and_its_numbers_stay_as_they_are() {
     let raw = |_: Context<()>, _: Json| async {
         let text = "{\"msg_id\": 9, \"nested\": {\"type\": 1.0}, \"big\": 123456789012345678901234567890}";
-        Ok(serde_json::value::RawValue::from_string(text.to_owned()).expect("JSON"))
+        Ok(RawValue::from_string(text.to_owned()).expect("JSON"))
     };
     let pretty = |_: Context<()>, _: Json| async {
-        Ok(serde_json::value::RawValue::from_string("{\n  \"a\": 1\n}".to_owned()).expect("JSON"))
+        Ok(RawValue::from_string("{\n  \"a\": 1\n}".to_owned()).expect("JSON"))
     };
     let mut out = Outbox::default();
     let node = Driven::new(App::new(()).on("raw", raw).on("pretty", pretty)).0.nodes.remove(0);
