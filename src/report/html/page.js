@@ -18,7 +18,9 @@
   const isNode = (end) => nodes.has(data.ends[end]);
   const nodes = new Set(events.filter((event) => event.node).map((event) => event.node));
   data.ends.filter((end) => /^n\d+$/.test(end)).forEach((end) => nodes.add(end));
-  const order = data.ends.map((_, end) => end).sort((a, b) => Number(isNode(b)) - Number(isNode(a)) || data.ends[a].localeCompare(data.ends[b], "en", { numeric: true }));
+  const services = new Set(["lin-kv", "seq-kv", "lww-kv", "lin-tso"]);
+  const isServer = (end) => isNode(end) || services.has(data.ends[end]);
+  const order = data.ends.map((_, end) => end).sort((a, b) => Number(isNode(b)) - Number(isNode(a)) || Number(isServer(b)) - Number(isServer(a)) || data.ends[a].localeCompare(data.ends[b], "en", { numeric: true }));
   const model = {
     ends: data.ends,
     rows: data.ends,
@@ -27,7 +29,7 @@
     faults: stretches(faults, last),
     kinds: [...new Set(done.map((operation) => operation.f))],
     slowest: done.reduce((most, { began, ended }) => Math.max(most, Number.isNaN(ended) ? 0 : ended - began), 0),
-    shownRows: () => order.filter((end) => find("clients").checked || isNode(end)),
+    shownRows: () => order.filter((end) => find("clients").checked || isServer(end)),
   };
 
   // The text of a message: its block is unpacked when one of it is wanted.
@@ -41,7 +43,7 @@
 
   function passes(message) {
     const clients = find("clients").checked;
-    if (!clients && !(isNode(messages.src[message]) && isNode(messages.dest[message]))) {
+    if (!clients && !(isServer(messages.src[message]) && isServer(messages.dest[message]))) {
       return false;
     }
     const type = find("type").value;
