@@ -255,6 +255,23 @@ fn a_wrong_answer_is_invalid_and_status_1() {
 }
 
 #[test]
+fn a_report_is_made_of_a_run_at_once_or_later() {
+    let folder = folder();
+    let args = ["test", "-w", "echo", "--node-count", "1", "--time-limit", "1", "--report"];
+    let output = natter(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let path = stderr(&output).lines().find_map(|line| line.strip_prefix("report: ").map(PathBuf::from));
+    let html = fs::read_to_string(folder.path().join(path.expect("its path"))).expect("a report");
+    assert!(html.contains("<strong>valid</strong>") && html.contains("natter test --workload echo"));
+    let again = natter(folder.path(), &["report"]);
+    assert_eq!(String::from_utf8_lossy(&again.stdout).trim(), "store/latest/report.html");
+    assert_eq!(fs::read_to_string(folder.path().join("store/latest/report.html")).expect("a report"), html);
+    let none = natter(folder.path(), &["report", "store/nothing"]);
+    assert_eq!(none.status.code(), Some(255));
+    assert!(stderr(&none).contains("cannot make a report of store/nothing"), "{}", stderr(&none));
+}
+
+#[test]
 fn a_challenge_that_is_not_met_says_why_and_where_the_run_is() {
     let folder = folder();
     let bin = script(folder.path(), WRONG_ECHO);

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 use natter::check::Valid;
 use natter::cluster::process::{NodeCommand, Signals};
 use natter::cluster::scenario::{Scenario, Verbosity};
-use natter::report::summary;
+use natter::report::{html, summary, to_stderr};
 use serde_json::json;
 
 use super::runs::{own_node, run};
@@ -36,6 +37,10 @@ pub(crate) struct TestArgs {
     /// Print the results alone, as JSON
     #[arg(long)]
     json: bool,
+
+    /// Draw the run in an HTML file beside what is stored of it
+    #[arg(long)]
+    report: bool,
 
     /// How often to run it, each time with another seed; the first run that isn't valid is the last
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -74,6 +79,10 @@ pub(crate) fn test(args: TestArgs) -> anyhow::Result<u8> {
         // What can't be stored is shown all the same.
         print(&text)?;
         stored.write(&results, &summary)?;
+        if args.report {
+            let written = html::write(stored.dir.path()).context("cannot make a report of the run")?;
+            to_stderr(&format!("report: {}", written.display()));
+        }
         if results.valid != Valid::True {
             return Ok(status(results.valid));
         }
