@@ -226,8 +226,13 @@ fn a_closed_stdout_ends_the_node_with_one_line_and_no_panic() {
         let mut child = program(design, &[]).spawn().expect("natter-node starts");
         drop(child.stdout.take());
         let mut stdin = child.stdin.take().expect("piped");
-        stdin.write_all(init(&["n0"]).as_bytes()).expect("it listens");
-        // Its stdin stays open: it ends by itself.
+        // Its stdin stays open: it ends by itself. One request is not enough: a process that another test is about to start may hold
+        // the other end of its stdout for a moment, so that its first answers go nowhere without an error.
+        let echo = request("c1", &json!({ "type": "echo", "msg_id": 2, "echo": 7 }));
+        let mut next = init(&["n0"]);
+        while stdin.write_all(next.as_bytes()).is_ok() {
+            next.clone_from(&echo);
+        }
         let output = child.wait_with_output().expect("it ends");
         drop(stdin);
         assert_eq!(output.status.code(), Some(1), "{design}");
