@@ -19,7 +19,6 @@ mod tests;
 use std::collections::HashSet;
 use std::num::NonZero;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +27,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::app::App;
+use crate::app::{App, caught_now};
 use crate::check::availability::Availability;
 use crate::check::{Finding, Valid};
 use crate::cluster::nemesis::Step;
@@ -171,8 +170,7 @@ impl Check {
             );
         }
         assert!(valid > 0, "no run had so many requests that something can be judged: ask for more of them");
-        let may_not_strike =
-            self.scenario.nemesis.is_empty() || self.seeds.end - self.seeds.start < STRUCK_WITHIN;
+        let may_not_strike = self.scenario.nemesis.is_empty() || runs < STRUCK_WITHIN;
         assert!(
             has_struck || may_not_strike,
             "none of the faults ever struck: the time limit of {} s is short for a nemesis interval of {} s, or there are too few nodes",
@@ -268,9 +266,7 @@ impl Check {
         let mut rng = stream(seed, Stream::Nodes);
         let mut diary = Diary::default();
         // Nothing of the run is looked at again but what is told of it.
-        let driven = catch_unwind(AssertUnwindSafe(|| {
-            virtual_time::drive(&mut trial, |_| new_node(rng.random()), &mut diary)
-        }));
+        let driven = caught_now(|| virtual_time::drive(&mut trial, |_| new_node(rng.random()), &mut diary));
         let began = trial.began().unwrap_or_default();
         let passages = trial.take_trace();
         // A fault comes before what it does.
@@ -280,11 +276,7 @@ impl Check {
         happened.extend(passages.map(|passage| (passage.at, passage.in_full())));
         happened.sort_by_key(|(at, _)| *at);
         let wrong = match driven {
-            Err(panic) => {
-                let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
-                let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                Some(Wrong::of_sentence(format!("a node panicked: {said}")))
-            }
+            Err(said) => Some(Wrong::of_sentence(format!("a node panicked: {said}"))),
             Ok(Err(violation)) => Some(Wrong::of_sentence(format!("n{} {violation}", violation.node()))),
             Ok(Ok(())) => {
                 let results = trial.finish().0;

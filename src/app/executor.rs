@@ -147,7 +147,7 @@ fn poll_caught<F: Future + ?Sized>(
 }
 
 /// Does something, whose panic is a result.
-pub(super) fn caught_now<T>(what: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn caught_now<T>(what: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(what)).map_err(|panic| said(&*panic))
 }
 

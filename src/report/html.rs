@@ -476,6 +476,7 @@ mod tests {
             "src": [0, 1, 2], "dest": [1, 2, 1], "type": [0, 1, 2],
         });
         assert_eq!(data["messages"], columns);
+        assert!(SCRIPTS[0].contains(&format!("const BLOCK = {BLOCK};")), "it unpacks what is packed here");
         let bodies = unpacked(&data["bodies"][0]);
         assert_eq!(bodies.lines().nth(1), Some(r#"{"type":"gossip","values":[42]}"#));
     }

@@ -35,11 +35,11 @@ impl Log {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut stderr, program) = (stderr(), program());
+        let mut stderr = stderr();
         for report in reports {
             if let Some(text) = state.line(report, now, || has_room(&stderr)) {
                 // Nobody to tell if stderr is closed.
-                let _ = writeln!(stderr, "{program}: {text}");
+                let _ = writeln!(stderr, "{}: {text}", program());
             }
         }
     }

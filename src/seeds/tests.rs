@@ -1,5 +1,7 @@
 //! What `natter::check` finds, forgives and refuses.
 
+use std::panic::catch_unwind;
+
 use super::*;
 use crate::app::{Context, Error};
 use crate::workload::{broadcast, echo, g_set, unique_ids};

@@ -107,5 +107,5 @@ function seconds(us) {
 }
 
 if (typeof module !== "undefined") {
-  module.exports = { columns, firstFrom, operations, stretches, mentions, seconds, BLOCK, FATES };
+  module.exports = { columns, firstFrom, operations, stretches, mentions, seconds };
 }

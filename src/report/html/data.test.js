@@ -4,6 +4,7 @@
 const assert = require("node:assert");
 const test = require("node:test");
 const { columns, firstFrom, operations, stretches, mentions, seconds } = require("./data.js");
+const { step } = require("./draw.js");
 
 test("columns count from the first message on, and what has no end has none", () => {
   const { begins, ends, longest, count } = columns({ sent: [-1000, 4000, 2000], took: [4500, 1000, -1], fates: "acu", src: [0, 1, 2], dest: [1, 2, 1], type: [0, 1, 2] });
@@ -41,6 +42,14 @@ test("a number is mentioned only as a whole one", () => {
     assert.ok(!mentions(body, "42"), body);
   }
   assert.ok(mentions('{"key":"a.b"}', "a.b"));
+});
+
+test("the ends of a scale are 1, 2 or 5 with zeros, and no more of them than asked for", () => {
+  for (const span of [1, 3, 7, 40, 999, 1e6]) {
+    const length = step(span, 8);
+    assert.ok(span / length <= 8, `${span}`);
+    assert.ok([1, 2, 5].includes(Math.round(length / 10 ** Math.floor(Math.log10(length) + 1e-9))), `${length}`);
+  }
 });
 
 test("times are told in seconds", () => {

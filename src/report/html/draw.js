@@ -1,6 +1,9 @@
 // Drawing: marks of operations over time, and messages between lines of nodes.
 "use strict";
 
+// Before the first moment there is room for names.
+const LEFT = 60;
+
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#9467bd"];
 
 function prepared(canvas) {
@@ -30,23 +33,23 @@ function step(span, most) {
   return [1, 2, 5, 10].map((factor) => factor * unit).find((length) => length >= rough);
 }
 
-function timeAxis(context, { from, to }, left, width, height, ink) {
+function timeAxis(context, { from, to }, width, height, ink) {
   const length = step(to - from, 8);
   context.fillStyle = ink;
   context.textAlign = "center";
   for (let at = Math.ceil(from / length) * length; at <= to; at += length) {
-    const x = left + ((at - from) / (to - from)) * (width - left);
+    const x = LEFT + ((at - from) / (to - from)) * (width - LEFT);
     context.fillText(`${Number((at / 1e6).toFixed(6))} s`, x, height - 4);
   }
   context.textAlign = "left";
 }
 
-function shadeFaults(context, faults, { from, to }, left, width, height, ink) {
+function shadeFaults(context, faults, { from, to }, width, height, ink) {
   for (const { name, from: begin, to: end } of faults) {
     if (end < from || begin > to) {
       continue;
     }
-    const x = (at) => left + ((Math.min(Math.max(at, from), to) - from) / (to - from)) * (width - left);
+    const x = (at) => LEFT + ((Math.min(Math.max(at, from), to) - from) / (to - from)) * (width - LEFT);
     context.globalAlpha = 0.12;
     context.fillStyle = ink;
     context.fillRect(x(begin), 0, Math.max(1, x(end) - x(begin)), height - 18);
@@ -58,9 +61,8 @@ function shadeFaults(context, faults, { from, to }, left, width, height, ink) {
 // Latency on a scale of powers of ten, from a hundredth of a millisecond on.
 function drawSeries(canvas, model, view) {
   const { context, width, height, ink } = prepared(canvas);
-  const left = 60;
   const bottom = height - 20;
-  shadeFaults(context, model.faults, view, left, width, height, ink);
+  shadeFaults(context, model.faults, view, width, height, ink);
   const most = Math.max(5, Math.ceil(Math.log10(Math.max(1, model.slowest))));
   const y = (us) => bottom - ((Math.log10(Math.max(us, 10)) - 1) / (most - 1)) * (bottom - 10);
   context.fillStyle = ink;
@@ -72,7 +74,7 @@ function drawSeries(canvas, model, view) {
     if (began < view.from || began > view.to) {
       continue;
     }
-    const x = left + ((began - view.from) / (view.to - view.from)) * (width - left);
+    const x = LEFT + ((began - view.from) / (view.to - view.from)) * (width - LEFT);
     const at = Number.isNaN(ended) ? 10 : y(ended - began);
     context.fillStyle = COLOURS[model.kinds.indexOf(f) % COLOURS.length];
     context.strokeStyle = context.fillStyle;
@@ -87,12 +89,12 @@ function drawSeries(canvas, model, view) {
       context.stroke();
     }
   }
-  timeAxis(context, view, left, width, height, ink);
+  timeAxis(context, view, width, height, ink);
 }
 
 // Which messages to draw: of those that look the same at this size one is enough.
 function visible(model, view, passes, width) {
-  const { messages, rows } = model;
+  const { messages, ends } = model;
   const first = firstFrom(messages.begins, view.from - messages.longest);
   const last = firstFrom(messages.begins, view.to);
   const seen = new Set();
@@ -105,7 +107,7 @@ function visible(model, view, passes, width) {
     }
     count += 1;
     const pixel = Math.floor(((messages.begins[i] - view.from) / (view.to - view.from)) * width);
-    const key = (pixel * rows.length + messages.src[i]) * rows.length + messages.dest[i];
+    const key = (pixel * ends.length + messages.src[i]) * ends.length + messages.dest[i];
     if (!seen.has(key)) {
       seen.add(key);
       found.push(i);
@@ -115,31 +117,30 @@ function visible(model, view, passes, width) {
 }
 
 function placeOf(model, view, width, height) {
-  const left = 60;
   const shown = model.shownRows();
   const rowOf = new Map(shown.map((end, row) => [end, row]));
-  const x = (at) => left + ((at - view.from) / (view.to - view.from)) * (width - left);
+  const x = (at) => LEFT + ((at - view.from) / (view.to - view.from)) * (width - LEFT);
   const y = (end) => 24 + ((rowOf.get(end) + 0.5) / shown.length) * (height - 48);
-  return { x, y, shown, left };
+  return { x, y, shown };
 }
 
 function drawDiagram(canvas, model, view, passes, lit) {
   const { context, width, height, ink, colour } = prepared(canvas);
-  const { x, y, shown, left } = placeOf(model, view, width, height);
-  shadeFaults(context, model.faults, view, left, width, height, ink);
+  const { x, y, shown } = placeOf(model, view, width, height);
+  shadeFaults(context, model.faults, view, width, height, ink);
   context.fillStyle = ink;
   context.strokeStyle = colour("--line");
   for (const end of shown) {
     context.fillStyle = ink;
     context.fillText(model.ends[end], 4, y(end) + 4);
     context.beginPath();
-    context.moveTo(left, y(end));
+    context.moveTo(LEFT, y(end));
     context.lineTo(width, y(end));
     context.stroke();
   }
   context.save();
   context.beginPath();
-  context.rect(left, 0, width - left, height);
+  context.rect(LEFT, 0, width - LEFT, height);
   context.clip();
   const { messages } = model;
   const { found, count } = visible(model, view, passes, width);
@@ -160,7 +161,7 @@ function drawDiagram(canvas, model, view, passes, lit) {
     context.stroke();
   }
   context.restore();
-  timeAxis(context, view, left, width, height, ink);
+  timeAxis(context, view, width, height, ink);
   return count;
 }
 

@@ -23,7 +23,6 @@
   const order = data.ends.map((_, end) => end).sort((a, b) => Number(isNode(b)) - Number(isNode(a)) || Number(isServer(b)) - Number(isServer(a)) || data.ends[a].localeCompare(data.ends[b], "en", { numeric: true }));
   const model = {
     ends: data.ends,
-    rows: data.ends,
     messages,
     operations: done,
     faults: stretches(faults, last),
@@ -197,7 +196,7 @@
     }
   }
 
-  const timeAt = (canvas, x) => view.from + (Math.max(0, x - 60) / (canvas.getBoundingClientRect().width - 60)) * (view.to - view.from);
+  const timeAt = (canvas, x) => view.from + (Math.max(0, x - LEFT) / (canvas.getBoundingClientRect().width - LEFT)) * (view.to - view.from);
 
   const series = find("series");
   let chosenFrom = null;
@@ -223,7 +222,7 @@
   });
   diagram.addEventListener("pointermove", async (event) => {
     if (held) {
-      const moved = ((held.x - event.offsetX) / (diagram.getBoundingClientRect().width - 60)) * (held.to - held.from);
+      const moved = ((held.x - event.offsetX) / (diagram.getBoundingClientRect().width - LEFT)) * (held.to - held.from);
       look(held.from + moved, held.to + moved);
       return;
     }
